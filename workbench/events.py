@@ -1,0 +1,131 @@
+"""What a search and an evaluation say while they run: frozen, detached values, one direction.
+
+Tensors stay on the device; whoever wants numbers converts them in bulk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from workbench.protocols import Clock
+    from workbench.spaces.genotype import Genotype
+    from workbench.spaces.space import Space
+
+Scalars = Mapping[str, "Tensor | float"]
+Rows = Mapping[str, "Tensor"]  # {kind: (edges, ops)}
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """A stage begins: its space, its state before the first step, its weights' count."""
+
+    clock: Clock
+    space: Space
+    alpha: Rows
+    mix: Rows
+    alive: Rows
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """One step is done: the state after it, and what it measured.
+
+    `scalars` holds for example `loss_train`, `loss_val`, `accuracy_train`, `accuracy_val`, `lr`,
+    `arch_lr`; a name that was not measured in this step is missing.
+    """
+
+    clock: Clock
+    scalars: Scalars
+    alpha: Rows
+    mix: Rows
+    alive: Rows
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A probe measured `values`."""
+
+    clock: Clock
+    values: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """Operation `op` of `edge` (`normal:0→2`) is gone for good; `weight` is its last mixing weight
+    before the step that removed it."""
+
+    clock: Clock
+    edge: str
+    op: str
+    weight: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """The pruner wanted `op` of `edge` gone but kept it, because of `reason`."""
+
+    clock: Clock
+    edge: str
+    op: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """An epoch is done.  `genotype` is what would be derived now; `parameters` and `macs` are the
+    derived network's, at the search's own width and depth; `alive` counts operations; `memory` is
+    the peak in bytes (of the process on a CPU, of tensors on a GPU)."""
+
+    clock: Clock
+    scalars: Mapping[str, float]
+    seconds: float
+    memory: int
+    genotype: Genotype | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    alive: int | None = None
+    supernet_parameters: int | None = None
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A stage ended before its last epoch."""
+
+    clock: Clock
+    reason: str
+
+
+@dataclass(frozen=True)
+class Derived:
+    """The search is over: its genotype, and per edge the entropy (nats) of what was left."""
+
+    clock: Clock
+    genotype: Genotype
+    residual_entropy: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The evaluation phase is over: figures on the untouched test split.
+
+    `test_accuracy` and `test_map` (macro one-vs-rest average precision) are in [0, 1]; `confusion`
+    counts rows of true against columns of predicted classes."""
+
+    genotype: Genotype
+    test_accuracy: float
+    test_map: float
+    confusion: tuple[tuple[int, ...], ...]
+    parameters: int
+    macs: int
+    seconds: float
+
+
+SearchEvent = StageStarted | Stepped | Probed | Pruned | Held | EpochEnded | Stopped | Derived
+EvaluationEvent = EpochEnded | Evaluated

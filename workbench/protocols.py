@@ -1,0 +1,281 @@
+"""The contract of every slot, on one page.
+
+A method fills slots with parts.  A part is a function, or a frozen dataclass with `__call__`; it
+remembers nothing, prints nothing and moves nothing: it returns a value and `search` acts on it.
+
+Shapes: a kind of cell has `edges` edges and `ops` columns, the ordered union of its candidate
+operations; `alive` is False where an operation is no candidate of an edge, or was pruned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from workbench.spaces.genotype import Genotype
+    from workbench.spaces.space import Space
+
+Update = Literal["weights", "arch", "joint"]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where a search is: `step` of `steps` and `epoch` of `epochs`, both of one stage, from 0."""
+
+    stage: int
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+
+    @property
+    def t(self) -> float:
+        """Progress of the stage in [0, 1]: 0 before the first step, 1 after the last."""
+        return self.step / self.steps if self.steps else 1.0
+
+
+class Batch(NamedTuple):
+    """Normalised, augmented images `(batch, channels, height, width)` and labels `(batch,)`."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Mixing weights of one kind of cell: `ops` `(edges, ops)`, `edges` `(edges,)` or None."""
+
+    ops: Tensor
+    edges: Tensor | None = None
+
+
+Mixtures = Mapping[str, Mixture]
+Rows = Mapping[str, "Tensor"]  # {kind: (edges, ops)}
+
+
+class SupernetLike(Protocol):
+    """A network whose output is a function of mixing weights it does not own."""
+
+    def __call__(self, images: Tensor, mixtures: Mixtures, t: float) -> Tensor:
+        """Logits `(batch, classes)` of `images` `(batch, channels, height, width)`."""
+        ...
+
+
+@dataclass(frozen=True)
+class View:
+    """What a rule may look at.  New information is a new field here, never a new parameter."""
+
+    clock: Clock
+    space: Space
+    alpha: Rows
+    mix: Rows
+    alive: Rows
+    history: Sequence[Mapping[str, object]] = ()  # one entry per ended epoch
+    evaluate: Callable[[Mixtures], float] | None = None  # validation accuracy under other mixtures
+
+
+class Loss(NamedTuple):
+    """A scalar to minimise and what to log beside it (detached scalars by name)."""
+
+    value: Tensor
+    logs: Mapping[str, Tensor]
+
+
+class Objective(Protocol):
+    """What a search minimises; `batch` is None for objectives that ask for no data."""
+
+    needs_data: bool
+
+    def __call__(
+        self,
+        net: Callable[[Tensor, Mixtures, float], Tensor],
+        mixtures: Mixtures,
+        batch: Batch | None,
+        t: float,
+        generator: torch.Generator,
+    ) -> Loss:
+        """The loss of `net` on `batch` under `mixtures`."""
+        ...
+
+
+class Bilevel(Protocol):
+    """The two-level problem as an architecture gradient sees it.
+
+    `lr`, `weight_decay` and `velocity` (momentum times buffer, per weight) are those of the weight
+    optimizer's next step, so that a virtual step can be written out.
+    """
+
+    weights: tuple[Tensor, ...]
+    alphas: tuple[Tensor, ...]
+    lr: float
+    weight_decay: float
+    velocity: tuple[Tensor, ...]
+
+    def mixtures(self) -> Mixtures:
+        """The mixing weights of the current alphas, differentiable in them."""
+        ...
+
+    def loss(
+        self, weights: Sequence[Tensor], batch: Batch | None, mixtures: Mixtures | None = None
+    ) -> Tensor:
+        """The objective at `weights`, under `mixtures` or the current ones."""
+        ...
+
+
+class Init(Protocol):
+    """First logits of every kind of cell."""
+
+    def __call__(self, space: Space, net: SupernetLike, generator: torch.Generator) -> Rows:
+        """`{kind: (edges, ops)}`."""
+        ...
+
+
+class Relaxation(Protocol):
+    """Turns logits into mixing weights; rows of `alive` that are False get exactly 0."""
+
+    def mix(self, logits: Tensor, alive: Tensor, t: float) -> Tensor:
+        """The deterministic face `(edges, ops)`: recorded, pruned by and derived from."""
+        ...
+
+    def sample(
+        self, logits: Tensor, alive: Tensor, t: float, generator: torch.Generator
+    ) -> Tensor:
+        """The face used in the forward pass `(edges, ops)`; `mix` unless the method samples."""
+        ...
+
+
+OpFactory = Callable[[int, int], "nn.Module"]  # (channels, stride) -> module
+
+
+class MixedEdge(Protocol):
+    """One edge of a supernet."""
+
+    def __call__(self, x: Tensor, row: Tensor, t: float) -> Tensor:
+        """The edge's output for input `x` `(batch, c, h, w)` and mixing weights `row` `(ops,)`."""
+        ...
+
+    def drop(self, alive: Sequence[bool]) -> None:
+        """Delete the modules of operations that are no longer alive."""
+        ...
+
+
+class Edge(Protocol):
+    """How one edge combines its operations; builds an `nn.Module` that is a `MixedEdge`."""
+
+    def __call__(self, ops: Mapping[str, OpFactory], channels: int, stride: int) -> nn.Module:
+        """The module of one edge whose candidates are `ops`, in row order."""
+        ...
+
+
+class ArchGradient(Protocol):
+    """Gradient of the architecture parameters: one tensor per `bilevel.alphas`, shaped like it."""
+
+    def __call__(
+        self, bilevel: Bilevel, train: Batch | None, val: Batch | None
+    ) -> tuple[Tensor, ...]:
+        """The gradient at the current weights and alphas."""
+        ...
+
+
+class Optimizer(Protocol):
+    """Builds a torch optimizer.  `ArchOptimizer` and `WeightOptimizer` are both this."""
+
+    def __call__(self, params: Sequence[Tensor]) -> torch.optim.Optimizer:
+        """An optimizer of `params`."""
+        ...
+
+
+class ArchOptimizer(Optimizer, Protocol):
+    """Geometry of the architecture step."""
+
+
+class WeightOptimizer(Optimizer, Protocol):
+    """The weight step: its learning rate at epoch `e` of `epochs` and its gradient-norm bound."""
+
+    clip: float | None
+
+    def lr_at(self, progress: float) -> float:
+        """The learning rate after `progress` in [0, 1) of the stage's epochs."""
+        ...
+
+
+class Schedule(Protocol):
+    """Who moves at this step, in order."""
+
+    def __call__(self, clock: Clock) -> Sequence[Update]:
+        """Any of "weights", "arch", "joint"."""
+        ...
+
+
+class Regularizer(Protocol):
+    """A differentiable term added to the loss an architecture step sees."""
+
+    def __call__(self, view: View, mixtures: Mixtures) -> Tensor:
+        """A scalar."""
+        ...
+
+
+class Pruner(Protocol):
+    """Shrinks `alive` during the search."""
+
+    every: Literal["step", "epoch"]
+
+    def __call__(self, view: View) -> Rows:
+        """The new `alive`, `{kind: bool (edges, ops)}`, never larger than `view.alive`."""
+        ...
+
+
+class StopRule(Protocol):
+    """Ends a stage early."""
+
+    def __call__(self, view: View) -> str | None:
+        """The reason to stop, or None to go on."""
+        ...
+
+
+class Derivation(Protocol):
+    """Reads a genotype off the mixing weights."""
+
+    def __call__(self, space: Space, mix: Rows, alive: Rows) -> Genotype:
+        """The genotype."""
+        ...
+
+
+class Reshape(Protocol):
+    """The space of the next stage, from the first space of the search and the last view."""
+
+    def __call__(self, space: Space, view: View | None) -> Space:
+        """A space."""
+        ...
+
+
+class Carry(Protocol):
+    """What the supernet of a new stage takes over from the old one."""
+
+    def __call__(self, old: nn.Module, new: nn.Module) -> None:
+        """Write into `new`."""
+        ...
+
+
+class Probe(Protocol):
+    """Measures something during a search without changing it."""
+
+    def __call__(self, view: View, bilevel: Bilevel) -> Mapping[str, Tensor]:
+        """Detached tensors by name."""
+        ...
+
+
+class Proxy(Protocol):
+    """A training-free score of a network on a batch; larger is better unless it says otherwise."""
+
+    higher_is_better: bool
+
+    def __call__(self, net: nn.Module, batch: Batch) -> float:
+        """The score."""
+        ...
+

@@ -1,0 +1,1 @@
+"""What can be found: search spaces, their operations, supernets and derived networks."""

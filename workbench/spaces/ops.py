@@ -1,0 +1,136 @@
+"""The one table of operations: how each is built, for the supernet and for derived networks.
+
+Every convolution is pre-activated (ReLU, convolution, batch norm) and has no bias.  Facts from the
+published code of DARTS (arXiv:1806.09055) and NAS-Bench-201 (arXiv:2001.00326).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workbench.protocols import OpFactory
+
+Activation = Callable[[], nn.Module]
+
+
+class Zero(nn.Module):
+    """`none`: zeros of the (sub-sampled) map."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zeros `(batch, c, ceil(h/stride), ceil(w/stride))`."""
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+class FactorizedReduce(nn.Module):
+    """Halve the map: two stride-2 1×1 convolutions, the second one pixel off, concatenated.
+
+    Odd sizes are padded by one row and column of zeros for the second, as pooling rounds up too.
+    """
+
+    def __init__(self, c_in: int, c_out: int, affine: bool, activation: Activation) -> None:
+        super().__init__()
+        self.activation = activation()
+        self.even = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
+        self.odd = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(c_out, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(batch, c_out, ceil(h/2), ceil(w/2))` of `x` `(batch, c_in, h, w)`."""
+        x = self.activation(x)
+        shifted = x[:, :, 1:, 1:]
+        odd_h, odd_w = x.shape[2] % 2, x.shape[3] % 2
+        if odd_h or odd_w:
+            shifted = functional.pad(shifted, (0, odd_w, 0, odd_h))
+        return self.norm(torch.cat([self.even(x), self.odd(shifted)], dim=1))
+
+
+def conv(
+    c_in: int, c_out: int, kernel: int, stride: int, affine: bool, activation: Activation
+) -> nn.Sequential:
+    """ReLU, `kernel`×`kernel` convolution, batch norm."""
+    return nn.Sequential(
+        activation(),
+        nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(c_out, affine=affine),
+    )
+
+
+def _depthwise(
+    c: int, kernel: int, stride: int, dilation: int, affine: bool, activation: Activation
+) -> list[nn.Module]:
+    padding = dilation * (kernel // 2)
+    return [
+        activation(),
+        nn.Conv2d(c, c, kernel, stride, padding, dilation, groups=c, bias=False),
+        nn.Conv2d(c, c, 1, bias=False),
+        nn.BatchNorm2d(c, affine=affine),
+    ]
+
+
+def _separable(c: int, kernel: int, stride: int, affine: bool, act: Activation) -> nn.Module:
+    """Depthwise and pointwise convolution twice; the first one strides."""
+    first = _depthwise(c, kernel, stride, 1, affine, act)
+    return nn.Sequential(*first, *_depthwise(c, kernel, 1, 1, affine, act))
+
+
+def _factorised_7x7(c: int, stride: int, affine: bool, act: Activation) -> nn.Module:
+    return nn.Sequential(
+        act(),
+        nn.Conv2d(c, c, (1, 7), (1, stride), (0, 3), bias=False),
+        nn.Conv2d(c, c, (7, 1), (stride, 1), (3, 0), bias=False),
+        nn.BatchNorm2d(c, affine=affine),
+    )
+
+
+def _skip(c: int, stride: int, affine: bool, act: Activation) -> nn.Module:
+    return nn.Identity() if stride == 1 else FactorizedReduce(c, c, affine, act)
+
+
+_Builder = Callable[[int, int, bool, Activation], nn.Module]  # channels, stride, affine, activation
+
+OPS: dict[str, _Builder] = {
+    "none": lambda c, s, affine, act: Zero(s),
+    "max_pool_3x3": lambda c, s, affine, act: nn.MaxPool2d(3, s, 1),
+    "avg_pool_3x3": lambda c, s, affine, act: nn.AvgPool2d(3, s, 1, count_include_pad=False),
+    "skip_connect": _skip,
+    "sep_conv_3x3": lambda c, s, affine, act: _separable(c, 3, s, affine, act),
+    "sep_conv_5x5": lambda c, s, affine, act: _separable(c, 5, s, affine, act),
+    "sep_conv_7x7": lambda c, s, affine, act: _separable(c, 7, s, affine, act),
+    "dil_conv_3x3": lambda c, s, affine, act: nn.Sequential(
+        *_depthwise(c, 3, s, 2, affine, act)
+    ),
+    "dil_conv_5x5": lambda c, s, affine, act: nn.Sequential(
+        *_depthwise(c, 5, s, 2, affine, act)
+    ),
+    "conv_7x1_1x7": _factorised_7x7,
+    "nor_conv_1x1": lambda c, s, affine, act: conv(c, c, 1, s, affine, act),
+    "nor_conv_3x3": lambda c, s, affine, act: conv(c, c, 3, s, affine, act),
+}
+
+
+def op_factory(
+    name: str, *, affine: bool, pool_norm: bool = False, activation: Activation = nn.ReLU
+) -> OpFactory:
+    """How to build operation `name` for given channels and stride.
+
+    Args:
+        affine: whether batch norms have scale and shift: no in a search, yes in a derived network.
+        pool_norm: put a batch norm without scale behind pooling, as the DARTS supernet does.
+        activation: ReLU; a smooth one lets second-order gradients be tested exactly.
+    """
+
+    def build(channels: int, stride: int) -> nn.Module:
+        module = OPS[name](channels, stride, affine, activation)
+        if pool_norm and "pool" in name:
+            return nn.Sequential(module, nn.BatchNorm2d(channels, affine=False))
+        return module
+
+    return build

@@ -1,0 +1,120 @@
+"""A search space as data: which cells there are, what each edge may hold, how cells are stacked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+
+class SpaceError(ValueError):
+    """A search space that cannot be built."""
+
+
+@dataclass(frozen=True)
+class CellShape:
+    """One kind of cell: `inputs` input nodes, then `nodes` intermediate ones, fully connected.
+
+    Nodes are counted from 0, inputs first.  `ops` holds the candidates of every edge, in edge
+    order.  The output is the channel concatenation of the intermediate nodes, or the last node.
+    """
+
+    kind: str
+    inputs: int
+    nodes: int
+    ops: tuple[tuple[str, ...], ...]
+    output: Literal["concat", "last"] = "concat"
+
+    def __post_init__(self) -> None:
+        if len(self.ops) != len(self.edges):
+            raise SpaceError(
+                f"cell {self.kind!r} with {self.inputs} inputs and {self.nodes} nodes has "
+                f"{len(self.edges)} edges, but candidates for {len(self.ops)} were given"
+            )
+        for name, ops in zip(self.edge_names, self.ops, strict=True):
+            if not ops or len(set(ops)) != len(ops):
+                raise SpaceError(f"{name} needs one or more different candidates, not {ops!r}")
+
+    @property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """Pairs (source, destination), grouped by destination, sources ascending."""
+        ends = range(self.inputs, self.inputs + self.nodes)
+        return tuple((src, dst) for dst in ends for src in range(dst))
+
+    @property
+    def edge_names(self) -> tuple[str, ...]:
+        """Stable addresses such as `normal:0→2`."""
+        return tuple(f"{self.kind}:{src}→{dst}" for src, dst in self.edges)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every candidate of any edge, in order of first appearance: the columns of alpha."""
+        return tuple(dict.fromkeys(op for ops in self.ops for op in ops))
+
+    @property
+    def candidates(self) -> tuple[tuple[bool, ...], ...]:
+        """`(edges, columns)`: is the operation a candidate of the edge?"""
+        return tuple(tuple(op in ops for op in self.columns) for ops in self.ops)
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The nodes that make the cell's output."""
+        last = self.inputs + self.nodes
+        return tuple(range(self.inputs, last)) if self.output == "concat" else (last - 1,)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One place in the stack: a cell of `kind`, or with None the fixed residual block."""
+
+    kind: str | None
+    channels: int
+    reduction: bool
+
+
+@dataclass(frozen=True)
+class Space:
+    """Cells and how they are stacked.
+
+    `family` says which macro-structure of the field it is: it decides stem, preprocessing and
+    head.  `layers` holds the stack for the search; `stack` gives other widths and depths.
+    """
+
+    family: Literal["darts", "nasbench201"]
+    cells: tuple[CellShape, ...]
+    layers: tuple[Layer, ...]
+    stem_channels: int
+
+    def cell(self, kind: str) -> CellShape:
+        """The cell of that kind."""
+        for cell in self.cells:
+            if cell.kind == kind:
+                return cell
+        raise SpaceError(f"no cell of kind {kind!r}; this space has {', '.join(self.kinds)}")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of cells, in alpha order."""
+        return tuple(cell.kind for cell in self.cells)
+
+    @property
+    def edge_names(self) -> tuple[str, ...]:
+        """Addresses of all edges of all kinds."""
+        return tuple(name for cell in self.cells for name in cell.edge_names)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every operation of any cell, in order of first appearance."""
+        return tuple(dict.fromkeys(op for cell in self.cells for op in cell.columns))
+
+    def restricted(self, ops: tuple[str, ...]) -> Space:
+        """The same space with only `ops` on every edge, in the space's own order."""
+        unknown = [op for op in ops if op not in self.columns]
+        if unknown:
+            raise SpaceError(
+                f"{', '.join(unknown)}: no candidate of this space ({', '.join(self.columns)})"
+            )
+        cells = tuple(
+            replace(c, ops=tuple(tuple(o for o in row if o in ops) for row in c.ops))
+            for c in self.cells
+        )
+        return replace(self, cells=cells)
