@@ -86,20 +86,35 @@ class Loss(NamedTuple):
     logs: Mapping[str, Tensor]
 
 
+class BoundNet(Protocol):
+    """A supernet at given weights: what an objective sees.
+
+    `module` is for hooks; `input_shape` is (channels, height, width) of the search's pictures.
+    """
+
+    module: nn.Module
+    weights: Sequence[Tensor]
+    input_shape: tuple[int, int, int]
+
+    def __call__(self, images: Tensor, mixtures: Mixtures, t: float) -> Tensor:
+        """Logits `(batch, classes)`, differentiable in `weights` and in `mixtures`."""
+        ...
+
+
 class Objective(Protocol):
-    """What a search minimises; `batch` is None for objectives that ask for no data."""
+    """What a search minimises.  One that needs no data is handed None instead of a batch."""
 
     needs_data: bool
 
     def __call__(
         self,
-        net: Callable[[Tensor, Mixtures, float], Tensor],
+        net: BoundNet,
         mixtures: Mixtures,
         batch: Batch | None,
         t: float,
         generator: torch.Generator,
     ) -> Loss:
-        """The loss of `net` on `batch` under `mixtures`."""
+        """The loss of `net` on `batch` under `mixtures`; `generator` lives on the net's device."""
         ...
 
 

@@ -1,0 +1,1 @@
+"""What a method chooses: one module per slot, one definition per idea."""
