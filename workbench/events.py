@@ -22,7 +22,8 @@ Rows = Mapping[str, "Tensor"]  # {kind: (edges, ops)}
 
 @dataclass(frozen=True)
 class StageStarted:
-    """A stage begins: its space, its state before the first step, its weights' count."""
+    """A stage begins: its space, its state before the first step, its weights' count, and the
+    indices of the training images that go to weights and to alphas (`weights`, `arch`)."""
 
     clock: Clock
     space: Space
@@ -30,6 +31,7 @@ class StageStarted:
     mix: Rows
     alive: Rows
     parameters: int
+    split: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

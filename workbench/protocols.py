@@ -73,10 +73,9 @@ class View:
     clock: Clock
     space: Space
     alpha: Rows
-    mix: Rows
+    mix: Mixtures
     alive: Rows
-    history: Sequence[Mapping[str, object]] = ()  # one entry per ended epoch
-    evaluate: Callable[[Mixtures], float] | None = None  # validation accuracy under other mixtures
+    history: Sequence[Rows] = ()  # mixing weights at the end of each epoch so far
 
 
 class Loss(NamedTuple):
@@ -256,7 +255,7 @@ class StopRule(Protocol):
 class Derivation(Protocol):
     """Reads a genotype off the mixing weights."""
 
-    def __call__(self, space: Space, mix: Rows, alive: Rows) -> Genotype:
+    def __call__(self, space: Space, mix: Mixtures, alive: Rows) -> Genotype:
         """The genotype."""
         ...
 

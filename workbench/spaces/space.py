@@ -76,7 +76,7 @@ class Space:
     """Cells and how they are stacked.
 
     `family` says which macro-structure of the field it is: it decides stem, preprocessing and
-    head.  `layers` holds the stack for the search; `stack` gives other widths and depths.
+    head.  `layers` is the stack, first to last.
     """
 
     family: Literal["darts", "nasbench201"]
@@ -90,6 +90,16 @@ class Space:
             if cell.kind == kind:
                 return cell
         raise SpaceError(f"no cell of kind {kind!r}; this space has {', '.join(self.kinds)}")
+
+    @property
+    def channels(self) -> int:
+        """Channels of the nodes of the first cell."""
+        return self.layers[0].channels
+
+    @property
+    def depth(self) -> int:
+        """Cells in the stack; in the NAS-Bench-201 family, cells per stage."""
+        return len(self.layers) if self.family == "darts" else (len(self.layers) - 2) // 3
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -1,0 +1,77 @@
+"""Run a differentiable architecture search on real images and see why it ended where it did.
+
+Names are loaded when they are first used: reading a run needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workbench.config import EvaluateConfig, SearchConfig
+    from workbench.data import load
+    from workbench.engine import Machine
+    from workbench.evaluate import evaluate
+    from workbench.method import Method, Stage, differences
+    from workbench.report import report
+    from workbench.search import search
+    from workbench.spaces.darts import darts
+    from workbench.spaces.genotype import Genotype
+    from workbench.spaces.nasbench201 import nasbench201
+    from workbench.tasks import run_evaluation, run_search
+    from workbench.trace import Run, open_run, record
+
+_HOMES = {
+    "EvaluateConfig": "config",
+    "SearchConfig": "config",
+    "load": "data",
+    "Machine": "engine",
+    "evaluate": "evaluate",
+    "Method": "method",
+    "Stage": "method",
+    "differences": "method",
+    "report": "report",
+    "search": "search",
+    "darts": "spaces.darts",
+    "Genotype": "spaces.genotype",
+    "nasbench201": "spaces.nasbench201",
+    "run_evaluation": "tasks",
+    "run_search": "tasks",
+    "Run": "trace",
+    "open_run": "trace",
+    "record": "trace",
+}
+
+__all__ = [
+    "EvaluateConfig",
+    "Genotype",
+    "Machine",
+    "Method",
+    "Run",
+    "SearchConfig",
+    "Stage",
+    "darts",
+    "differences",
+    "evaluate",
+    "load",
+    "nasbench201",
+    "open_run",
+    "record",
+    "report",
+    "run_evaluation",
+    "run_search",
+    "search",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+    value = getattr(import_module(f"workbench.{_HOMES[name]}"), name)
+    globals()[name] = value  # a submodule of the same name must not win later
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

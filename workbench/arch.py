@@ -1,0 +1,85 @@
+"""Architecture parameters: alpha, alive, and the mixing weights they give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from workbench.protocols import Mixture, Relaxation
+from workbench.spaces.space import Space
+
+
+class Arch:
+    """One alpha `(edges, ops)` and one `alive` of its shape per kind of cell.
+
+    Operations that are no candidate, or were pruned, are not alive: they weigh exactly 0 and their
+    logits do not move.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        relaxation: Relaxation,
+        alpha: Mapping[str, Tensor],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.space = space
+        self.relaxation = relaxation
+        self.dtype = dtype
+        self.alpha = {
+            kind: nn.Parameter(rows.detach().to(device, dtype, copy=True))
+            for kind, rows in alpha.items()
+        }
+        self.alive = {
+            cell.kind: torch.tensor(cell.candidates, device=device) for cell in space.cells
+        }
+        self._whole = all(bool(mask.all()) for mask in self.alive.values())
+
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The alphas, in the order of the space's kinds."""
+        return tuple(self.alpha[kind] for kind in self.space.kinds)
+
+    def mixtures(self, t: float, generator: torch.Generator) -> dict[str, Mixture]:
+        """Mixing weights for a forward pass at progress `t`, differentiable in alpha."""
+        relax = self.relaxation.sample
+        return {
+            kind: Mixture(relax(self.alpha[kind], self.alive[kind], t, generator).to(self.dtype))
+            for kind in self.space.kinds
+        }
+
+    @torch.no_grad()
+    def mix(self, t: float) -> dict[str, Mixture]:
+        """The deterministic mixing weights, detached, in the relaxation's own precision."""
+        return {
+            kind: Mixture(self.relaxation.mix(self.alpha[kind], self.alive[kind], t))
+            for kind in self.space.kinds
+        }
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Detached copies of the alphas."""
+        return {kind: rows.detach().clone() for kind, rows in self.alpha.items()}
+
+    def prune(self, alive: Mapping[str, Tensor]) -> None:
+        """Take the new `alive`; nothing comes back to life."""
+        self.alive = {kind: self.alive[kind] & alive[kind] for kind in self.space.kinds}
+        self._whole = False
+
+    @torch.no_grad()
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """One optimizer step that leaves dead logits, and their optimizer state, where they are.
+
+        Weight decay and old momentum would otherwise drag a pruned logit back to life.
+        """
+        before = None if self._whole else self.snapshot()
+        optimizer.step()
+        if before is None:
+            return
+        for kind, rows in self.alpha.items():
+            alive = self.alive[kind]
+            rows.copy_(torch.where(alive, rows, before[kind]))
+            for value in optimizer.state[rows].values():
+                if isinstance(value, Tensor) and value.shape == rows.shape:
+                    value.mul_(alive)

@@ -1,0 +1,19 @@
+"""Images: where they come from, how they are split, and how batches of them are made."""
+
+from __future__ import annotations
+
+from workbench.data.loading import Loader, evaluation_batches
+from workbench.data.sets import Augment, Data, DataError, ImageSet, describe, split_indices
+from workbench.data.sources import load
+
+__all__ = [
+    "Augment",
+    "Data",
+    "DataError",
+    "ImageSet",
+    "Loader",
+    "describe",
+    "evaluation_batches",
+    "load",
+    "split_indices",
+]

@@ -1,0 +1,5 @@
+"""Where a search runs: machine settings; later the fast supernet."""
+
+from workbench.engine.machine import Machine, MachineError
+
+__all__ = ["Machine", "MachineError"]

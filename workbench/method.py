@@ -1,0 +1,199 @@
+"""A method as a value: what it changes of DARTS, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from types import FunctionType
+
+from workbench.parts.arch_gradients import first_order
+from workbench.parts.arch_optimizers import Adam
+from workbench.parts.derivations import as_published
+from workbench.parts.edges import WeightedSum
+from workbench.parts.inits import Normal
+from workbench.parts.objectives import CrossEntropy
+from workbench.parts.relaxations import Softmax
+from workbench.parts.schedules import Alternating
+from workbench.parts.weight_optimizers import Sgd
+from workbench.protocols import (
+    ArchGradient,
+    Carry,
+    Derivation,
+    Edge,
+    Init,
+    Objective,
+    Optimizer,
+    Pruner,
+    Regularizer,
+    Relaxation,
+    Reshape,
+    Schedule,
+    StopRule,
+    WeightOptimizer,
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a search; the defaults are DARTS's (first order, arXiv:1806.09055).
+
+    Args:
+        name: "search" for the stages a method's own settings change; others keep theirs.
+        epochs: passes over the weights' share of the training images.
+        batch_size: images of a batch.
+        train_portion: share of the training images for weights, the rest is for alphas; 1 gives
+            all of them to both.
+        init: first logits; None goes on with those of the stage before.
+        reshape: the stage's space; None keeps the search's.
+        carry: what the new supernet takes over; None starts it anew.
+    """
+
+    name: str = "search"
+    epochs: int = 50
+    batch_size: int = 64
+    train_portion: float = 0.5
+    objective: Objective = CrossEntropy()
+    init: Init | None = Normal(1e-3)
+    relaxation: Relaxation = Softmax()
+    edge: Edge = WeightedSum
+    arch_gradient: ArchGradient = first_order
+    weight_optimizer: WeightOptimizer = Sgd()
+    arch_optimizer: Optimizer = Adam()
+    schedule: Schedule = Alternating()
+    regularizers: tuple[Regularizer, ...] = ()
+    pruner: Pruner | None = None
+    stop: StopRule | None = None
+    reshape: Reshape | None = None
+    carry: Carry | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 0), ("batch_size", 1)):
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"`{name}` must be at least {least}, not {value}")
+        if not 0 < self.train_portion <= 1:
+            raise ValueError(f"`train_portion` must be in (0, 1], not {self.train_portion}")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A search method: its stages in order and how a genotype is read off at the end.
+
+    `paper` is an arXiv id or DOI, `summary` one line of what it is for.
+    """
+
+    name: str
+    paper: str
+    summary: str
+    stages: tuple[Stage, ...] = field(default_factory=lambda: (Stage(),))
+    derivation: Derivation = as_published
+
+    def but(self, **changes: object) -> Method:
+        """This method with other parts.  Fields of a stage change in every stage named "search".
+
+        Raises:
+            TypeError: if there is no such field.
+        """
+        own = {f.name for f in fields(Method)}
+        staged = {f.name for f in fields(Stage)}
+        unknown = sorted(set(changes) - own - staged)
+        if unknown:
+            known = ", ".join(sorted(own | staged))
+            raise TypeError(f"a method has no {', '.join(unknown)}; it has {known}")
+        mine = {key: value for key, value in changes.items() if key in own and key != "name"}
+        if "name" in changes:
+            mine["name"] = changes["name"]
+        theirs = {key: value for key, value in changes.items() if key not in own}
+        method = replace(self, **mine)  # pyright: ignore[reportArgumentType]
+        return replace(
+            method,
+            stages=tuple(
+                replace(stage, **theirs) if theirs and stage.name == "search" else stage  # pyright: ignore[reportArgumentType]
+                for stage in method.stages
+            ),
+        )
+
+    def after(self, stage: Stage, *, carry: Carry) -> Method:
+        """This method with `stage` before it: alphas go on, `carry` hands the weights over."""
+        first = replace(self.stages[0], init=None, carry=carry)
+        return replace(self, stages=(stage, first, *self.stages[1:]))
+
+    def describe(self) -> dict[str, object]:
+        """Names and texts of every part, for the record of a run."""
+        stages = [
+            {f.name: part_text(getattr(stage, f.name)) for f in fields(Stage)}
+            for stage in self.stages
+        ]
+        return {
+            "name": self.name,
+            "paper": self.paper,
+            "summary": self.summary,
+            "stages": stages,
+            "derivation": part_text(self.derivation),
+        }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field of a method that another changes."""
+
+    field: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.before} → {self.after}"
+
+
+class Differences(tuple[Difference, ...]):
+    """What one method changes of another; prints one change a line."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self)) or "no difference"
+
+    __repr__ = __str__
+
+
+def differences(a: Method, b: Method) -> Differences:
+    """What `b` changes of `a`, field by field; stages are compared from the last one backwards, so
+    that a warm-up put in front shows as itself."""
+    rows: list[Difference] = []
+    extra = len(b.stages) - len(a.stages)
+    for index in range(max(extra, 0)):
+        stage = b.stages[index]
+        rows.append(Difference(f"stage {stage.name!r}", "(none)", _stage_text(stage)))
+    for index in range(max(-extra, 0)):
+        stage = a.stages[index]
+        rows.append(Difference(f"stage {stage.name!r}", _stage_text(stage), "(none)"))
+    pairs = list(zip(reversed(a.stages), reversed(b.stages), strict=False))
+    for old, new in reversed(pairs):
+        prefix = "" if len(pairs) == 1 else f"{new.name}."
+        for f in fields(Stage):
+            before, after = part_text(getattr(old, f.name)), part_text(getattr(new, f.name))
+            if before != after:
+                rows.append(Difference(prefix + f.name, before, after))
+    before, after = part_text(a.derivation), part_text(b.derivation)
+    if before != after:
+        rows.append(Difference("derivation", before, after))
+    return Differences(rows)
+
+
+def _stage_text(stage: Stage) -> str:
+    default = Stage(name=stage.name)
+    changed = [
+        f"{f.name}={part_text(getattr(stage, f.name))}"
+        for f in fields(Stage)
+        if part_text(getattr(stage, f.name)) != part_text(getattr(default, f.name))
+    ]
+    return f"Stage({', '.join(changed)})"
+
+
+def part_text(part: object) -> str:
+    """How a part is written: a function or class by its name, a value as it is constructed."""
+    if isinstance(part, (FunctionType, type)):
+        return part.__name__
+    if is_dataclass(part):
+        shown = [f"{f.name}={part_text(getattr(part, f.name))}" for f in fields(part) if f.repr]
+        return f"{type(part).__name__}({', '.join(shown)})"
+    if isinstance(part, tuple):
+        return f"({', '.join(part_text(item) for item in part)})"
+    return repr(part)

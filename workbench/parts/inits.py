@@ -1,0 +1,44 @@
+"""First logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench.protocols import SupernetLike
+from workbench.spaces.space import Space
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Gaussian logits of standard deviation `scale`; DARTS: 1e-3 (arXiv:1806.09055)."""
+
+    scale: float = 1e-3
+
+    def __call__(
+        self, space: Space, net: SupernetLike, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """`{kind: (edges, ops)}`, drawn on the CPU so that every device starts the same."""
+        return {
+            cell.kind: self.scale
+            * torch.randn(len(cell.edges), len(cell.columns), generator=generator)
+            for cell in space.cells
+        }
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Equal logits: every relaxation starts uniform."""
+
+    value: float = 0.0
+
+    def __call__(
+        self, space: Space, net: SupernetLike, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """`{kind: (edges, ops)}`."""
+        return {
+            cell.kind: torch.full((len(cell.edges), len(cell.columns)), self.value)
+            for cell in space.cells
+        }

@@ -1,0 +1,141 @@
+"""How every figure looks: one colour and dash per operation, and text for light and dark pages.
+
+Backgrounds are transparent and every colour has a contrast of 3:1 or more on white and on #111,
+so a figure can stand in a light or a dark notebook.  Colours are derived from Okabe and Ito's
+colour-blind-safe set; the dash is the second channel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+import plotly.io as pio
+from tsdownsample import MinMaxLTTBDownsampler
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Spaces that share a colour share no operation: sep_conv_3x3 (DARTS), nor_conv_3x3 (NAS-Bench-201).
+COLOURS: dict[str, str] = {
+    "none": "#7F7F7F",
+    "skip_connect": "#D55E00",
+    "max_pool_3x3": "#C98200",
+    "avg_pool_3x3": "#A69400",
+    "sep_conv_3x3": "#0072B2",
+    "sep_conv_5x5": "#3796D6",
+    "sep_conv_7x7": "#6F7FD8",
+    "dil_conv_3x3": "#009E73",
+    "dil_conv_5x5": "#C978A5",
+    "conv_7x1_1x7": "#9C6B4F",
+    "nor_conv_1x1": "#009E73",
+    "nor_conv_3x3": "#0072B2",
+}
+DASHES: dict[str, str] = {
+    "none": "dot",
+    "skip_connect": "dash",
+    "avg_pool_3x3": "longdash",
+    "sep_conv_5x5": "longdash",
+    "dil_conv_5x5": "dashdot",
+}
+# Series that are no operation: first and second of a pair, as train and validation.
+SERIES = ("#7A68D8", "#C2467F", "#7B8A00")
+INK = {"light": "#24292F", "dark": "#E6E6E6", "both": "#757575"}
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+POINTS = 150  # per curve in figures of many curves; 300 in figures of few
+
+# plotly's own default offers to upload the figure to its cloud
+CONFIG = {"showSendToCloud": False, "displaylogo": False}
+pio.renderers["plotly_mimetype"].config = dict(CONFIG)  # type: ignore[attr-defined]
+
+
+def colour(op: str) -> str:
+    """The operation's colour, the same in every figure."""
+    return COLOURS.get(op, INK["both"])
+
+
+def dash(op: str) -> str:
+    """The operation's dash, the same in every figure."""
+    return DASHES.get(op, "solid")
+
+
+def faded(colour: str, opacity: float) -> str:
+    """`#RRGGBB` as `rgba(…)`."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity:g})"
+
+
+def template(page: str = "both") -> go.layout.Template:
+    """The template for a page: "light", "dark", or "both" when it is not known."""
+    ink = INK[page]
+    axis = {
+        "gridcolor": "rgba(128,128,128,0.18)",
+        "linecolor": "rgba(128,128,128,0.55)",
+        "showline": True,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": "rgba(128,128,128,0.55)",
+        "zeroline": False,
+        "automargin": True,
+        "title": {"standoff": 8},
+    }
+    return go.layout.Template(
+        layout={
+            "font": {"family": FONT, "size": 12, "color": ink},
+            "title": {"x": 0, "xref": "paper", "xanchor": "left", "font": {"size": 16}},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "colorway": list(SERIES),
+            "xaxis": axis,
+            "yaxis": axis,
+            "legend": {"bgcolor": "rgba(0,0,0,0)", "tracegroupgap": 2},
+            "margin": {"l": 64, "r": 24, "t": 72, "b": 56},
+            "hoverlabel": {"font": {"family": FONT}},
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": ink, "orientation": "v"},
+        }
+    )
+
+
+def styled(fig: go.Figure, *, title: str, subtitle: str = "", height: int = 420) -> go.Figure:
+    """`fig` with the house template, a title and a height; zoom survives an update."""
+    return fig.update_layout(
+        template=template(),
+        title={"text": title, "subtitle": {"text": subtitle, "font": {"size": 12}}},
+        height=height,
+        uirevision="keep",
+    )
+
+
+def note(fig: go.Figure, text: str, *, row: int | None = None, col: int | None = None) -> go.Figure:
+    """`fig` saying in its middle why there is nothing to see; axes of that panel are hidden."""
+    where = {} if row is None else {"row": row, "col": col}
+    anchor = "paper" if row is None else "x domain"
+    fig.add_annotation(
+        text=text,
+        x=0.5,
+        y=0.5,
+        xref=anchor,
+        yref=anchor.replace("x ", "y "),
+        showarrow=False,
+        font={"size": 14},
+        **where,
+    )
+    fig.update_xaxes(visible=False, **where)
+    fig.update_yaxes(visible=False, **where)
+    return fig
+
+
+def thin(x: NDArray[np.number], y: NDArray[np.floating], points: int | None) -> NDArray[np.intp]:
+    """Indices of at most about `points` points that look like all of them.
+
+    Ends, minimum and maximum are always kept.  `y` has no NaN.
+    """
+    if points is None or len(y) <= points:
+        return np.arange(len(y))
+    floats = np.ascontiguousarray(y, dtype=np.float64)
+    picked = MinMaxLTTBDownsampler().downsample(
+        np.ascontiguousarray(x, dtype=np.float64), floats, n_out=max(points - 2, 3)
+    )
+    extremes = [0, len(y) - 1, int(floats.argmin()), int(floats.argmax())]
+    return np.union1d(picked.astype(np.intp), np.array(extremes, dtype=np.intp))

@@ -1,0 +1,213 @@
+"""How the weights of every edge moved: small multiples laid out as the cell is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from workbench.plots import theme
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from workbench.trace.runs import Run
+
+Value = Literal["mix", "alpha"]
+X = Literal["step", "epoch"]
+NAMES = {"mix": "Mixing weight", "alpha": "Architecture parameter α"}
+TITLES = {"mix": "Mixing weights", "alpha": "Architecture parameters α"}
+HOVER = "<b>%{fullData.name}</b> on %{meta}<br>%{y:.4f} at %{x:,}, rank %{customdata}<extra></extra>"
+
+
+def weight_evolution_frame(
+    run: Run,
+    *,
+    kind: str | None = None,
+    value: Value = "mix",
+    x: X = "step",
+    points: int | None = None,
+) -> pd.DataFrame:
+    """One row per edge, operation and step while the operation was alive.
+
+    Args:
+        kind: Cells to look at; every kind if None.
+        value: Mixing weights, or the raw architecture parameters.
+        x: Every step, or the last step of every epoch.
+        points: Thin every curve to about so many points.
+    Returns:
+        Columns `edge`, `op`, `x`, `value`, `rank` (1 is the edge's largest), and `pruned`, true at
+        the last point of an operation that was pruned.
+    """
+    trace = run.trace if kind is None else run.trace.sel(edge=run.trace["kind"] == kind)
+    if x == "epoch":
+        trace = trace.isel(step=_epoch_ends(trace["epoch"].values))
+    along = np.asarray(trace[x].values)
+    alive = np.asarray(trace["alive"].values, dtype=bool)
+    values = np.asarray(trace[value].values, dtype=np.float64)
+    ops = [str(op) for op in trace["op"].values]
+    curves = [
+        curve
+        for index, edge in enumerate(trace["edge"].values)
+        for curve in _curves(str(edge), ops, along, alive[:, index], values[:, index], points)
+    ]
+    columns = ["edge", "op", "x", "value", "rank", "pruned"]
+    return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=columns)
+
+
+def _epoch_ends(epochs: NDArray[np.integer]) -> NDArray[np.intp]:
+    return np.flatnonzero(np.append(np.diff(epochs) != 0, True)) if len(epochs) else np.arange(0)
+
+
+def _curves(
+    edge: str,
+    ops: list[str],
+    along: NDArray[np.number],
+    alive: NDArray[np.bool_],
+    values: NDArray[np.float64],
+    points: int | None,
+) -> list[pd.DataFrame]:
+    """One frame per operation that was ever alive; `alive` and `values` are `(steps, ops)`."""
+    shown = np.where(alive, values, -np.inf)
+    ranks = (-shown).argsort(axis=1, kind="stable").argsort(axis=1) + 1
+    curves = []
+    for column, op in enumerate(ops):
+        (steps,) = np.nonzero(alive[:, column] & np.isfinite(values[:, column]))
+        if not len(steps):
+            continue
+        steps = steps[theme.thin(along[steps], values[steps, column], points)]
+        pruned = np.zeros(len(steps), dtype=bool)
+        pruned[-1] = not alive[-1, column]
+        curves.append(
+            pd.DataFrame(
+                {
+                    "edge": edge,
+                    "op": op,
+                    "x": along[steps],
+                    "value": values[steps, column],
+                    "rank": ranks[steps, column],
+                    "pruned": pruned,
+                }
+            )
+        )
+    return curves
+
+
+class _Facet(NamedTuple):
+    edge: str
+    row: int
+    col: int
+
+
+def weight_evolution(
+    run: Run,
+    *,
+    kind: str | None = None,
+    value: Value = "mix",
+    x: X = "step",
+    points: int = theme.POINTS,
+) -> go.Figure:
+    """Small multiples, one per edge: row is the node the edge ends in, column the one it leaves.
+
+    A click in the legend toggles an operation in every facet.  Where an operation was pruned, its
+    line ends with a cross.
+    """
+    frame = weight_evolution_frame(run, kind=kind, value=value, x=x, points=points)
+    facets = _facets(run, kind)
+    fig = _grid(facets, value, x)
+    places = {facet.edge: facet for facet in facets}
+    named: set[str] = set()
+    for (edge, op), curve in frame.groupby(["edge", "op"], sort=False):
+        place = places[str(edge)]
+        for trace in _lines(str(edge), str(op), curve, first=op not in named):
+            fig.add_trace(trace, row=place.row, col=place.col)
+        named.add(str(op))
+    cells = "all cells" if kind is None else f"the {kind} cell"
+    rows = max((facet.row for facet in facets), default=1)
+    theme.styled(
+        fig,
+        title=f"{TITLES[value]} of {cells}",
+        subtitle="× marks where an operation was pruned; click the legend to hide or show one",
+        height=150 + 125 * rows,
+    )
+    fig.update_layout(legend=_legend(facets), hovermode="closest", margin={"t": 100})
+    return fig if len(frame) else theme.note(fig, "Nothing recorded yet")
+
+
+def _facets(run: Run, kind: str | None) -> list[_Facet]:
+    """Where each edge is drawn; kinds of cells below each other."""
+    trace = run.trace
+    ends = list(
+        zip(*(trace[name].values.tolist() for name in ("edge", "kind", "src", "dst")), strict=True)
+    )
+    rows: dict[tuple[str, int], int] = {}
+    facets = []
+    for edge, cell, src, dst in ends:
+        if kind is None or cell == kind:
+            row = rows.setdefault((cell, dst), len(rows) + 1)
+            facets.append(_Facet(str(edge), row, int(src) + 1))
+    return facets
+
+
+def _grid(facets: list[_Facet], value: Value, x: X) -> go.Figure:
+    rows = max((facet.row for facet in facets), default=1)
+    cols = max((facet.col for facet in facets), default=1)
+    edges = {(facet.row, facet.col): facet.edge for facet in facets}
+    cells = [(row, col) for row in range(1, rows + 1) for col in range(1, cols + 1)]
+    fig = make_subplots(
+        rows=rows,
+        cols=cols,
+        shared_xaxes="all",
+        shared_yaxes="all",
+        specs=[[{} if (r, c) in edges else None for c in range(1, cols + 1)]
+               for r in range(1, rows + 1)],
+        subplot_titles=[edges[cell] for cell in cells if cell in edges],
+        x_title=x.capitalize(),
+        y_title=NAMES[value],
+        horizontal_spacing=0.02,
+        vertical_spacing=0.28 / max(rows, 2),
+    )  # fmt: skip
+    fig.update_annotations(font={"size": 11})
+    return fig
+
+
+def _lines(edge: str, op: str, curve: pd.DataFrame, *, first: bool) -> list[go.Scatter]:
+    """The curve of one operation on one edge, and the cross where it was pruned."""
+    shared = {"name": op, "legendgroup": op, "meta": edge, "hovertemplate": HOVER}
+    lines = [
+        go.Scatter(
+            x=curve["x"].to_numpy(),
+            y=curve["value"].to_numpy(np.float32),
+            customdata=curve["rank"].to_numpy(np.uint8),
+            mode="lines",
+            line={"color": theme.colour(op), "dash": theme.dash(op), "width": 1.6},
+            showlegend=first,
+            **shared,
+        )
+    ]
+    gone = curve[curve["pruned"]]
+    if len(gone):
+        lines.append(
+            go.Scatter(
+                x=gone["x"].to_numpy(),
+                y=gone["value"].to_numpy(np.float32),
+                customdata=gone["rank"].to_numpy(np.uint8),
+                mode="markers",
+                marker={"symbol": "x-thin", "size": 6, "line": {"width": 1.5}},
+                marker_line_color=theme.colour(op),
+                showlegend=False,
+                **shared,
+            )
+        )
+    return lines
+
+
+def _legend(facets: list[_Facet]) -> dict[str, object]:
+    """The upper right corner is free if the cell is a triangle of three rows or more."""
+    rows = len({facet.row for facet in facets})
+    triangle = rows >= 3 and len({facet.row for facet in facets if facet.col == 1}) == rows
+    inside = {"x": 1, "xanchor": "right", "y": 1.02, "yanchor": "top"}
+    return inside if triangle else {"x": 1.02, "xanchor": "left", "y": 1, "yanchor": "top"}

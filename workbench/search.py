@@ -1,0 +1,304 @@
+"""The loop: the only code that changes parameters."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from workbench.arch import Arch
+from workbench.bilevel import LiveBilevel, detached, frozen_statistics
+from workbench.data import Data, Loader, split_indices
+from workbench.engine import Machine
+from workbench.events import (
+    Derived,
+    EpochEnded,
+    Held,
+    Probed,
+    Pruned,
+    SearchEvent,
+    StageStarted,
+    Stepped,
+    Stopped,
+)
+from workbench.method import Method
+from workbench.protocols import Batch, Clock, Probe, Rows, Update, View
+from workbench.spaces.network import cost
+from workbench.spaces.space import Space
+from workbench.spaces.supernet import Supernet
+
+
+def search(
+    method: Method,
+    space: Space,
+    data: Data,
+    *,
+    probes: Sequence[Probe] = (),
+    machine: Machine | None = None,
+    seed: int = 0,
+) -> Iterator[SearchEvent]:
+    """Search `space` for a genotype by `method` on `data`, one event at a time.
+
+    Args:
+        probes: measurements after every step; they cannot change the search.
+        machine: device and number format; a GPU if there is one.
+        seed: of weights, alphas, split, batches and augmentation; same seed, same machine, same
+            trajectory.
+    Yields:
+        `StageStarted`, then `Stepped` (with `Pruned`, `Held`, `Probed`) and `EpochEnded`, perhaps
+        `Stopped`, for every stage; at last `Derived`.
+    Raises:
+        DataError: if a batch is larger than the data.
+        FloatingPointError: if a loss is no longer a finite number at the end of an epoch.
+    """
+    machine = machine or Machine()
+    run: Run | None = None
+    for index, stage in enumerate(method.stages):
+        view = run.view(run.clock) if run else None
+        here = stage.reshape(space, view) if stage.reshape else space
+        run = Run(method, index, here, data, machine, seed, run)
+        yield run.started()
+        for epoch in range(stage.epochs):
+            yield from run.epoch(epoch, probes)
+            reason = stage.stop(run.view(run.clock)) if stage.stop else None
+            if reason:
+                yield Stopped(run.clock, reason)
+                break
+    assert run is not None, "a method has one or more stages"
+    yield run.derived()
+
+
+class Run:
+    """The state of a stage: supernet, alphas, optimizers, batches.  Parts hold none."""
+
+    def __init__(
+        self,
+        method: Method,
+        index: int,
+        space: Space,
+        data: Data,
+        machine: Machine,
+        seed: int,
+        before: Run | None,
+    ) -> None:
+        self.method, self.stage, self.space = method, method.stages[index], space
+        self.data, self.machine, self.index = data, machine, index
+        self.device = machine.torch_device
+        stage, own_seed = self.stage, seed + 1000 * index
+        self.generator = torch.Generator(self.device).manual_seed(own_seed)
+        with torch.random.fork_rng():
+            torch.manual_seed(own_seed)
+            self.net = Supernet(
+                space, edge=stage.edge, in_channels=data.channels, classes=len(data.classes)
+            ).to(self.device, machine.dtype)
+        self.arch = Arch(
+            space, stage.relaxation, self._first_alpha(before, own_seed), self.device, machine.dtype
+        )
+        if before and stage.carry:
+            stage.carry(before.net, self.net)
+        self.weight_optimizer = stage.weight_optimizer(list(self.net.parameters()))
+        self.arch_optimizer = stage.arch_optimizer(list(self.arch.parameters()))
+        self._split(seed)
+        self.history: list[Rows] = []
+        self.held: set[tuple[str, str]] = set()
+        self.clock = Clock(index, 0, stage.epochs, 0, stage.epochs * self.steps_per_epoch)
+        self.mix = self.arch.mix(0.0)
+        self.last_weights = self._rows()
+        self.last_batches: tuple[Batch | None, Batch | None] = (None, None)
+
+    def _first_alpha(self, before: Run | None, seed: int) -> Rows:
+        if self.stage.init is not None:
+            return self.stage.init(self.space, self.net, torch.Generator().manual_seed(seed))
+        if before is None:
+            raise ValueError("`init=None` goes on with an earlier stage's alphas; there is none")
+        return before.arch.snapshot()
+
+    def _split(self, seed: int) -> None:
+        """Batches of both halves; with no hold-out both draw from all training images."""
+        stage, labels = self.stage, self.data.train.labels
+        weights, arch = split_indices(labels, stage.train_portion, seed)
+        self.split = {"weights": weights, "arch": arch}
+        both = (weights, arch if len(arch) else weights)
+        self.train, self.val = (
+            Loader(
+                self.data, indices, batch_size=stage.batch_size, seed=seed + side, device=self.device
+            )
+            for side, indices in enumerate(both)
+        )
+        self.steps_per_epoch = len(self.train)
+
+    def started(self) -> StageStarted:
+        """The stage's first event."""
+        return StageStarted(
+            self.clock, self.space, self.arch.snapshot(), self._rows(), dict(self.arch.alive),
+            _count(self.net), self.split,
+        )  # fmt: skip
+
+    def epoch(self, epoch: int, probes: Sequence[Probe]) -> Iterator[SearchEvent]:
+        """One pass over the weights' images."""
+        started, sums, counts = time.perf_counter(), {}, {}
+        for group in self.weight_optimizer.param_groups:
+            group["lr"] = self.stage.weight_optimizer.lr_at(epoch / self.stage.epochs)
+        for step in range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch):
+            clock = Clock(self.index, epoch, self.stage.epochs, step, self.clock.steps)
+            scalars, events = self.step(clock)
+            for name, value in scalars.items():
+                sums[name] = sums.get(name, 0) + value
+                counts[name] = counts.get(name, 0) + 1
+            yield Stepped(
+                clock, scalars, self.arch.snapshot(), self._rows(), dict(self.arch.alive)
+            )
+            yield from events
+            for probe in probes:
+                yield Probed(clock, self._probe(probe, clock))
+        yield from self._prune(self.clock, "epoch")
+        means = {name: float(total) / counts[name] for name, total in sums.items()}
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
+        if bad:
+            raise FloatingPointError(
+                f"{', '.join(bad)} became {means[bad[0]]} in epoch {epoch}; "
+                "lower the learning rates or the entmax order"
+            )
+        self.history.append({kind: mix.ops.cpu() for kind, mix in self.mix.items()})
+        yield self._epoch_ended(means, time.perf_counter() - started)
+
+    def step(self, clock: Clock) -> tuple[dict[str, Tensor | float], list[SearchEvent]]:
+        """All updates of one step; returns what was measured, and prunings."""
+        self.clock = clock
+        updates = self.stage.schedule(clock)
+        needs_data = self.stage.objective.needs_data
+        train = self._batch(self.train) if needs_data else None
+        val = self._batch(self.val) if needs_data and "arch" in updates else None
+        self.last_batches = (train, val)
+        bilevel = LiveBilevel(self, train, val)
+        for update in updates:
+            self._update(update, bilevel)
+        self.mix = self.arch.mix((clock.step + 1) / clock.steps)
+        moved = "arch" in updates or "joint" in updates
+        events = self._prune(clock, "step") if moved else []
+        rates = {
+            "lr": self.weight_optimizer.param_groups[0]["lr"],
+            "arch_lr": self.arch_optimizer.param_groups[0]["lr"],
+        }
+        return {**bilevel.logs, **rates}, events
+
+    def _batch(self, loader: Loader) -> Batch:
+        batch = loader.next()
+        return Batch(batch.images.to(self.machine.dtype), batch.labels)
+
+    def _update(self, update: Update, bilevel: LiveBilevel) -> None:
+        if update == "arch":
+            grads = self.stage.arch_gradient(bilevel, bilevel.train, bilevel.val)
+            self._move_alphas(grads, bilevel)
+            return
+        alphas = bilevel.alphas if update == "joint" else ()
+        mixtures = bilevel.mixtures() if update == "joint" else detached(bilevel.mixtures())
+        loss = bilevel.loss(bilevel.weights, bilevel.train, mixtures)
+        grads = torch.autograd.grad(loss, (*bilevel.weights, *alphas), materialize_grads=True)
+        for weight, grad in zip(bilevel.weights, grads, strict=False):
+            weight.grad = grad
+        if self.stage.weight_optimizer.clip is not None:
+            nn.utils.clip_grad_norm_(bilevel.weights, self.stage.weight_optimizer.clip)
+        self.weight_optimizer.step()
+        self.weight_optimizer.zero_grad(set_to_none=True)
+        if alphas:
+            self._move_alphas(grads[len(bilevel.weights) :], bilevel)
+
+    def _move_alphas(self, grads: Sequence[Tensor], bilevel: LiveBilevel) -> None:
+        grads = bilevel.with_regularizers(grads)
+        for alpha, grad in zip(bilevel.alphas, grads, strict=True):
+            alpha.grad = grad.detach()
+        self.arch.step(self.arch_optimizer)
+        self.arch_optimizer.zero_grad(set_to_none=True)
+
+    def _prune(self, clock: Clock, every: str) -> list[SearchEvent]:
+        """Ask the pruner; take dead operations out of the net and both optimizers."""
+        pruner, events = self.stage.pruner, []
+        if pruner is None or pruner.every != every:
+            return events
+        alive = pruner(self.view(clock))
+        for cell in self.space.cells:
+            before, zero = self.last_weights[cell.kind], self.mix[cell.kind].ops == 0
+            dead = self.arch.alive[cell.kind] & ~alive[cell.kind]
+            for edge, op in dead.nonzero().tolist():
+                where = (cell.edge_names[edge], cell.columns[op])
+                reason = f"the {type(pruner).__name__} rule"
+                events.append(Pruned(clock, *where, float(before[edge, op]), reason))
+            for edge, op in (zero & alive[cell.kind]).nonzero().tolist():
+                where = (cell.edge_names[edge], cell.columns[op])
+                if where not in self.held:
+                    self.held.add(where)
+                    events.append(Held(clock, *where, "among the last operations into its node"))
+        self.last_weights = self._rows()
+        if any(isinstance(event, Pruned) for event in events):
+            self.arch.prune(alive)
+            self.net.drop(self.arch.alive)
+            _forget(self.weight_optimizer, self.net)
+        return events
+
+    def _probe(self, probe: Probe, clock: Clock) -> dict[str, Tensor]:
+        """Measure without a trace: random generators and statistics are put back."""
+        bilevel = LiveBilevel(self, self.last_batches[0], self.last_batches[1])
+        state = self.generator.get_state()
+        with torch.random.fork_rng(), frozen_statistics(self.net):
+            values = dict(probe(self.view(clock), bilevel))
+        self.generator.set_state(state)
+        return values
+
+    def _rows(self) -> dict[str, Tensor]:
+        return {kind: mixture.ops for kind, mixture in self.mix.items()}
+
+    def view(self, clock: Clock) -> View:
+        """What rules may look at now."""
+        return View(
+            clock, self.space, self.arch.snapshot(), self.mix, dict(self.arch.alive),
+            tuple(self.history),
+        )  # fmt: skip
+
+    def _epoch_ended(self, means: Mapping[str, float], seconds: float) -> EpochEnded:
+        genotype = self.method.derivation(self.space, self.mix, self.arch.alive)
+        found = cost(
+            genotype,
+            channels=self.space.channels,
+            cells=self.space.depth,
+            in_channels=self.data.channels,
+            classes=len(self.data.classes),
+            size=self.data.size,
+        )
+        return EpochEnded(
+            self.clock,
+            means,
+            seconds,
+            self.machine.memory(),
+            genotype,
+            found.parameters,
+            found.macs,
+            sum(int(mask.sum()) for mask in self.arch.alive.values()),
+            _count(self.net),
+        )
+
+    def derived(self) -> Derived:
+        """The search's last event."""
+        genotype = self.method.derivation(self.space, self.mix, self.arch.alive)
+        entropy = {
+            name: float(-torch.special.xlogy(row, row).sum())
+            for cell in self.space.cells
+            for name, row in zip(cell.edge_names, self.mix[cell.kind].ops, strict=True)
+        }
+        return Derived(self.clock, genotype, entropy)
+
+
+def _count(net: nn.Module) -> int:
+    return sum(weight.numel() for weight in net.parameters())
+
+
+def _forget(optimizer: torch.optim.Optimizer, net: nn.Module) -> None:
+    """Drop weights that are no longer in the net, and their state, from the optimizer."""
+    left = {id(weight) for weight in net.parameters()}
+    for group in optimizer.param_groups:
+        group["params"] = [weight for weight in group["params"] if id(weight) in left]
+    for weight in [weight for weight in optimizer.state if id(weight) not in left]:
+        del optimizer.state[weight]

@@ -1,0 +1,7 @@
+"""Runs on disk: written while they happen, read without torch, also while they are written."""
+
+from workbench.trace.folder import RunError
+from workbench.trace.record import record, record_evaluation
+from workbench.trace.runs import Run, open_run
+
+__all__ = ["Run", "RunError", "open_run", "record", "record_evaluation"]

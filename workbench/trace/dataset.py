@@ -1,0 +1,139 @@
+"""The arrays of a run as one labelled dataset, over all of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, cast
+
+import numpy as np
+import xarray as xr
+import zarr
+
+FILL = {"alpha": np.nan, "mix": 0.0, "alive": False}
+DIMS = ("step", "edge", "op")
+
+
+class SpaceLine(TypedDict):
+    """What `StageStarted` says of a space, as far as its axes go."""
+
+    edges: list[str]
+    kinds: list[str]
+    src: list[int]
+    dst: list[int]
+    ops: list[str]
+
+
+class StageLine(TypedDict):
+    """A line `StageStarted` of `events.jsonl`."""
+
+    stage: int
+    step_offset: int
+    epoch_offset: int
+    space: SpaceLine
+    alpha: list[list[float | None]]
+    mix: list[list[float]]
+    alive: list[list[bool]]
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """All edges and operations of any stage, in order of first appearance."""
+
+    edges: Mapping[str, tuple[str, int, int]]  # name: (kind, src, dst)
+    ops: tuple[str, ...]
+
+    @staticmethod
+    def of(stages: Sequence[StageLine]) -> _Axes:
+        edges: dict[str, tuple[str, int, int]] = {}
+        ops: dict[str, None] = {}
+        for space in (stage["space"] for stage in stages):
+            ends = zip(space["kinds"], space["src"], space["dst"], strict=True)
+            edges |= dict(zip(space["edges"], ends, strict=True))
+            ops |= dict.fromkeys(space["ops"])
+        return _Axes(edges, tuple(ops))
+
+    def coords(self) -> dict[str, object]:
+        kinds, src, dst = zip(*self.edges.values(), strict=True) if self.edges else ((), (), ())
+        return {
+            "edge": np.array(list(self.edges), dtype=str),
+            "op": np.array(self.ops, dtype=str),
+            "kind": ("edge", np.array(kinds, dtype=str)),
+            "src": ("edge", np.array(src, dtype=np.int64)),
+            "dst": ("edge", np.array(dst, dtype=np.int64)),
+        }
+
+    def spread(self, values: np.ndarray, space: SpaceLine, fill: float) -> np.ndarray:
+        """`(…, edges, ops)` of one stage on the axes of all; what the stage lacks is `fill`."""
+        shape = (*values.shape[:-2], len(self.edges), len(self.ops))
+        out = np.full(shape, fill, dtype=values.dtype)
+        names = list(self.edges)
+        rows = np.array([names.index(edge) for edge in space["edges"]], dtype=np.int64)
+        columns = np.array([self.ops.index(op) for op in space["ops"]], dtype=np.int64)
+        out[..., rows[:, None], columns] = values
+        return out
+
+
+def read_trace(store: Path, stages: Sequence[StageLine]) -> xr.Dataset:
+    """Every step that is wholly written, of all `stages`, one after the other."""
+    axes = _Axes.of(stages)
+    parts = [_read_stage(store, stage, axes) for stage in stages]
+    names = dict.fromkeys(name for part in parts for name in part)
+    scalars = [name for name in names if name not in (*FILL, "step", "epoch", "stage", "seconds")]
+    lengths = [len(part["step"]) for part in parts]
+
+    def joined(name: str, dtype: str, inner: tuple[int, ...] = ()) -> np.ndarray:
+        blank = [np.full((n, *inner), np.nan, np.float32) for n in lengths]
+        own = [part.get(name, gap) for part, gap in zip(parts, blank, strict=True)]
+        return np.concatenate([np.empty((0, *inner), dtype), *own]).astype(dtype)
+
+    inner = (len(axes.edges), len(axes.ops))
+    state = {"alpha": "float32", "mix": "float32", "alive": "bool"}
+    variables = {name: (DIMS, joined(name, dtype, inner)) for name, dtype in state.items()}
+    variables |= {name: ("step", joined(name, "float32")) for name in scalars}
+    coords = {
+        "step": joined("step", "int64"),
+        "stage": ("step", joined("stage", "int64")),
+        "epoch": ("step", joined("epoch", "int64")),
+        "seconds": ("step", joined("seconds", "float64")),
+    }
+    return xr.Dataset(variables, {**axes.coords(), **coords})
+
+
+def first_state(stages: Sequence[StageLine]) -> xr.Dataset:
+    """Alpha, mixing weights and what is alive before the first step, on the axes of the trace."""
+    axes = _Axes.of(stages)
+    inner = (len(axes.edges), len(axes.ops))
+    values = {name: np.full(inner, fill) for name, fill in FILL.items()}
+    for stage in stages[:1]:
+        state = {"alpha": stage["alpha"], "mix": stage["mix"], "alive": stage["alive"]}
+        types = {"alpha": "float32", "mix": "float32", "alive": "bool"}
+        for name, value in state.items():
+            values[name] = axes.spread(np.array(value, types[name]), stage["space"], FILL[name])
+    return xr.Dataset({name: (DIMS[1:], value) for name, value in values.items()}, axes.coords())
+
+
+def _read_stage(store: Path, stage: StageLine, axes: _Axes) -> dict[str, np.ndarray]:
+    where = f"stage_{stage['stage']}"
+    step = _read(_open(store, where), "step")
+    step = step[step >= 0]
+    group = _open(store, where)  # again: the names of the scalars are written before their steps
+    names = cast("list[str]", group.attrs["scalars"])
+    part = {name: _read(group, name, len(step)) for name in (*FILL, *names, "epoch", "seconds")}
+    for name, fill in FILL.items():
+        part[name] = axes.spread(part[name], stage["space"], fill)
+    part["step"] = step + stage["step_offset"]
+    part["epoch"] = part["epoch"] + stage["epoch_offset"]
+    part["stage"] = np.full(len(step), stage["stage"])
+    return part
+
+
+def _open(store: Path, path: str) -> zarr.Group:
+    return zarr.open_group(store, path=path, mode="r", use_consolidated=False)
+
+
+def _read(group: zarr.Group, name: str, rows: int | None = None) -> np.ndarray:
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return np.asarray(array[:rows])

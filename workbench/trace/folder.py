@@ -1,0 +1,51 @@
+"""The names of a run folder's files, and how its text files are written and read."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+SCHEMA = 1
+HEADER = "run.json"
+EVENTS = "events.jsonl"
+GENOTYPE = "genotype.json"
+TRACE = "trace.zarr"
+EVALUATION = "evaluation.json"
+EVALUATION_EPOCHS = "evaluation/epochs.jsonl"
+
+
+class RunError(ValueError):
+    """A run folder that cannot be written or read."""
+
+
+def now() -> str:
+    """The time in ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def to_json(value: object, indent: int | None = None) -> str:
+    """JSON text, arrows and all kept as they are."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old text or the new one, never a part."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def append_line(path: Path, value: object) -> None:
+    """Append one JSON object as a line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(to_json(value) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, object]]:
+    """The objects of a JSON-lines file; a last line that is still being written is left out."""
+    if not path.exists():
+        return []
+    # bytes: a half-written arrow would not decode
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]

@@ -1,0 +1,110 @@
+"""Events as lines of `events.jsonl`."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from workbench.events import (
+    Derived,
+    EpochEnded,
+    Held,
+    Probed,
+    Pruned,
+    StageStarted,
+    Stopped,
+)
+from workbench.spaces.space import Space
+from workbench.trace.stage import Layout, numbers
+
+Line = dict[str, object]
+RareEvent = StageStarted | Probed | Pruned | Held | EpochEnded | Stopped | Derived
+
+
+def event_line(event: RareEvent) -> Line:
+    """An event as JSON values; what is not finite is None."""
+    clock = event.clock
+    line: Line = {"event": type(event).__name__, "stage": clock.stage}
+    line |= {"epoch": clock.epoch, "step": clock.step}
+    match event:
+        case StageStarted():
+            return line | _stage(event)
+        case Probed():
+            return line | {"values": {k: _plain(numbers(v)) for k, v in event.values.items()}}
+        case Pruned():
+            weight = _plain(np.asarray(event.weight))
+            return line | {
+                "edge": event.edge,
+                "op": event.op,
+                "weight": weight,
+                "reason": event.reason,
+            }
+        case Held():
+            return line | {"edge": event.edge, "op": event.op, "reason": event.reason}
+        case EpochEnded():
+            return line | _epoch(event)
+        case Stopped():
+            return line | {"reason": event.reason}
+        case Derived():
+            residual = {k: _plain(np.asarray(v)) for k, v in event.residual_entropy.items()}
+            return line | {
+                "genotype": json.loads(event.genotype.to_json()),
+                "residual_entropy": residual,
+            }
+
+
+def _stage(event: StageStarted) -> Line:
+    layout = Layout(event.space)
+    return {
+        "epochs": event.clock.epochs,
+        "steps": event.clock.steps,
+        "parameters": event.parameters,
+        "space": _space(event.space),
+        "alpha": _plain(layout.spread([event.alpha], np.nan)[0]),
+        "mix": _plain(layout.spread([event.mix], 0.0)[0]),
+        "alive": (layout.spread([event.alive], 0.0)[0] != 0).tolist(),
+    }
+
+
+def _space(space: Space) -> Line:
+    kinds = {
+        cell.kind: {
+            "inputs": cell.inputs,
+            "nodes": cell.nodes,
+            "output": cell.output,
+            "edges": list(cell.edge_names),
+            "columns": list(cell.columns),
+            "candidates": [list(row) for row in cell.candidates],
+        }
+        for cell in space.cells
+    }
+    layers = [
+        {"kind": x.kind, "channels": x.channels, "reduction": x.reduction} for x in space.layers
+    ]
+    return {
+        "family": space.family,
+        "stem_channels": space.stem_channels,
+        "kinds": kinds,
+        "layers": layers,
+        **Layout(space).attributes(),
+    }
+
+
+def _epoch(event: EpochEnded) -> Line:
+    genotype = event.genotype
+    return {
+        "scalars": {name: _plain(np.asarray(value)) for name, value in event.scalars.items()},
+        "genotype": None if genotype is None else json.loads(genotype.to_json()),
+        "parameters": event.parameters,
+        "macs": event.macs,
+        "alive": event.alive,
+        "supernet_parameters": event.supernet_parameters,
+        "seconds": event.seconds,
+        "memory": event.memory,
+    }
+
+
+def _plain(values: np.ndarray) -> object:
+    """Nested lists of numbers, None where a number is not finite: JSON has no word for it."""
+    return np.where(np.isfinite(values), values.astype(object), None).tolist()

@@ -1,0 +1,221 @@
+"""Writing a run folder: pipes that pass every event on and write it down as it goes by."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+
+import zarr
+
+from workbench.events import (
+    Derived,
+    EpochEnded,
+    Evaluated,
+    EvaluationEvent,
+    SearchEvent,
+    StageStarted,
+    Stepped,
+)
+from workbench.trace import folder
+from workbench.trace.folder import RunError
+from workbench.trace.lines import Line, RareEvent, event_line
+from workbench.trace.stage import StageArrays
+
+
+def record(
+    events: Iterator[SearchEvent],
+    path: Path | str,
+    *,
+    meta: Mapping[str, object] | None = None,
+    flush_seconds: float = 2.0,
+) -> Generator[SearchEvent]:
+    """Pass `events` on, unchanged, and write them into the run folder `path` (see `schema.md`).
+
+    The folder is made at the first event.  It ends as "finished", as "stopped" where the pipe is
+    closed or interrupted, or as "failed" with the exception, which goes on; a process that is
+    killed leaves it "running" and readable, up to `flush_seconds` before its end.
+
+    Args:
+        events: What `search` yields.
+        path: A folder that does not exist yet, or is empty.
+        meta: What to remember about the run, as JSON values: method, space, data, seed, …
+        flush_seconds: Steps reach the disk at least this often, while events come.
+
+    Raises:
+        RunError: at once, if `path` holds something, or `meta` is not JSON.
+    """
+    about = dict(meta or {})
+    try:
+        folder.to_json(about)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"record(meta=…) must hold JSON values only: {error}") from error
+    _refuse_occupied(Path(path))
+    return _record(events, _RunWriter(Path(path), about, flush_seconds))
+
+
+def record_evaluation(
+    events: Iterator[EvaluationEvent], run_path: Path | str, *, recipe: Mapping[str, object]
+) -> Generator[EvaluationEvent]:
+    """Pass `events` on, unchanged, and write them into the folder of the run they evaluate.
+
+    An epoch is a line of `evaluation/epochs.jsonl`; `Evaluated` becomes `evaluation.json`.  An
+    evaluation that did not end is written over.
+
+    Args:
+        events: What `evaluate` yields.
+        run_path: A run folder.
+        recipe: How the network was trained, as JSON values; `classes` are the names of the classes.
+
+    Raises:
+        RunError: at once, if there is no run, or it has been evaluated.
+    """
+    path = Path(run_path)
+    if not (path / folder.HEADER).exists():
+        raise RunError(f"{path} is no run folder ({folder.HEADER} is missing); record a search")
+    if (path / folder.EVALUATION).exists():
+        raise RunError(
+            f"{path} has been evaluated; move {folder.EVALUATION} away to evaluate it again"
+        )
+    return _record_evaluation(events, path, dict(recipe))
+
+
+def _refuse_occupied(path: Path) -> None:
+    if (path / folder.HEADER).exists():
+        raise RunError(f"{path} holds a run; record into another folder, or open it with open_run")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} is no empty folder; record into a new one")
+
+
+def _record(events: Iterator[SearchEvent], writer: _RunWriter) -> Generator[SearchEvent]:
+    with writer:
+        for event in events:
+            writer.write(event)
+            yield event
+
+
+def _record_evaluation(
+    events: Iterator[EvaluationEvent], path: Path, recipe: Mapping[str, object]
+) -> Generator[EvaluationEvent]:
+    epochs = path / folder.EVALUATION_EPOCHS
+    epochs.parent.mkdir(exist_ok=True)
+    folder.replace_text(epochs, "")
+    for event in events:
+        if isinstance(event, EpochEnded):
+            folder.append_line(epochs, event_line(event))
+        else:
+            result = _evaluation(event, recipe)
+            folder.replace_text(path / folder.EVALUATION, folder.to_json(result, indent=1))
+        yield event
+
+
+def _evaluation(event: Evaluated, recipe: Mapping[str, object]) -> Line:
+    return {
+        "test_accuracy": event.test_accuracy,
+        "test_map": event.test_map,
+        "parameters": event.parameters,
+        "macs": event.macs,
+        "confusion": [list(row) for row in event.confusion],
+        "classes": recipe.get("classes"),
+        "genotype": str(event.genotype),
+        "seconds": event.seconds,
+        "recipe": recipe,
+    }
+
+
+class _RunWriter:
+    """Writes one run folder; leaving it as a context says how the run ended."""
+
+    def __init__(self, path: Path, meta: Mapping[str, object], flush_seconds: float) -> None:
+        self.path = path
+        self.flush_seconds = flush_seconds
+        self._header: Line = {
+            "schema": folder.SCHEMA,
+            "status": "running",
+            "started": None,
+            "finished": None,
+            "heartbeat": None,
+            "pid": os.getpid(),
+            "error": None,
+            "meta": meta,
+        }
+        self._began = self._flushed = 0.0  # time.monotonic
+        self._stage: StageArrays | None = None
+        self._step_offset = self._epoch_offset = 0
+        self._epochs = 0  # ended, in all stages
+
+    def __enter__(self) -> _RunWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._header["started"] is None:
+            return
+        if isinstance(error, GeneratorExit | KeyboardInterrupt):
+            self._header["status"] = "stopped"
+        elif error is not None:
+            self._header["status"] = "failed"
+            self._header["error"] = " ".join(f"{type(error).__name__}: {error}".split())
+        else:
+            self._header["status"] = "finished"
+        self._header["finished"] = folder.now()
+        try:
+            self._flush_steps()
+        finally:
+            self._write_header()
+
+    def write(self, event: SearchEvent) -> None:
+        """Write one event down; steps may wait for `flush_seconds`."""
+        if self._header["started"] is None:
+            self._begin()
+        if isinstance(event, Stepped):
+            if self._stage is None:
+                raise RunError("the events begin with Stepped; a stage begins with StageStarted")
+            self._stage.append(event, time.monotonic() - self._began)
+        else:
+            self._write_rare(event)
+        if time.monotonic() - self._flushed >= self.flush_seconds:
+            self._flush_steps()
+            self._write_header()
+            self._flushed = time.monotonic()
+
+    def _begin(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        _refuse_occupied(self.path)
+        self._began = self._flushed = time.monotonic()
+        self._header["started"] = folder.now()
+        self._write_header()
+
+    def _write_rare(self, event: RareEvent) -> None:
+        line = event_line(event)
+        if isinstance(event, StageStarted):
+            line |= self._begin_stage(event)
+        elif isinstance(event, EpochEnded):
+            self._epochs += 1
+        elif isinstance(event, Derived):
+            folder.replace_text(self.path / folder.GENOTYPE, event.genotype.to_json())
+        folder.append_line(self.path / folder.EVENTS, line)
+
+    def _begin_stage(self, event: StageStarted) -> Line:
+        if self._stage is not None:
+            self._stage.flush()
+            self._step_offset += self._stage.rows
+        self._epoch_offset = self._epochs
+        root = zarr.open_group(self.path / folder.TRACE, mode="a")
+        group = root.create_group(f"stage_{event.clock.stage}")
+        self._stage = StageArrays(group, event, self._step_offset, self._epoch_offset)
+        return {"step_offset": self._step_offset, "epoch_offset": self._epoch_offset}
+
+    def _flush_steps(self) -> None:
+        if self._stage is not None:
+            self._stage.flush()
+
+    def _write_header(self) -> None:
+        self._header["heartbeat"] = folder.now()
+        folder.replace_text(self.path / folder.HEADER, folder.to_json(self._header, indent=1))

@@ -1,0 +1,219 @@
+"""Reading a run folder: a run as labelled arrays and tables, without torch."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from workbench.spaces.genotype import Genotype
+from workbench.trace import folder
+from workbench.trace.dataset import StageLine, first_state, read_trace
+from workbench.trace.folder import RunError
+
+COUNTS = ("parameters", "macs", "alive", "supernet_parameters", "seconds", "memory")
+
+
+def open_run(path: Path | str) -> Run:
+    """The run in the folder `path`; it may still be going on.
+
+    Raises:
+        RunError: if `path` is no run folder.
+    """
+    path = Path(path)
+    if not (path / folder.HEADER).is_file():
+        raise RunError(
+            f"{path} is no run folder; one holds {folder.HEADER}, {folder.EVENTS} and "
+            f"{folder.TRACE}, as record(events, path) writes them"
+        )
+    return Run(path)
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A search as it was recorded.  What has been read stays; `refresh()` reads again.
+
+    Steps and epochs count on over the stages: the second stage begins where the first one ended.
+    """
+
+    path: Path
+
+    def refresh(self) -> Run:
+        """The same run as it is now."""
+        return open_run(self.path)
+
+    @property
+    def meta(self) -> dict[str, object]:
+        """What was noted at the start: method, space, data, seed, …"""
+        return cast("dict[str, object]", self.header["meta"])
+
+    @property
+    def status(self) -> str:
+        """`running`, `finished`, `stopped` or `failed`; a killed process leaves `running`."""
+        return str(self.header["status"])
+
+    @cached_property
+    def header(self) -> dict[str, object]:
+        """`run.json`: meta, status, times (ISO 8601, UTC), process id, error."""
+        return json.loads((self.path / folder.HEADER).read_text(encoding="utf-8"))
+
+    @cached_property
+    def events(self) -> list[dict[str, object]]:
+        """Every event but `Stepped`, as in `events.jsonl`: steps and epochs of their own stage."""
+        return folder.read_lines(self.path / folder.EVENTS)
+
+    @cached_property
+    def trace(self) -> xr.Dataset:
+        """`alpha`, `mix`, `alive` `(step, edge, op)` and every scalar `(step,)`, after each step.
+
+        Coordinates: `kind`, `src`, `dst` of an edge; `stage`, `epoch`, `seconds` of a step.
+        """
+        return read_trace(self.path / folder.TRACE, self._stages)
+
+    @cached_property
+    def initial(self) -> xr.Dataset:
+        """`alpha`, `mix`, `alive` `(edge, op)` before the first step."""
+        return first_state(self._stages)
+
+    @property
+    def space(self) -> dict[str, object]:
+        """The first stage's space: `kinds` (nodes, edges, columns, candidates), `layers`, …"""
+        return cast("dict[str, object]", self._stages[0]["space"]) if self._stages else {}
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """A row per epoch that ended: its scalars, the genotype so far and its costs."""
+        return _epochs(self._placed("EpochEnded"))
+
+    @cached_property
+    def prunings(self) -> pd.DataFrame:
+        """A row per operation that was removed; `weight` is its last mixing weight."""
+        columns = ["step", "epoch", "stage", "edge", "op", "weight", "reason"]
+        return pd.DataFrame(list(self._placed("Pruned")), columns=columns)
+
+    @cached_property
+    def held(self) -> pd.DataFrame:
+        """A row per operation that the pruner wanted gone, but kept."""
+        columns = ["step", "epoch", "stage", "edge", "op", "reason"]
+        return pd.DataFrame(list(self._placed("Held")), columns=columns)
+
+    @cached_property
+    def genotype(self) -> Genotype | None:
+        """What the search found; None as long as it has not ended."""
+        path = self.path / folder.GENOTYPE
+        return Genotype.from_json(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    @cached_property
+    def genotypes(self) -> list[tuple[int, Genotype]]:
+        """Epochs and what would have been derived after each."""
+        return [
+            (cast("int", line["epoch"]), Genotype.from_json(json.dumps(line["genotype"])))
+            for line in self._placed("EpochEnded")
+            if line["genotype"] is not None
+        ]
+
+    @cached_property
+    def evaluation(self) -> dict[str, object] | None:
+        """Figures of the derived network on the test split; None if it was not evaluated."""
+        path = self.path / folder.EVALUATION
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    @cached_property
+    def evaluation_epochs(self) -> pd.DataFrame:
+        """A row per epoch of the evaluation phase."""
+        return _epochs(folder.read_lines(self.path / folder.EVALUATION_EPOCHS))
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The trace as a tidy table: step, kind, edge, op, alpha, mix, alive; candidates only."""
+        trace = self.trace
+        alpha, alive = trace["alpha"].to_numpy(), trace["alive"].to_numpy()
+        step, edge, op = np.nonzero(alive | ~np.isnan(alpha))
+        kinds, kind = np.unique(trace["kind"].to_numpy(), return_inverse=True)
+        return pd.DataFrame(
+            {
+                "step": trace["step"].to_numpy()[step],
+                "kind": pd.Categorical.from_codes(kind[edge], kinds),
+                "edge": pd.Categorical.from_codes(edge, trace["edge"].to_numpy()),
+                "op": pd.Categorical.from_codes(op, trace["op"].to_numpy()),
+                "alpha": alpha[step, edge, op],
+                "mix": trace["mix"].to_numpy()[step, edge, op],
+                "alive": alive[step, edge, op],
+            }
+        )
+
+    def __repr__(self) -> str:
+        about = self._about()
+        return f"<Run {about.pop('path')}: {', '.join(f'{k} {v}' for k, v in about.items())}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+            for name, value in {**self._about(), **self._results()}.items()
+        )
+        return f"<table>{rows}</table>"
+
+    def _about(self) -> dict[str, str]:
+        named = {
+            key: str(self.meta[key]) for key in ("method", "space", "data") if key in self.meta
+        }
+        steps, epochs = self.trace.sizes["step"], len(self.epochs)
+        status = self.status
+        if status == "running":
+            status += f" (last sign of life {self.header['heartbeat']})"
+        return {
+            "path": str(self.path),
+            **named,
+            "status": status,
+            "epochs": str(epochs),
+            "steps": str(steps),
+        }
+
+    def _results(self) -> dict[str, str]:
+        """What there is to say of the end, for the table."""
+        out = {"error": str(self.header["error"])} if self.header["error"] else {}
+        if len(self.epochs):
+            last = self.epochs.drop(columns=["epoch", "stage", "step", "genotype"]).iloc[-1]
+            out |= {str(name): f"{value:g}" for name, value in last.dropna().items()}
+        if self.genotype is not None:
+            out["genotype"] = str(self.genotype)
+        if self.evaluation is not None:
+            out["test accuracy"] = f"{self.evaluation['test_accuracy']:.4f}"
+        return out
+
+    @cached_property
+    def _stages(self) -> list[StageLine]:
+        return cast("list[StageLine]", [e for e in self.events if e["event"] == "StageStarted"])
+
+    def _placed(self, event: str) -> Iterable[dict[str, object]]:
+        """The lines of one kind of event, their step and epoch counted over all stages."""
+        offsets = {stage["stage"]: stage for stage in self._stages}
+        for line in self.events:
+            if line["event"] == event:
+                stage = offsets[cast("int", line["stage"])]
+                step = cast("int", line["step"]) + stage["step_offset"]
+                epoch = cast("int", line["epoch"]) + stage["epoch_offset"]
+                yield {**line, "step": step, "epoch": epoch}
+
+
+def _epochs(lines: Iterable[Mapping[str, object]]) -> pd.DataFrame:
+    rows = []
+    for line in lines:
+        scalars = cast("dict[str, float | None]", line["scalars"])
+        genotype = cast("dict[str, str] | None", line["genotype"])
+        row = {name: line[name] for name in ("epoch", "stage", "step")}
+        row |= {**scalars, "genotype": genotype and genotype["text"]}
+        rows.append(row | {name: line[name] for name in COUNTS})
+    frame = pd.DataFrame(
+        rows, columns=None if rows else ["epoch", "stage", "step", "genotype", *COUNTS]
+    )
+    numeric = [name for name in frame.columns if name != "genotype"]
+    return frame.assign(**{name: pd.to_numeric(frame[name]) for name in numeric})
