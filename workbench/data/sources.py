@@ -54,8 +54,7 @@ def load(
         skip_unreadable: leave out files of a folder that cannot be decoded, with one warning.
 
     Raises:
-        DataError: if the name is unknown, files are missing or damaged, a folder is no data set,
-            or an option does not apply.
+        DataError: if the name is unknown, files are missing or damaged, or a folder is no data.
     """
     if name.startswith("folder:"):
         return _folder(name, 32 if size is None else size, grey, skip_unreadable)
@@ -68,9 +67,7 @@ def load(
         )
     if name == "digits":
         return _digits()
-    if root is None:
-        root = os.environ.get("WORKBENCH_DATA", "~/.cache/workbench")
-    return _cifar(name, Path(root).expanduser(), download)
+    return _cifar(name, root, download)
 
 
 def _suggest(name: str) -> str:
@@ -128,9 +125,10 @@ def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(mean), tuple(std)
 
 
-def _cifar(name: str, root: Path, download: bool) -> Data:
+def _cifar(name: str, root: Path | str | None, download: bool) -> Data:
     from torchvision.datasets import CIFAR10, CIFAR100  # slow to import
 
+    root = Path(root or os.environ.get("WORKBENCH_DATA", "~/.cache/workbench")).expanduser()
     kind = CIFAR10 if name == "cifar10" else CIFAR100
     _ensure_cifar(kind, root, download)
     with warnings.catch_warnings():

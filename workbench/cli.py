@@ -1,0 +1,262 @@
+"""The command line: one function a command, its flags are its signature."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import tyro
+
+from workbench.config import ConfigError, EvaluateConfig, SearchConfig, checked
+
+if TYPE_CHECKING:
+    from workbench.spaces.genotype import Genotype
+
+_RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+_Flat = tyro.conf.arg(name="")  # the config's settings are flags of the command itself
+_Json = Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; wrong input ends with one line on stderr and exit code 2."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        raise SystemExit(0 if words else 2)
+    name, rest = words[0], words[1:]
+    if name not in COMMANDS:
+        close = get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        _fail(f"there is no command {name!r}; {hint}choose one of {', '.join(COMMANDS)}")
+    try:
+        rest, defaults = _config_file(name, rest)
+        command = COMMANDS[name]
+        if defaults is not None:
+            command = _search_from(defaults)
+        tyro.cli(command, prog=f"workbench {name}", args=rest)
+    except _user_errors() as error:
+        _fail(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        print("workbench: interrupted; what was recorded so far is whole", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _search(config: Annotated[SearchConfig, _Flat]) -> None:
+    """Search a network and record every edge's architecture weights at every step.
+
+    Settings can also come from a YAML file: `--config FILE`; flags win over it.
+    """
+    from workbench.tasks import run_search
+
+    run = run_search(config)
+    print(f"{run.genotype}\n{run.path}")
+
+
+def _evaluate(run: _RunPath, config: Annotated[EvaluateConfig, _Flat]) -> None:
+    """Train the network that a run derived, from scratch, and test it once."""
+    from workbench.tasks import run_evaluation
+
+    found = run_evaluation(run, config).evaluation
+    print(_evaluation_line(found or {}))
+
+
+def _report(run: _RunPath, out: Path | None = None) -> None:
+    """Write a run's report: one HTML file that needs no network.
+
+    Args:
+        run: the run folder.
+        out: the file; by default RUN/report.html.
+    """
+    from workbench.report import report
+
+    print(report(run, out=out))
+
+
+def _demo(
+    out: Path = Path("demo"),
+    seed: int = 0,
+    epochs: int | None = None,
+    evaluation_epochs: int | None = None,
+) -> None:
+    """Search, evaluate and report on the bundled digits, in a few minutes on two CPU cores.
+
+    Args:
+        out: the run folder.
+        seed: of everything.
+        epochs: of the search phase, if fewer or more than the demo's.
+        evaluation_epochs: of the evaluation phase, likewise.
+    """
+    from workbench.report import report
+    from workbench.tasks import run_demo
+
+    run = run_demo(out, seed=seed, epochs=epochs, evaluation_epochs=evaluation_epochs)
+    print(_evaluation_line(run.evaluation or {}))
+    print(f"open {report(run.path)}")
+
+
+def _methods(name: Annotated[str | None, tyro.conf.Positional] = None) -> None:
+    """List the methods, or show one: its paper and what it changes of DARTS.
+
+    Args:
+        name: a method.
+    """
+    from workbench.methods import darts, differences, named
+
+    if name is None:
+        width = max(map(len, named()))
+        for method in named().values():
+            print(f"{method.name:{width}}  {method.summary}")
+        return
+    method = named()[checked(SearchConfig, {"method": name}).method]
+    print(f"{method.name}\n{method.summary}\n{method.paper}\n\nchanges of darts:")
+    print(differences(darts, method))
+
+
+def _cost(
+    genotype: Annotated[str, tyro.conf.Positional],
+    channels: int = 36,
+    cells: int = 20,
+    classes: int = 10,
+    auxiliary: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    size: int = 32,
+    in_channels: int = 3,
+    stem: Literal["small", "imagenet"] = "small",
+    as_json: _Json = False,
+) -> None:
+    """Parameters and multiply-accumulates of the network of a genotype.
+
+    Args:
+        genotype: a text form of either field, or a file that holds one or JSON.
+        channels: of the nodes of the first cell.
+        cells: in the stack; cells per stage for a NAS-Bench-201 text.
+        classes: of the classifier.
+        auxiliary: count the auxiliary head's parameters too.
+        size: side of the picture in pixels.
+        in_channels: of the picture.
+        stem: "imagenet" divides the picture's size by 8.
+        as_json: print JSON with the keys parameters and macs.
+    """
+    from workbench.spaces.network import cost
+
+    sizes = {"channels": channels, "cells": cells, "classes": classes, "size": size}
+    for flag, value in {**sizes, "in-channels": in_channels}.items():
+        if value < 1:
+            raise ConfigError(f"--{flag} must be at least 1, not {value}")
+    found = cost(
+        _genotype(genotype),
+        channels=channels,
+        cells=cells,
+        classes=classes,
+        auxiliary=auxiliary,
+        in_channels=in_channels,
+        size=(size, size),
+        stem=stem,
+    )
+    if as_json:
+        print(json.dumps({"parameters": found.parameters, "macs": found.macs}))
+    else:
+        print(f"{found.parameters:,} parameters, {found.macs:,} MACs")
+
+
+def _derive(
+    alphas: Annotated[Path, tyro.conf.Positional],
+    space: Literal["darts", "nasbench201"] = "darts",
+    rule: Literal["top2", "survivors", "argmax"] = "top2",
+    as_json: _Json = False,
+) -> None:
+    """Turn arrays of alphas, named by cell kind, into a genotype.
+
+    Args:
+        alphas: an .npz file with `normal` and `reduce` (edges, operations), or `cell`; -inf marks a
+            pruned operation.
+        space: whose operations and edges the arrays have.
+        rule: top2: two edges per node without none (DARTS); survivors: every surviving edge (paper
+            B); argmax: per edge, none too (NAS-Bench-201).
+        as_json: print JSON with the keys normal, normal_concat, reduce, reduce_concat.
+    """
+    from workbench.tasks import derive
+
+    genotype = derive(alphas, space, rule)
+    print(json.dumps(genotype.published()) if as_json else str(genotype))
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "search": _search,
+    "evaluate": _evaluate,
+    "report": _report,
+    "demo": _demo,
+    "methods": _methods,
+    "cost": _cost,
+    "derive": _derive,
+}
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [
+        f"  {name:{width}}  {(command.__doc__ or '').splitlines()[0]}"
+        for name, command in COMMANDS.items()
+    ]
+    return "\n".join(
+        ["usage: workbench COMMAND …   (workbench COMMAND --help for its flags)", "", *lines]
+    )
+
+
+def _config_file(name: str, words: list[str]) -> tuple[list[str], SearchConfig | None]:
+    """Take `--config FILE` out of the words of a search."""
+    if name != "search" or "--config" not in words:
+        return words, None
+    at = words.index("--config")
+    if at + 1 == len(words):
+        raise ConfigError("--config needs a YAML file of settings after it")
+    values = SearchConfig.from_yaml(words[at + 1])
+    return words[:at] + words[at + 2 :], checked(SearchConfig, values)
+
+
+def _search_from(defaults: SearchConfig) -> Callable[..., None]:
+    def search(config: Annotated[SearchConfig, _Flat] = defaults) -> None:
+        _search(config)
+
+    search.__doc__ = _search.__doc__
+    return search
+
+
+def _genotype(text: str) -> Genotype:
+    from workbench.spaces.genotype import Genotype, GenotypeError
+
+    if text.lstrip().startswith(("|", "{")) or "(" in text:
+        return Genotype.parse(text)
+    try:
+        return Genotype.parse(Path(text).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise GenotypeError(f"{text!r} is no genotype's text and no file of one") from error
+
+
+def _evaluation_line(found: dict[str, object]) -> str:
+    return (
+        f"test accuracy {100 * float(str(found['test_accuracy'])):.2f} %, "
+        f"mAP {100 * float(str(found['test_map'])):.2f} %, "
+        f"{found['parameters']:,} parameters, {found['macs']:,} MACs"
+    )
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """Errors that are the input's, each with its own one line."""
+    from workbench.data import DataError
+    from workbench.engine import MachineError
+    from workbench.report import ReportError
+    from workbench.spaces.genotype import GenotypeError
+    from workbench.spaces.space import SpaceError
+    from workbench.trace import RunError
+
+    mine = (ConfigError, DataError, MachineError, ReportError, GenotypeError, SpaceError, RunError)
+    return (*mine, FloatingPointError)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"workbench: {message}", file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,233 @@
+"""One typed config: the command line, YAML files and notebook parameters are all this."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+if TYPE_CHECKING:
+    from workbench.data import Data
+    from workbench.engine import Machine
+    from workbench.evaluate import Recipe
+    from workbench.method import Method
+    from workbench.spaces.space import Space
+
+
+_C = TypeVar("_C", bound=BaseModel)
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be: names the setting, the rule and a remedy."""
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> dict[str, object]:
+        """The settings a YAML file holds, checked.
+
+        Raises:
+            ConfigError: if the file cannot be read, or a setting is unknown or wrong.
+        """
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"config {path}: {' '.join(str(error).split())}") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"config {path}: must hold `name: value` lines")
+        checked(cls, values)
+        return values
+
+    def to_yaml(self) -> str:
+        """Text that `from_yaml` reads."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+class SearchConfig(_Config):
+    """Settings of a search.  What is left out is as the method's paper says."""
+
+    method: str = Field("entmax3_prune_single_level", description="name in `workbench methods`")
+    space: Literal["darts", "nasbench201"] = Field("darts", description="search space")
+    data: str = Field("digits", description="digits, cifar10, cifar100 or folder:PATH")
+    data_root: Path | None = Field(None, description="where CIFAR files are, or are put")
+    download: bool = Field(True, description="whether missing CIFAR files may be fetched")
+    image_size: int | None = Field(None, ge=1, description="side of a folder's images, pixels")
+    grey: bool = Field(False, description="make a folder's images grey")
+    skip_unreadable: bool = Field(False, description="leave out a folder's unreadable images")
+    noise: float = Field(0.0, ge=0, description="sd of noise on normalised training images")
+    channels: int = Field(16, ge=1, description="width of the supernet's first cell")
+    cells: int | None = Field(None, ge=1, description="depth; cells per stage in nasbench201")
+    nodes: int | None = Field(None, ge=1, description="intermediate nodes of a cell")
+    epochs: int | None = Field(None, ge=1, description="epochs of the search phase")
+    batch_size: int | None = Field(None, ge=1, description="images of a batch")
+    weight_lr: float | None = Field(None, gt=0, description="first learning rate of the weights")
+    arch_lr: float | None = Field(None, gt=0, description="learning rate of the alphas")
+    entmax_order: float | None = Field(None, ge=1, description="order of an entmax method")
+    weight_steps: int | None = Field(None, ge=1, description="weight steps per alpha step")
+    warm_up_epochs: int | None = Field(None, ge=0, description="epochs of a zero-cost warm-up")
+    beta1: float | None = Field(None, description="weight of log NTK in a zero-cost warm-up")
+    beta2: float | None = Field(None, description="weight of the BN term in a zero-cost warm-up")
+    seed: int = Field(0, ge=0, description="of weights, alphas, split and batches")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 …")
+    out: Path | None = Field(None, description="run folder; by default runs/METHOD-DATA-…")
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, value: str) -> str:
+        from workbench import methods
+
+        if value not in methods.named():
+            raise ValueError(_unknown("method", value, list(methods.named())))
+        return value
+
+    def build_method(self) -> Method:
+        """The method with these settings in it.
+
+        Raises:
+            ConfigError: if a setting is none of this method's.
+        """
+        from workbench import methods
+        from workbench.parts.relaxations import Entmax
+
+        method = methods.named()[self.method]
+        stage = method.stages[-1]
+        changes: dict[str, object] = {}
+        if self.epochs is not None:
+            changes["epochs"] = self.epochs
+        if self.batch_size is not None:
+            changes["batch_size"] = self.batch_size
+        if self.weight_lr is not None:
+            lr = getattr(stage.weight_optimizer, "lr", None)
+            new = replace(lr, start=self.weight_lr) if hasattr(lr, "start") else self.weight_lr
+            changes["weight_optimizer"] = self._with("weight_lr", stage.weight_optimizer, lr=new)
+        if self.arch_lr is not None:
+            changes["arch_optimizer"] = self._with("arch_lr", stage.arch_optimizer, lr=self.arch_lr)
+        if self.entmax_order is not None:
+            if not isinstance(stage.relaxation, Entmax):
+                raise ConfigError(self._alien("entmax_order", "an entmax relaxation"))
+            changes["relaxation"] = Entmax(self.entmax_order)
+        if self.weight_steps is not None:
+            changes["schedule"] = self._with(
+                "weight_steps", stage.schedule, weight_steps=self.weight_steps
+            )
+        return self._warmed_up(method.but(**changes))
+
+    def _warmed_up(self, method: Method) -> Method:
+        given = {"warm_up_epochs": self.warm_up_epochs, "beta1": self.beta1, "beta2": self.beta2}
+        given = {name: value for name, value in given.items() if value is not None}
+        if not given:
+            return method
+        first = method.stages[0]
+        if first.name != "warm_up":
+            raise ConfigError(self._alien(next(iter(given)), "a zero-cost warm-up"))
+        betas = {name: value for name, value in given.items() if name != "warm_up_epochs"}
+        objective = self._with("beta1", first.objective, **betas) if betas else first.objective
+        epochs = first.epochs if self.warm_up_epochs is None else self.warm_up_epochs
+        first = replace(first, epochs=epochs, objective=objective)  # pyright: ignore[reportArgumentType]
+        return replace(method, stages=(first, *method.stages[1:]))
+
+    def _with(self, name: str, part: object, **changes: object) -> object:
+        """A part with another field; ConfigError names the setting if it has none such."""
+        try:
+            return replace(part, **changes)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        except TypeError as error:
+            raise ConfigError(self._alien(name, next(iter(changes)))) from error
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}") from error
+
+    def _alien(self, name: str, what: str) -> str:
+        return (
+            f"{name}: method {self.method!r} has no such setting ({what}); leave it out, or choose "
+            "another method (`workbench methods`)"
+        )
+
+    def build_space(self) -> Space:
+        """The search space at this width and depth."""
+        from workbench.spaces.darts import darts
+        from workbench.spaces.nasbench201 import nasbench201
+
+        more = {} if self.nodes is None else {"nodes": self.nodes}
+        if self.space == "darts":
+            return darts(channels=self.channels, cells=self.cells or 8, **more)
+        return nasbench201(channels=self.channels, cells_per_stage=self.cells or 5, **more)
+
+    def build_data(self) -> Data:
+        """The images."""
+        from workbench.data import load
+
+        data = load(
+            self.data,
+            root=self.data_root,
+            download=self.download,
+            size=self.image_size,
+            grey=self.grey,
+            skip_unreadable=self.skip_unreadable,
+        )
+        return replace(data, augment=replace(data.augment, noise=self.noise))
+
+    def build_machine(self) -> Machine:
+        """Where it runs."""
+        from workbench.engine import Machine
+
+        return Machine(self.device)
+
+
+class EvaluateConfig(_Config):
+    """Settings of an evaluation phase.  What is left out is as the recipe says."""
+
+    recipe: Literal["auto", "digits", "cifar"] = Field(
+        "auto", description="auto: cifar for CIFAR, else digits"
+    )
+    channels: int | None = Field(None, ge=1, description="width of the first cell")
+    cells: int | None = Field(None, ge=1, description="depth; cells per stage in nasbench201")
+    epochs: int | None = Field(None, ge=1, description="epochs of training from scratch")
+    batch_size: int | None = Field(None, ge=1, description="images of a batch")
+    lr: float | None = Field(None, gt=0, description="first learning rate")
+    four_layer_head: bool = Field(False, description="four fully connected layers (paper A)")
+    seed: int = Field(0, ge=0, description="of weights and batches")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 …")
+
+    def build_recipe(self, data: str, *, auxiliary: bool = True) -> Recipe:
+        """The recipe for images of that name; `auxiliary=False` drops the second classifier."""
+        from workbench.evaluate import CIFAR, DIGITS, FOUR_LAYER_HEAD
+
+        name = self.recipe
+        if name == "auto":
+            name = "cifar" if data.startswith("cifar") else "digits"
+        recipe = {"digits": DIGITS, "cifar": CIFAR}[name]
+        given = ("channels", "cells", "epochs", "batch_size", "lr")
+        changes = {key: getattr(self, key) for key in given if getattr(self, key) is not None}
+        if self.four_layer_head:
+            changes["hidden"] = FOUR_LAYER_HEAD
+        if not auxiliary:
+            changes["auxiliary"] = 0.0
+        return replace(recipe, **changes)
+
+
+def checked(kind: type[_C], values: dict[str, object]) -> _C:
+    """A config of `values`, or one line that says what is wrong with which setting."""
+    try:
+        return kind(**values)  # pyright: ignore[reportArgumentType]
+    except ValidationError as error:
+        raise ConfigError("; ".join(_problem(kind, item) for item in error.errors())) from error
+
+
+def _problem(kind: type[BaseModel], item: object) -> str:
+    assert isinstance(item, dict)
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return _unknown("setting", name, list(kind.model_fields))
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message} (got {item['input']!r})"
+
+
+def _unknown(what: str, value: str, known: list[str]) -> str:
+    close = get_close_matches(value, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"there is no {what} {value!r}; {hint}choose one of {', '.join(known)}"

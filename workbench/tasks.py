@@ -1,0 +1,179 @@
+"""Whole jobs of the command line and notebooks: search, evaluate, demo, with their records."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from workbench.config import ConfigError, EvaluateConfig, SearchConfig, checked
+from workbench.data import describe
+from workbench.engine import Machine
+from workbench.evaluate import evaluate
+from workbench.parts.derivations import EdgeArgmax, TopEdges, surviving_edges
+from workbench.parts.relaxations import Softmax
+from workbench.progress import progress
+from workbench.protocols import Mixture
+from workbench.search import search
+from workbench.trace import Run, RunError, open_run, record, record_evaluation
+
+if TYPE_CHECKING:
+    from workbench.events import SearchEvent
+    from workbench.spaces.genotype import Genotype
+    from workbench.spaces.space import Space
+
+_VERSIONS = ("workbench", "torch", "torchvision", "entmax", "numpy", "zarr")
+
+
+def run_search(config: SearchConfig, *, quiet: bool | None = None) -> Run:
+    """Search as `config` says, record it, and return the run.
+
+    Args:
+        quiet: no progress bar; by default there is one where a person can see it.
+    Raises:
+        ConfigError, DataError, SpaceError, MachineError, RunError: before anything is written.
+    """
+    out = config.out or _default_out(config)
+    with closing(search_events(config, out)) as events:
+        for _ in progress(events, title=config.method, disable=quiet):
+            pass
+    return open_run(out)
+
+
+def search_events(config: SearchConfig, out: Path) -> Iterator[SearchEvent]:
+    """The recorded events of a search, for whoever wants to look at each."""
+    method, space = config.build_method(), config.build_space()
+    machine, data = config.build_machine(), config.build_data()
+    meta = {
+        "method": method.describe(),
+        "config": config.model_dump(mode="json"),
+        "data": describe(data),
+        **_made_by(machine.torch_device.type, config.seed),
+    }
+    events = search(method, space, data, machine=machine, seed=config.seed)
+    return record(events, out, meta=meta)
+
+
+def run_evaluation(
+    path: Path | str, config: EvaluateConfig | None = None, *, quiet: bool | None = None
+) -> Run:
+    """Train the network a run derived, from scratch, and measure it on the test split.
+
+    Raises:
+        RunError: if the run is not finished.
+        ConfigError: if a setting does not fit.
+    """
+    config, run = config or EvaluateConfig(), open_run(path)
+    if run.genotype is None:
+        raise RunError(
+            f"{path} has no genotype yet (status {run.status}); let the search end, or search anew"
+        )
+    searched = checked(SearchConfig, dict(_settings(run)))
+    data = searched.build_data()
+    recipe = config.build_recipe(searched.data, auxiliary=not run.genotype.is_nasbench201)
+    machine = Machine(config.device)
+    made = {**asdict(recipe), **_made_by(machine.torch_device.type, config.seed)}
+    events = record_evaluation(
+        evaluate(run.genotype, data, recipe, machine=machine, seed=config.seed), path, recipe=made
+    )
+    with closing(events):
+        for _ in progress(events, title="evaluate", disable=quiet):
+            pass
+    return run.refresh()
+
+
+# What the demo searches, and why, is told in the README.
+DEMO = SearchConfig(
+    method="entmax3_prune_single_level",
+    space="darts",
+    data="digits",
+    noise=1.0,
+    channels=8,
+    cells=3,
+    epochs=15,
+    arch_lr=3e-3,
+)
+
+
+def run_demo(
+    out: Path, *, seed: int = 0, epochs: int | None = None, evaluation_epochs: int | None = None
+) -> Run:
+    """Search on the bundled digits and evaluate what was found, within minutes on two cores."""
+    changes = {"out": out, "seed": seed, "epochs": epochs or DEMO.epochs}
+    run = run_search(DEMO.model_copy(update=changes))
+    return run_evaluation(
+        run.path, checked(EvaluateConfig, {"epochs": evaluation_epochs, "seed": seed})
+    )
+
+
+def derive(path: Path, space: str, rule: str) -> Genotype:
+    """A genotype from an `.npz` file of alphas, one array `(edges, ops)` per kind of cell.
+
+    Weights are softmax of the alphas; an alpha of -inf is a pruned operation.
+
+    Args:
+        rule: `top2`, `survivors` or `argmax`.
+    Raises:
+        ConfigError: if the file holds other arrays than the space's cells need.
+    """
+    shape = checked(SearchConfig, {"space": space}).build_space()
+    arrays = _arrays(path, shape)
+    alive = {kind: torch.isfinite(rows) for kind, rows in arrays.items()}
+    mix = {kind: Mixture(Softmax().mix(arrays[kind], alive[kind], 1.0)) for kind in arrays}
+    rules = {"top2": TopEdges(2), "survivors": surviving_edges, "argmax": EdgeArgmax()}
+    return rules[rule](shape, mix, alive)
+
+
+def _arrays(path: Path, space: Space) -> dict[str, torch.Tensor]:
+    try:
+        with np.load(path) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{path} cannot be read as an .npz file of arrays: {error}") from error
+    out = {}
+    for cell in space.cells:
+        want = (len(cell.edges), len(cell.columns))
+        rows = arrays.get(cell.kind)
+        if rows is None or rows.shape != want:
+            have = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "nothing"
+            raise ConfigError(
+                f"{path} needs an array {cell.kind!r} of {want} (edges, operations) for space "
+                f"{space.family}; it holds {have}"
+            )
+        if rows.dtype.kind not in "fiu" or np.isnan(rows).any() or np.isposinf(rows).any():
+            raise ConfigError(f"{path}: {cell.kind!r} must hold finite numbers, or -inf for pruned")
+        out[cell.kind] = torch.from_numpy(rows.astype(np.float64))
+    return out
+
+
+def _settings(run: Run) -> dict[str, object]:
+    settings = run.meta.get("config")
+    if not isinstance(settings, dict):
+        raise RunError(f"{run.path} was not made by `workbench search`: it holds no settings")
+    return settings
+
+
+def _made_by(device: str, seed: int) -> dict[str, object]:
+    return {
+        "seed": seed,
+        "device": device,
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _VERSIONS},
+        "command": shlex.join(["workbench", *sys.argv[1:]]),
+    }
+
+
+def _default_out(config: SearchConfig) -> Path:
+    data = Path(config.data.partition(":")[2]).name or config.data
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{config.method}-{config.space}-{data}-{config.seed}-{stamp}"
