@@ -57,8 +57,10 @@ class LiveBilevel:
     def loss(
         self, weights: Sequence[Tensor], batch: Batch | None, mixtures: Mixtures | None = None
     ) -> Tensor:
-        """The objective at `weights`.  Only passes at the search's own weights advance batch-norm
-        running statistics."""
+        """The objective at `weights`.
+
+        Only passes at the search's own weights advance batch-norm running statistics.
+        """
         run = self._run
         shape = (run.data.channels, *run.data.size)
         net = WeightedNet(run.net, weights, shape, live=weights is self.weights)
@@ -108,14 +110,14 @@ class WeightedNet:
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
     """Batch norms use the batch's statistics but leave their running ones as they are."""
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [(norm, norm.momentum) for norm in norms]
+    tracking = [(norm, norm.track_running_stats) for norm in norms]
     try:
         for norm in norms:
-            norm.momentum = 0.0
+            norm.track_running_stats = False
         yield
     finally:
-        for norm, momentum in momenta:
-            norm.momentum = momentum
+        for norm, track in tracking:
+            norm.track_running_stats = track
 
 
 def detached(mixtures: Mapping[str, Mixture]) -> dict[str, Mixture]:

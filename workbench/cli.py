@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import tyro
 
 from workbench.config import ConfigError, EvaluateConfig, SearchConfig, checked
+from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
     from workbench.spaces.genotype import Genotype
@@ -33,16 +38,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
         hint = f"did you mean {close[0]!r}? " if close else ""
         _fail(f"there is no command {name!r}; {hint}choose one of {', '.join(COMMANDS)}")
     try:
-        rest, defaults = _config_file(name, rest)
-        command = COMMANDS[name]
-        if defaults is not None:
-            command = _search_from(defaults)
-        tyro.cli(command, prog=f"workbench {name}", args=rest)
-    except _user_errors() as error:
+        command, rest = _with_config_file(name, rest)
+        arguments_, keywords = _parse(command, f"workbench {name}", rest)
+        command(*arguments_, **keywords)
+    except (WorkbenchError, FloatingPointError) as error:
         _fail(" ".join(str(error).split()))
     except KeyboardInterrupt:
         print("workbench: interrupted; what was recorded so far is whole", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _parse(
+    command: Callable[..., None], prog: str, words: list[str]
+) -> tuple[tuple[object, ...], dict[str, object]]:
+    """The arguments of `command` that `words` give; what tyro says against them, as one line."""
+
+    @wraps(command)
+    def arguments(*values: object, **named: object) -> tuple[object, object]:
+        return values, named
+
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(arguments, prog=prog, args=words)  # pyright: ignore[reportReturnType]
+    except SystemExit as error:
+        if error.code in (0, None):
+            raise
+        text = " ".join(re.sub(r"[\u2500-\u257f]+", " ", said.getvalue()).split())
+        for noise in (
+            r"^(Unrecognized options|Parsing error|Value error) (?=\S+ )",
+            r" For full.*",
+        ):
+            text = re.sub(noise, "", text)
+        _fail(f"{text} (see {prog} --help)")
 
 
 def _search(config: Annotated[SearchConfig, _Flat]) -> None:
@@ -206,23 +234,20 @@ def _usage() -> str:
     )
 
 
-def _config_file(name: str, words: list[str]) -> tuple[list[str], SearchConfig | None]:
-    """Take `--config FILE` out of the words of a search."""
+def _with_config_file(name: str, words: list[str]) -> tuple[Callable[..., None], list[str]]:
+    """Take `--config FILE` out of the words of a search; its settings become the defaults."""
     if name != "search" or "--config" not in words:
-        return words, None
+        return COMMANDS[name], words
     at = words.index("--config")
     if at + 1 == len(words):
         raise ConfigError("--config needs a YAML file of settings after it")
-    values = SearchConfig.from_yaml(words[at + 1])
-    return words[:at] + words[at + 2 :], checked(SearchConfig, values)
+    defaults = checked(SearchConfig, SearchConfig.from_yaml(words[at + 1]))
 
-
-def _search_from(defaults: SearchConfig) -> Callable[..., None]:
     def search(config: Annotated[SearchConfig, _Flat] = defaults) -> None:
         _search(config)
 
     search.__doc__ = _search.__doc__
-    return search
+    return search, words[:at] + words[at + 2 :]
 
 
 def _genotype(text: str) -> Genotype:
@@ -242,19 +267,6 @@ def _evaluation_line(found: dict[str, object]) -> str:
         f"mAP {100 * float(str(found['test_map'])):.2f} %, "
         f"{found['parameters']:,} parameters, {found['macs']:,} MACs"
     )
-
-
-def _user_errors() -> tuple[type[Exception], ...]:
-    """Errors that are the input's, each with its own one line."""
-    from workbench.data import DataError
-    from workbench.engine import MachineError
-    from workbench.report import ReportError
-    from workbench.spaces.genotype import GenotypeError
-    from workbench.spaces.space import SpaceError
-    from workbench.trace import RunError
-
-    mine = (ConfigError, DataError, MachineError, ReportError, GenotypeError, SpaceError, RunError)
-    return (*mine, FloatingPointError)
 
 
 def _fail(message: str) -> NoReturn:

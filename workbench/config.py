@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from workbench.errors import WorkbenchError
+
 if TYPE_CHECKING:
     from workbench.data import Data
     from workbench.engine import Machine
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 _C = TypeVar("_C", bound=BaseModel)
 
 
-class ConfigError(ValueError):
+class ConfigError(WorkbenchError):
     """A setting that cannot be: names the setting, the rule and a remedy."""
 
 

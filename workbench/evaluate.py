@@ -83,6 +83,7 @@ def evaluate(
     Yields:
         `EpochEnded` per epoch (training figures only: the test split is not looked at), then
         `Evaluated`.
+
     Raises:
         GenotypeError: if the recipe's network cannot be built from this genotype.
         DataError: if a batch is larger than the data.

@@ -22,8 +22,11 @@ Rows = Mapping[str, "Tensor"]  # {kind: (edges, ops)}
 
 @dataclass(frozen=True)
 class StageStarted:
-    """A stage begins: its space, its state before the first step, its weights' count, and the
-    indices of the training images that go to weights and to alphas (`weights`, `arch`)."""
+    """A stage begins: its space and its state before the first step.
+
+    `parameters` counts the supernet's weights; `split` holds the indices of the training images
+    that go to `weights` and to `arch`.
+    """
 
     clock: Clock
     space: Space
@@ -59,8 +62,10 @@ class Probed:
 
 @dataclass(frozen=True)
 class Pruned:
-    """Operation `op` of `edge` (`normal:0→2`) is gone for good; `weight` is its last mixing weight
-    before the step that removed it."""
+    """Operation `op` of `edge` (`normal:0→2`) is gone for good.
+
+    `weight` is its mixing weight before the step that removed it.
+    """
 
     clock: Clock
     edge: str
@@ -81,9 +86,12 @@ class Held:
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """An epoch is done.  `genotype` is what would be derived now; `parameters` and `macs` are the
-    derived network's, at the search's own width and depth; `alive` counts operations; `memory` is
-    the peak in bytes (of the process on a CPU, of tensors on a GPU)."""
+    """An epoch is done.
+
+    `genotype` is what would be derived now; `parameters` and `macs` are the derived network's, at
+    the search's own width and depth; `alive` counts operations; `memory` is in bytes, of the whole
+    process on a CPU, the peak of tensors on a GPU.
+    """
 
     clock: Clock
     scalars: Mapping[str, float]
@@ -118,7 +126,8 @@ class Evaluated:
     """The evaluation phase is over: figures on the untouched test split.
 
     `test_accuracy` and `test_map` (macro one-vs-rest average precision) are in [0, 1]; `confusion`
-    counts rows of true against columns of predicted classes."""
+    counts rows of true against columns of predicted classes.
+    """
 
     genotype: Genotype
     test_accuracy: float

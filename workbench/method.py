@@ -154,8 +154,10 @@ class Differences(tuple[Difference, ...]):
 
 
 def differences(a: Method, b: Method) -> Differences:
-    """What `b` changes of `a`, field by field; stages are compared from the last one backwards, so
-    that a warm-up put in front shows as itself."""
+    """What `b` changes of `a`, field by field.
+
+    Stages are compared from the last one backwards, so that a warm-up in front shows as itself.
+    """
     rows: list[Difference] = []
     extra = len(b.stages) - len(a.stages)
     for index in range(max(extra, 0)):

@@ -6,7 +6,8 @@ Names here are what the command line and notebooks take: `getattr(methods, "dart
 from __future__ import annotations
 
 from workbench.method import Method, Stage, differences
-from workbench.parts.arch_gradients import Unrolled, single_level as train_gradient
+from workbench.parts.arch_gradients import Unrolled
+from workbench.parts.arch_gradients import single_level as train_gradient
 from workbench.parts.derivations import surviving_edges
 from workbench.parts.pruners import ExactZeros
 from workbench.parts.relaxations import Entmax

@@ -156,9 +156,7 @@ class Relaxation(Protocol):
         """The deterministic face `(edges, ops)`: recorded, pruned by and derived from."""
         ...
 
-    def sample(
-        self, logits: Tensor, alive: Tensor, t: float, generator: torch.Generator
-    ) -> Tensor:
+    def sample(self, logits: Tensor, alive: Tensor, t: float, generator: torch.Generator) -> Tensor:
         """The face used in the forward pass `(edges, ops)`; `mix` unless the method samples."""
         ...
 
@@ -292,4 +290,3 @@ class Proxy(Protocol):
     def __call__(self, net: nn.Module, batch: Batch) -> float:
         """The score."""
         ...
-

@@ -47,9 +47,11 @@ def search(
         machine: device and number format; a GPU if there is one.
         seed: of weights, alphas, split, batches and augmentation; same seed, same machine, same
             trajectory.
+
     Yields:
         `StageStarted`, then `Stepped` (with `Pruned`, `Held`, `Probed`) and `EpochEnded`, perhaps
         `Stopped`, for every stage; at last `Derived`.
+
     Raises:
         DataError: if a batch is larger than the data.
         FloatingPointError: if a loss is no longer a finite number at the end of an epoch.
@@ -124,7 +126,11 @@ class Run:
         both = (weights, arch if len(arch) else weights)
         self.train, self.val = (
             Loader(
-                self.data, indices, batch_size=stage.batch_size, seed=seed + side, device=self.device
+                self.data,
+                indices,
+                batch_size=stage.batch_size,
+                seed=seed + side,
+                device=self.device,
             )
             for side, indices in enumerate(both)
         )
@@ -148,9 +154,7 @@ class Run:
             for name, value in scalars.items():
                 sums[name] = sums.get(name, 0) + value
                 counts[name] = counts.get(name, 0) + 1
-            yield Stepped(
-                clock, scalars, self.arch.snapshot(), self._rows(), dict(self.arch.alive)
-            )
+            yield Stepped(clock, scalars, self.arch.snapshot(), self._rows(), dict(self.arch.alive))
             yield from events
             for probe in probes:
                 yield Probed(clock, self._probe(probe, clock))

@@ -40,6 +40,7 @@ def run_search(config: SearchConfig, *, quiet: bool | None = None) -> Run:
 
     Args:
         quiet: no progress bar; by default there is one where a person can see it.
+
     Raises:
         ConfigError, DataError, SpaceError, MachineError, RunError: before anything is written.
     """
@@ -123,6 +124,7 @@ def derive(path: Path, space: str, rule: str) -> Genotype:
 
     Args:
         rule: `top2`, `survivors` or `argmax`.
+
     Raises:
         ConfigError: if the file holds other arrays than the space's cells need.
     """

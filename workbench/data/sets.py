@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from workbench.errors import WorkbenchError
 
-class DataError(ValueError):
+
+class DataError(WorkbenchError):
     """Images that cannot be used, or a request for images that cannot be met."""
 
 

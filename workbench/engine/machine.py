@@ -8,8 +8,10 @@ from typing import Literal
 import psutil
 import torch
 
+from workbench.errors import WorkbenchError
 
-class MachineError(ValueError):
+
+class MachineError(WorkbenchError):
     """A machine setting this machine cannot meet."""
 
 
@@ -20,6 +22,7 @@ class Machine:
     Args:
         device: "auto" takes a GPU if there is one; else a torch device such as "cpu" or "cuda:0".
         precision: of weights and images; alphas are relaxed in float64 whatever this says.
+
     Raises:
         MachineError: if the device does not exist here.
     """

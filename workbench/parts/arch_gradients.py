@@ -83,7 +83,9 @@ class Unrolled:
         step = self.radius / norm.clamp_min(torch.finfo(norm.dtype).tiny)
         sides = []
         for sign in (1, -1):
-            shifted = [w.detach() + sign * step * x for w, x in zip(bilevel.weights, v, strict=True)]
+            shifted = [
+                w.detach() + sign * step * x for w, x in zip(bilevel.weights, v, strict=True)
+            ]
             sides.append(_gradient(bilevel.loss(shifted, train), bilevel.alphas))
         return tuple((plus - minus) / (2 * step) for plus, minus in zip(*sides, strict=True))
 
@@ -95,10 +97,6 @@ def _virtual_step(bilevel: Bilevel, grads: Gradient) -> tuple[Tensor, ...]:
     )
 
 
-def _gradient(
-    loss: Tensor, inputs: Sequence[Tensor], *, create_graph: bool = False
-) -> Gradient:
+def _gradient(loss: Tensor, inputs: Sequence[Tensor], *, create_graph: bool = False) -> Gradient:
     """Zeros where the loss does not depend on an input."""
-    return torch.autograd.grad(
-        loss, inputs, create_graph=create_graph, materialize_grads=True
-    )
+    return torch.autograd.grad(loss, inputs, create_graph=create_graph, materialize_grads=True)

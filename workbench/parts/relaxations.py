@@ -19,9 +19,7 @@ class Softmax:
         """`(edges, ops)`; every row sums to 1."""
         return torch.softmax(_masked(logits, alive), dim=-1)
 
-    def sample(
-        self, logits: Tensor, alive: Tensor, t: float, generator: torch.Generator
-    ) -> Tensor:
+    def sample(self, logits: Tensor, alive: Tensor, t: float, generator: torch.Generator) -> Tensor:
         """The same: nothing is drawn."""
         return self.mix(logits, alive, t)
 
@@ -39,6 +37,7 @@ class Entmax:
     Args:
         alpha: order, at least 1; a schedule goes from dense to sparse over the search (the future
             work of paper B).
+
     Raises:
         ValueError: if the order is, or comes, below 1.
 
@@ -66,9 +65,7 @@ class Entmax:
             return sparsemax(z, dim=-1)
         return entmax_bisect(z, alpha=order, dim=-1, n_iter=60)
 
-    def sample(
-        self, logits: Tensor, alive: Tensor, t: float, generator: torch.Generator
-    ) -> Tensor:
+    def sample(self, logits: Tensor, alive: Tensor, t: float, generator: torch.Generator) -> Tensor:
         """The same: nothing is drawn."""
         return self.mix(logits, alive, t)
 
@@ -84,9 +81,7 @@ class Sigmoid:
         """`(edges, ops)`, each in (0, 1), 0 where not alive."""
         return torch.sigmoid(logits) * alive
 
-    def sample(
-        self, logits: Tensor, alive: Tensor, t: float, generator: torch.Generator
-    ) -> Tensor:
+    def sample(self, logits: Tensor, alive: Tensor, t: float, generator: torch.Generator) -> Tensor:
         """The same: nothing is drawn."""
         return self.mix(logits, alive, t)
 

@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from workbench.errors import WorkbenchError
+
 KNOWN_OPS = (
     "none",
     "max_pool_3x3",
@@ -33,7 +35,7 @@ KNOWN_OPS = (
 )
 
 
-class GenotypeError(ValueError):
+class GenotypeError(WorkbenchError):
     """A genotype, or a text of one, that cannot be."""
 
 
@@ -160,8 +162,11 @@ class Genotype:
         return _from_published(value) if "cells" not in value else _from_cells(value["cells"])
 
     def published(self) -> dict[str, list[object]]:
-        """`normal`, `normal_concat`, `reduce`, `reduce_concat` as published: pairs of operation and
-        input, or triples of operation, node and input where a node has not two genes."""
+        """As published: the keys `normal`, `normal_concat`, `reduce`, `reduce_concat`.
+
+        Genes are pairs of operation and input, or triples of operation, node and input in a cell
+        where some node has not two genes.
+        """
         out: dict[str, list[object]] = {}
         for cell in self.cells:
             out[cell.kind] = [
@@ -190,7 +195,9 @@ def _darts_text(genotype: Genotype) -> str:
     fields = []
     for cell in genotype.cells:
         genes = ", ".join(
-            f"('{gene.op}', {gene.src})" if cell.paired else f"('{gene.op}', {gene.dst}, {gene.src})"
+            f"('{gene.op}', {gene.src})"
+            if cell.paired
+            else f"('{gene.op}', {gene.dst}, {gene.src})"
             for gene in cell.genes
         )
         low, high = min(cell.concat), max(cell.concat) + 1
@@ -210,7 +217,10 @@ def _parse_darts(text: str) -> Genotype:
             "a genotype is written Genotype(normal=[('sep_conv_3x3', 0), …], …) "
             "or |nor_conv_3x3~0|+|…|"
         )
-    return _from_published({word.arg or "**": _literal(word.value) for word in call.keywords})
+    fields = {word.arg or "**": _literal(word.value) for word in call.keywords}
+    if call.args or len(fields) < len(call.keywords):
+        raise GenotypeError("name every cell, once: Genotype(normal=[…], reduce=[…], …)")
+    return _from_published(fields)
 
 
 def _literal(node: ast.expr) -> object:
@@ -235,7 +245,10 @@ def _from_published(value: Mapping[str, object]) -> Genotype:
         genes = _genes(kind, value[kind])
         last = max((gene.dst for gene in genes), default=2)
         raw = value.get(f"{kind}_concat", list(range(2, last + 1)))
-        concat = tuple(int(node) for node in _sequence(f"{kind}_concat", raw))
+        listed = _sequence(f"{kind}_concat", raw)
+        concat = tuple(node for node in listed if isinstance(node, int))
+        if len(concat) < len(listed):
+            raise GenotypeError(f"{kind}_concat is {listed!r}, but nodes are whole numbers")
         nodes = max([last, *concat]) - 1
         cells.append(CellGenes(kind, 2, nodes, genes, concat))
     return Genotype(tuple(cells))

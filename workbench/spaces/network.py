@@ -99,9 +99,7 @@ class DerivedCell(nn.Module):
         super().__init__()
         self.genes = genes
         channels = place.layer.channels
-        self.preprocess = (
-            preprocess(place, True, nn.ReLU) if genes.inputs == 2 else nn.ModuleList()
-        )
+        self.preprocess = preprocess(place, True, nn.ReLU) if genes.inputs == 2 else nn.ModuleList()
         self.stride = 2 if place.layer.reduction else 1
         self.ops = nn.ModuleList(
             op_factory(gene.op, affine=True)(

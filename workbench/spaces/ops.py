@@ -104,12 +104,8 @@ OPS: dict[str, _Builder] = {
     "sep_conv_3x3": lambda c, s, affine, act: _separable(c, 3, s, affine, act),
     "sep_conv_5x5": lambda c, s, affine, act: _separable(c, 5, s, affine, act),
     "sep_conv_7x7": lambda c, s, affine, act: _separable(c, 7, s, affine, act),
-    "dil_conv_3x3": lambda c, s, affine, act: nn.Sequential(
-        *_depthwise(c, 3, s, 2, affine, act)
-    ),
-    "dil_conv_5x5": lambda c, s, affine, act: nn.Sequential(
-        *_depthwise(c, 5, s, 2, affine, act)
-    ),
+    "dil_conv_3x3": lambda c, s, affine, act: nn.Sequential(*_depthwise(c, 3, s, 2, affine, act)),
+    "dil_conv_5x5": lambda c, s, affine, act: nn.Sequential(*_depthwise(c, 5, s, 2, affine, act)),
     "conv_7x1_1x7": _factorised_7x7,
     "nor_conv_1x1": lambda c, s, affine, act: conv(c, c, 1, s, affine, act),
     "nor_conv_3x3": lambda c, s, affine, act: conv(c, c, 3, s, affine, act),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -14,8 +15,11 @@ from workbench.spaces.space import Layer
 
 @dataclass(frozen=True)
 class Place:
-    """Where a block stands: the channels of its two predecessors and whether the nearer one, seen
-    from the farther, halved the map."""
+    """Where a block stands.
+
+    `c_before` and `c_previous` are the channels of the farther and nearer block before it;
+    `after_reduction` says that the nearer one halved the map.
+    """
 
     layer: Layer
     c_before: int
@@ -96,9 +100,7 @@ class Stem(nn.Module):
 
 
 def _stem_conv(c_in: int, c_out: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out)
-    )
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out))
 
 
 class Head(nn.Module):
@@ -122,7 +124,7 @@ class Head(nn.Module):
         self.last = nn.Sequential(nn.BatchNorm2d(channels), activation()) if norm else None
         widths = [channels, *hidden, classes]
         layers: list[nn.Module] = []
-        for index, (c_in, c_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for index, (c_in, c_out) in enumerate(pairwise(widths)):
             layers += [activation()] if index else []
             layers.append(nn.Linear(c_in, c_out))
         self.classifier = nn.Sequential(*layers)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from workbench.errors import WorkbenchError
 
-class SpaceError(ValueError):
+
+class SpaceError(WorkbenchError):
     """A search space that cannot be built."""
 
 

@@ -108,9 +108,7 @@ class SearchCell(nn.Module):
         for (src, _), ops in zip(shape.edges, shape.ops, strict=True):
             stride = 2 if place.layer.reduction and src < shape.inputs else 1
             factories = {
-                op: op_factory(
-                    op, affine=False, pool_norm=family == "darts", activation=activation
-                )
+                op: op_factory(op, affine=False, pool_norm=family == "darts", activation=activation)
                 for op in ops
             }
             self.edges.append(edge(factories, place.layer.channels, stride))

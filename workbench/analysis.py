@@ -1,0 +1,249 @@
+"""What a recorded search did: labelled tables of one run, without torch.
+
+In all formulas `m` are the mixing weights of one edge, over its operations.  An operation leads an
+edge where its mixing weight is the largest; the first column wins a tie, and an edge whose weights
+are all zero is led by none.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict, cast
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from workbench.trace.runs import Run
+
+NONE, SKIP = "none", "skip_connect"
+
+
+class Summary(TypedDict):
+    """One line about a run; what is not known is None."""
+
+    method: str | None
+    space: str | None
+    data: str | None
+    status: str
+    steps: int
+    epochs: int
+    seconds: float
+    alive_per_edge: float
+    pruned_share: float
+    none_share: float
+    skip_share: float
+    genotype: str | None
+    op_counts: dict[str, int]
+    parameters: int | None
+    macs: int | None
+    test_accuracy: float | None
+
+
+def dominance(run: Run, *, by: Literal["kind", "all"] = "kind") -> pd.DataFrame:
+    """Which operations lead: per step, kind of cell and operation.
+
+    share = edges led by the operation / edges,   mean_weight = mean of its m over the edges
+
+    Args:
+        run: The run.
+        by: "kind" counts each kind of cell for itself, "all" counts them together.
+
+    Returns:
+        Columns step, epoch, kind, op, share, mean_weight, both of them in [0, 1].
+    """
+    mix, led = run.trace["mix"], _led(run.trace["mix"])
+    kind = mix["kind"] if by == "kind" else xr.full_like(mix["kind"], "all")
+    parts = []
+    for name in dict.fromkeys(kind.to_numpy().tolist()):
+        own = (kind == name).to_numpy()
+        values = {"share": led[:, own].mean("edge"), "mean_weight": mix[:, own].mean("edge")}
+        part = xr.Dataset(values).to_dataframe(dim_order=["step", "op"]).reset_index()
+        parts.append(part.assign(kind=name))
+    columns = ["step", "epoch", "kind", "op", "share", "mean_weight"]
+    frame = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
+    return frame.sort_values("step", kind="stable", ignore_index=True).loc[:, columns]
+
+
+def entropy(run: Run) -> xr.DataArray:
+    """Undecidedness of every edge at every step, in nats.
+
+    H = - sum_i p_i ln p_i,   p = m / sum m
+
+    Returns:
+        `(step, edge)`: 0 where one operation is left, ln n at n equal weights, NaN at none left.
+    """
+    mix = run.trace["mix"].astype("float64")
+    total = mix.sum("op")
+    share = mix / total.where(total > 0)
+    logs = np.log(share.where(share > 0, 1.0))
+    return (-(share * logs).sum("op", skipna=False)).clip(min=0.0).rename("entropy")
+
+
+def support(run: Run) -> pd.DataFrame:
+    """How many operations an edge still mixes: exact zeros count as gone.
+
+    support = number of i with m_i > 0,   alive = operations that were not pruned
+
+    Returns:
+        Columns step, epoch, kind, edge, support, alive.
+    """
+    trace = run.trace
+    counts = xr.Dataset(
+        {"support": (trace["mix"] > 0).sum("op"), "alive": trace["alive"].sum("op")}
+    )
+    frame = counts.to_dataframe(dim_order=["step", "edge"]).reset_index()
+    return frame.loc[:, ["step", "epoch", "kind", "edge", "support", "alive"]]
+
+
+def margins(run: Run) -> xr.DataArray:
+    """How far the leader of every edge is ahead: its mixing weight minus the second largest.
+
+    Returns:
+        `(step, edge)`: m_(1) - m_(2), in the units of m; an edge of one operation has m_(1).
+    """
+    mix = run.trace["mix"]
+    top = np.sort(np.pad(mix.to_numpy(), ((0, 0), (0, 0), (2, 0))), axis=-1)
+    return mix.sum("op").copy(data=top[..., -1] - top[..., -2]).rename("margin")
+
+
+def rank_switches(run: Run) -> pd.DataFrame:
+    """How often the leader of an edge changed from one step to the next.
+
+    Returns:
+        Columns kind, edge, switches (a count).
+    """
+    leaders = _leaders(run.trace["mix"])
+    switches = (leaders[1:] != leaders[:-1]).sum(0)
+    return _edges(run.trace).assign(switches=switches)
+
+
+def decision_step(run: Run) -> pd.DataFrame:
+    """When an edge was decided: the first step from which its leader never changed again.
+
+    Returns:
+        Columns kind, edge, op (the last leader, None if the edge has none), step; no row for a run
+        without steps.
+    """
+    trace = run.trace
+    leaders, steps = _leaders(trace["mix"]), trace["step"].to_numpy()
+    if not len(steps):
+        return _edges(trace)[:0].assign(op=[], step=[])
+    other = leaders != leaders[-1]
+    first = np.where(other.any(0), len(steps) - other[::-1].argmax(0), 0)
+    ops = [*trace["op"].to_numpy().tolist(), None]  # leader -1 is the last of them
+    return _edges(trace).assign(op=[ops[i] for i in leaders[-1]], step=steps[first])
+
+
+def none_and_skip(run: Run) -> pd.DataFrame:
+    """How much of the end belongs to `none` and to `skip_connect`, per kind and over "all".
+
+    Returns:
+        Columns kind; none_share, skip_share (of the edges, led by it); none_weight, skip_weight
+        (mean mixing weight over the edges); alive (operations left); alive_share (of the first
+        stage's candidates).  Before the first step it is the initial state's.
+    """
+    last = _last(run)
+    led, mix = _led(last["mix"]), last["mix"]
+    candidate = _candidate(run)
+    kinds = last["kind"].to_numpy()
+    rows = []
+    for name in (*dict.fromkeys(kinds.tolist()), "all"):
+        own = np.ones(len(kinds), dtype=bool) if name == "all" else kinds == name
+        alive = int(last["alive"][own].sum())
+        rows.append(
+            {
+                "kind": name,
+                "none_share": _mean(led[own], NONE),
+                "skip_share": _mean(led[own], SKIP),
+                "none_weight": _mean(mix[own], NONE),
+                "skip_weight": _mean(mix[own], SKIP),
+                "alive": alive,
+                "alive_share": alive / max(int(candidate[own].sum()), 1),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def alive_share(run: Run) -> xr.DataArray:
+    """What pruning left at every step, in [0, 1].
+
+    Returns:
+        `(step,)`: operations alive / candidates of the first stage, over all edges.
+    """
+    alive = run.trace["alive"].sum(["edge", "op"])
+    return (alive / max(int(_candidate(run).sum()), 1)).rename("alive_share")
+
+
+def summary(run: Run) -> Summary:
+    """One line about a run.
+
+    Returns:
+        `seconds` of the search; `alive_per_edge` operations, on the mean; `pruned_share` of the
+        candidates; `none_share` and `skip_share` of the edges; the genotype, as text, and how often
+        it has each operation; `parameters` and `macs` of the evaluated network, or else of the one
+        last derived in the search; `test_accuracy` in [0, 1].
+    """
+    trace, end = run.trace, none_and_skip(run).iloc[-1]
+    evaluation = run.evaluation or {}
+    found = run.genotype or (run.genotypes[-1][1] if run.genotypes else None)
+    return {
+        "method": run.named("method"),
+        "space": run.named("space"),
+        "data": run.named("data"),
+        "status": run.status,
+        "steps": trace.sizes["step"],
+        "epochs": len(run.epochs),
+        "seconds": float(trace["seconds"][-1]) if trace.sizes["step"] else 0.0,
+        "alive_per_edge": float(end["alive"]) / max(trace.sizes["edge"], 1),
+        "pruned_share": 1.0 - float(end["alive_share"]),
+        "none_share": float(end["none_share"]),
+        "skip_share": float(end["skip_share"]),
+        "genotype": str(found) if found else None,
+        "op_counts": found.op_counts() if found else {},
+        "parameters": _cost(run, "parameters"),
+        "macs": _cost(run, "macs"),
+        "test_accuracy": cast("float | None", evaluation.get("test_accuracy")),
+    }
+
+
+def _leaders(mix: xr.DataArray) -> np.ndarray:
+    """The leading column of every edge `(…, edges)`, -1 where all weights are zero."""
+    values = mix.to_numpy()
+    if not values.shape[-1]:
+        return np.full(values.shape[:-1], -1)
+    return np.where(values.max(-1) > 0, values.argmax(-1), -1)
+
+
+def _led(mix: xr.DataArray) -> xr.DataArray:
+    """Does the operation lead the edge?  Shaped like `mix`."""
+    return mix.copy(data=_leaders(mix)[..., None] == np.arange(mix.sizes["op"]))
+
+
+def _edges(trace: xr.Dataset) -> pd.DataFrame:
+    return pd.DataFrame({"kind": trace["kind"].to_numpy(), "edge": trace["edge"].to_numpy()})
+
+
+def _last(run: Run) -> xr.Dataset:
+    """The state after the last step, or before the first one."""
+    if not run.trace.sizes["step"]:
+        return run.initial
+    return run.trace[["mix", "alive"]].isel(step=-1)
+
+
+def _candidate(run: Run) -> xr.DataArray:
+    """`(edge, op)`: could the first stage's search have chosen it?"""
+    return run.initial["alive"]
+
+
+def _mean(values: xr.DataArray, op: str) -> float:
+    """The mean over edges of one operation's values; 0 where the space lacks it."""
+    if op not in values["op"] or not values.sizes["edge"]:
+        return 0.0
+    return float(values.sel(op=op).mean())
+
+
+def _cost(run: Run, name: Literal["parameters", "macs"]) -> int | None:
+    if run.evaluation is not None:
+        return cast("int", run.evaluation[name])
+    known = run.epochs[name].dropna()
+    return int(known.iloc[-1]) if len(known) else None
