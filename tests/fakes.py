@@ -60,7 +60,8 @@ def fake_events(
             space = space.restricted(space.columns[:-1])
             walk = _Walk(space, walk.generator)
         clock = Clock(stage, 0, epochs, 0, epochs * steps_per_epoch)
-        yield ev.StageStarted(clock, space, *walk.state(), parameters=12345)
+        split = {"weights": torch.tensor([0, 3, 4]), "arch": torch.tensor([1, 2])}
+        yield ev.StageStarted(clock, space, *walk.state(), parameters=12345, split=split)
         for epoch in range(epochs):
             for step in range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch):
                 clock = replace(clock, epoch=epoch, step=step)

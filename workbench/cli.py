@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import tyro
+from pydantic import ValidationError
 
-from workbench.config import ConfigError, EvaluateConfig, SearchConfig, checked
+from workbench.config import ConfigError, EvaluateConfig, SearchConfig, checked, problems
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def _parse(
     try:
         with redirect_stderr(said):
             return tyro.cli(arguments, prog=prog, args=words)  # pyright: ignore[reportReturnType]
+    except ValidationError as error:
+        _fail(f"{problems(error)} (see {prog} --help)")
     except SystemExit as error:
         if error.code in (0, None):
             raise

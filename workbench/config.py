@@ -217,16 +217,20 @@ def checked(kind: type[_C], values: dict[str, object]) -> _C:
     try:
         return kind(**values)  # pyright: ignore[reportArgumentType]
     except ValidationError as error:
-        raise ConfigError("; ".join(_problem(kind, item) for item in error.errors())) from error
+        raise ConfigError(problems(error, kind)) from error
 
 
-def _problem(kind: type[BaseModel], item: object) -> str:
-    assert isinstance(item, dict)
-    name = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        return _unknown("setting", name, list(kind.model_fields))
-    message = str(item["msg"]).removeprefix("Value error, ")
-    return f"{name}: {message} (got {item['input']!r})"
+def problems(error: ValidationError, kind: type[BaseModel] | None = None) -> str:
+    """What pydantic found, in one line; `kind` lets an unknown setting name its likeliest."""
+    lines = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden" and kind is not None:
+            lines.append(_unknown("setting", name, list(kind.model_fields)))
+            continue
+        message = str(item["msg"]).removeprefix("Value error, ").replace("Input should", "must")
+        lines.append(f"{name}: {message} (got {item['input']!r})")
+    return "; ".join(lines)
 
 
 def _unknown(what: str, value: str, known: list[str]) -> str:

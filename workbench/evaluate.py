@@ -33,7 +33,8 @@ class Recipe:
         cells: in the stack; cells per stage for a NAS-Bench-201 genotype.
         auxiliary: weight of the auxiliary classifier's loss, 0 for none.
         drop_path: probability at the last epoch; it rises linearly from 0.
-        cutout: side in pixels of the square taken out of a training picture, 0 for none.
+        cutout: side in pixels of the square taken out of a training picture, 0 for none; crop and
+            flip are the data's own, noise belongs to the search phase.
         hidden: widths of fully connected layers before the classifier.
     """
 
@@ -102,7 +103,7 @@ def evaluate(
         batch_size=recipe.batch_size,
         seed=seed,
         device=device,
-        augment=replace(data.augment, cutout=recipe.cutout),
+        augment=replace(data.augment, cutout=recipe.cutout, noise=0.0),
     )
     generator = torch.Generator(device).manual_seed(seed)
     found = _cost(genotype, data, recipe)

@@ -181,6 +181,10 @@ class Run:
         for update in updates:
             self._update(update, bilevel)
         self.mix = self.arch.mix((clock.step + 1) / clock.steps)
+        self.last_weights = {
+            kind: torch.where(rows > 0, rows, self.last_weights[kind])
+            for kind, rows in self._rows().items()
+        }
         moved = "arch" in updates or "joint" in updates
         events = self._prune(clock, "step") if moved else []
         rates = {
@@ -224,6 +228,8 @@ class Run:
         if pruner is None or pruner.every != every:
             return events
         alive = pruner(self.view(clock))
+        if all(mask is self.arch.alive[kind] for kind, mask in alive.items()):
+            return events  # handed back as it was, as in grace epochs: nothing is held either
         for cell in self.space.cells:
             before, zero = self.last_weights[cell.kind], self.mix[cell.kind].ops == 0
             dead = self.arch.alive[cell.kind] & ~alive[cell.kind]
@@ -236,7 +242,6 @@ class Run:
                 if where not in self.held:
                     self.held.add(where)
                     events.append(Held(clock, *where, "among the last operations into its node"))
-        self.last_weights = self._rows()
         if any(isinstance(event, Pruned) for event in events):
             self.arch.prune(alive)
             self.net.drop(self.arch.alive)

@@ -34,9 +34,9 @@ COLOURS: dict[str, str] = {
 }
 DASHES: dict[str, str] = {
     "none": "dot",
-    "skip_connect": "dash",
-    "avg_pool_3x3": "longdash",
-    "sep_conv_5x5": "longdash",
+    "skip_connect": "5px,3px",
+    "avg_pool_3x3": "9px,3px",
+    "sep_conv_5x5": "9px,3px",
     "dil_conv_5x5": "dashdot",
 }
 # Series that are no operation: first and second of a pair, as train and validation.
@@ -46,7 +46,13 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 POINTS = 150  # per curve in figures of many curves; 300 in figures of few
 
 # plotly's own default offers to upload the figure to its cloud
-CONFIG = {"showSendToCloud": False, "displaylogo": False}
+CONFIG = {
+    "showSendToCloud": False,
+    "displaylogo": False,
+    "responsive": True,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+    "toImageButtonOptions": {"format": "svg"},
+}
 pio.renderers["plotly_mimetype"].config = dict(CONFIG)  # type: ignore[attr-defined]
 
 
@@ -58,6 +64,23 @@ def colour(op: str) -> str:
 def dash(op: str) -> str:
     """The operation's dash, the same in every figure."""
     return DASHES.get(op, "solid")
+
+
+def symbol(op: str) -> str:
+    """The operation's marker: square for pooling, others for what is no layer."""
+    if op in ("none", "skip_connect"):
+        return "x" if op == "none" else "diamond"
+    return "square" if "pool" in op else "circle"
+
+
+def series(index: int) -> str:
+    """The colour of the first, second, third curve that is no operation."""
+    return SERIES[index % len(SERIES)]
+
+
+def series_dash(index: int) -> str:
+    """The dash that goes with `series`."""
+    return ("solid", "6px,2px", "dot")[index % 3]
 
 
 def faded(colour: str, opacity: float) -> str:
@@ -92,7 +115,7 @@ def template(page: str = "both") -> go.layout.Template:
             "legend": {"bgcolor": "rgba(0,0,0,0)", "tracegroupgap": 2},
             "margin": {"l": 64, "r": 24, "t": 72, "b": 56},
             "hoverlabel": {"font": {"family": FONT}},
-            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": ink, "orientation": "v"},
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": ink},
         }
     )
 

@@ -38,6 +38,7 @@ def weight_evolution_frame(
         value: Mixing weights, or the raw architecture parameters.
         x: Every step, or the last step of every epoch.
         points: Thin every curve to about so many points.
+
     Returns:
         Columns `edge`, `op`, `x`, `value`, `rank` (1 is the edge's largest), and `pruned`, true at
         the last point of an operation that was pruned.
@@ -130,7 +131,7 @@ def weight_evolution(
     theme.styled(
         fig,
         title=f"{TITLES[value]} of {cells}",
-        subtitle="× marks where an operation was pruned; click the legend to hide or show one",
+        subtitle="× marks where an operation left; click the legend to hide or show one",
         height=150 + 125 * rows,
     )
     fig.update_layout(legend=_legend(facets), hovermode="closest", margin={"t": 100})

@@ -101,6 +101,11 @@ def read_trace(store: Path, stages: Sequence[StageLine]) -> xr.Dataset:
     return xr.Dataset(variables, {**axes.coords(), **coords})
 
 
+def count_steps(store: Path, stages: Sequence[StageLine]) -> int:
+    """How many steps are wholly written."""
+    return sum(len(_steps(store, stage)) for stage in stages)
+
+
 def first_state(stages: Sequence[StageLine]) -> xr.Dataset:
     """Alpha, mixing weights and what is alive before the first step, on the axes of the trace."""
     axes = _Axes.of(stages)
@@ -115,10 +120,8 @@ def first_state(stages: Sequence[StageLine]) -> xr.Dataset:
 
 
 def _read_stage(store: Path, stage: StageLine, axes: _Axes) -> dict[str, np.ndarray]:
-    where = f"stage_{stage['stage']}"
-    step = _read(_open(store, where), "step")
-    step = step[step >= 0]
-    group = _open(store, where)  # again: the names of the scalars are written before their steps
+    step = _steps(store, stage)  # first: whatever else belongs to them is there by then
+    group = _open(store, stage)
     names = cast("list[str]", group.attrs["scalars"])
     part = {name: _read(group, name, len(step)) for name in (*FILL, *names, "epoch", "seconds")}
     for name, fill in FILL.items():
@@ -129,8 +132,14 @@ def _read_stage(store: Path, stage: StageLine, axes: _Axes) -> dict[str, np.ndar
     return part
 
 
-def _open(store: Path, path: str) -> zarr.Group:
-    return zarr.open_group(store, path=path, mode="r", use_consolidated=False)
+def _steps(store: Path, stage: StageLine) -> np.ndarray:
+    step = _read(_open(store, stage), "step")
+    return step[step >= 0]
+
+
+def _open(store: Path, stage: StageLine) -> zarr.Group:
+    where = f"stage_{stage['stage']}"
+    return zarr.open_group(store, path=where, mode="r", use_consolidated=False)
 
 
 def _read(group: zarr.Group, name: str, rows: int | None = None) -> np.ndarray:

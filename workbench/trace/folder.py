@@ -7,6 +7,8 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from workbench.errors import WorkbenchError
+
 SCHEMA = 1
 HEADER = "run.json"
 EVENTS = "events.jsonl"
@@ -16,7 +18,7 @@ EVALUATION = "evaluation.json"
 EVALUATION_EPOCHS = "evaluation/epochs.jsonl"
 
 
-class RunError(ValueError):
+class RunError(WorkbenchError):
     """A run folder that cannot be written or read."""
 
 

@@ -60,6 +60,7 @@ def _stage(event: StageStarted) -> Line:
         "epochs": event.clock.epochs,
         "steps": event.clock.steps,
         "parameters": event.parameters,
+        "split": {name: indices.tolist() for name, indices in event.split.items()},
         "space": _space(event.space),
         "alpha": _plain(layout.spread([event.alpha], np.nan)[0]),
         "mix": _plain(layout.spread([event.mix], 0.0)[0]),
@@ -107,4 +108,5 @@ def _epoch(event: EpochEnded) -> Line:
 
 def _plain(values: np.ndarray) -> object:
     """Nested lists of numbers, None where a number is not finite: JSON has no word for it."""
-    return np.where(np.isfinite(values), values.astype(object), None).tolist()
+    nothing = np.array(None, dtype=object)
+    return np.where(np.isfinite(values), values.astype(object), nothing).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Generator, Iterator, Mapping
@@ -48,10 +49,7 @@ def record(
         RunError: at once, if `path` holds something, or `meta` is not JSON.
     """
     about = dict(meta or {})
-    try:
-        folder.to_json(about)
-    except (TypeError, ValueError) as error:
-        raise RunError(f"record(meta=…) must hold JSON values only: {error}") from error
+    _refuse_other_than_json("record(meta=…)", about)
     _refuse_occupied(Path(path))
     return _record(events, _RunWriter(Path(path), about, flush_seconds))
 
@@ -67,10 +65,11 @@ def record_evaluation(
     Args:
         events: What `evaluate` yields.
         run_path: A run folder.
-        recipe: How the network was trained, as JSON values; `classes` are the names of the classes.
+        recipe: How the network was trained, as JSON values; `classes` are the names of the classes,
+            by default those of the run's `data`.
 
     Raises:
-        RunError: at once, if there is no run, or it has been evaluated.
+        RunError: at once, if there is no run, it has been evaluated, or `recipe` is not JSON.
     """
     path = Path(run_path)
     if not (path / folder.HEADER).exists():
@@ -79,7 +78,17 @@ def record_evaluation(
         raise RunError(
             f"{path} has been evaluated; move {folder.EVALUATION} away to evaluate it again"
         )
-    return _record_evaluation(events, path, dict(recipe))
+    _refuse_other_than_json("record_evaluation(recipe=…)", recipe)
+    data = json.loads((path / folder.HEADER).read_text(encoding="utf-8"))["meta"].get("data")
+    classes = data.get("classes") if isinstance(data, dict) else None
+    return _record_evaluation(events, path, dict(recipe), recipe.get("classes", classes))
+
+
+def _refuse_other_than_json(name: str, value: Mapping[str, object]) -> None:
+    try:
+        folder.to_json(dict(value))
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{name} must hold JSON values only: {error}") from error
 
 
 def _refuse_occupied(path: Path) -> None:
@@ -97,7 +106,7 @@ def _record(events: Iterator[SearchEvent], writer: _RunWriter) -> Generator[Sear
 
 
 def _record_evaluation(
-    events: Iterator[EvaluationEvent], path: Path, recipe: Mapping[str, object]
+    events: Iterator[EvaluationEvent], path: Path, recipe: Mapping[str, object], classes: object
 ) -> Generator[EvaluationEvent]:
     epochs = path / folder.EVALUATION_EPOCHS
     epochs.parent.mkdir(exist_ok=True)
@@ -106,22 +115,20 @@ def _record_evaluation(
         if isinstance(event, EpochEnded):
             folder.append_line(epochs, event_line(event))
         else:
-            result = _evaluation(event, recipe)
+            result = _evaluation(event) | {"classes": classes, "recipe": recipe}
             folder.replace_text(path / folder.EVALUATION, folder.to_json(result, indent=1))
         yield event
 
 
-def _evaluation(event: Evaluated, recipe: Mapping[str, object]) -> Line:
+def _evaluation(event: Evaluated) -> Line:
     return {
         "test_accuracy": event.test_accuracy,
         "test_map": event.test_map,
         "parameters": event.parameters,
         "macs": event.macs,
         "confusion": [list(row) for row in event.confusion],
-        "classes": recipe.get("classes"),
         "genotype": str(event.genotype),
         "seconds": event.seconds,
-        "recipe": recipe,
     }
 
 
@@ -143,7 +150,7 @@ class _RunWriter:
         }
         self._began = self._flushed = 0.0  # time.monotonic
         self._stage: StageArrays | None = None
-        self._step_offset = self._epoch_offset = 0
+        self._step_offset = 0
         self._epochs = 0  # ended, in all stages
 
     def __enter__(self) -> _RunWriter:
@@ -174,9 +181,11 @@ class _RunWriter:
         """Write one event down; steps may wait for `flush_seconds`."""
         if self._header["started"] is None:
             self._begin()
-        if isinstance(event, Stepped):
-            if self._stage is None:
-                raise RunError("the events begin with Stepped; a stage begins with StageStarted")
+        if isinstance(event, StageStarted):
+            self._begin_stage(event)
+        elif self._stage is None:
+            raise RunError(f"the events begin with {type(event).__name__}, not with StageStarted")
+        elif isinstance(event, Stepped):
             self._stage.append(event, time.monotonic() - self._began)
         else:
             self._write_rare(event)
@@ -192,25 +201,22 @@ class _RunWriter:
         self._header["started"] = folder.now()
         self._write_header()
 
-    def _write_rare(self, event: RareEvent) -> None:
-        line = event_line(event)
-        if isinstance(event, StageStarted):
-            line |= self._begin_stage(event)
-        elif isinstance(event, EpochEnded):
-            self._epochs += 1
-        elif isinstance(event, Derived):
-            folder.replace_text(self.path / folder.GENOTYPE, event.genotype.to_json())
-        folder.append_line(self.path / folder.EVENTS, line)
-
-    def _begin_stage(self, event: StageStarted) -> Line:
+    def _begin_stage(self, event: StageStarted) -> None:
         if self._stage is not None:
             self._stage.flush()
             self._step_offset += self._stage.rows
-        self._epoch_offset = self._epochs
+        offsets = {"step_offset": self._step_offset, "epoch_offset": self._epochs}
         root = zarr.open_group(self.path / folder.TRACE, mode="a")
-        group = root.create_group(f"stage_{event.clock.stage}")
-        self._stage = StageArrays(group, event, self._step_offset, self._epoch_offset)
-        return {"step_offset": self._step_offset, "epoch_offset": self._epoch_offset}
+        group = root.create_group(f"stage_{event.clock.stage}", attributes={**offsets})
+        self._stage = StageArrays(group, event)
+        folder.append_line(self.path / folder.EVENTS, event_line(event) | offsets)
+
+    def _write_rare(self, event: RareEvent) -> None:
+        if isinstance(event, EpochEnded):
+            self._epochs += 1
+        elif isinstance(event, Derived):
+            folder.replace_text(self.path / folder.GENOTYPE, event.genotype.to_json())
+        folder.append_line(self.path / folder.EVENTS, event_line(event))
 
     def _flush_steps(self) -> None:
         if self._stage is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,10 @@ import xarray as xr
 
 from workbench.spaces.genotype import Genotype
 from workbench.trace import folder
-from workbench.trace.dataset import StageLine, first_state, read_trace
+from workbench.trace.dataset import StageLine, count_steps, first_state, read_trace
 from workbench.trace.folder import RunError
 
-COUNTS = ("parameters", "macs", "alive", "supernet_parameters", "seconds", "memory")
+COSTS = ("parameters", "macs", "alive", "supernet_parameters", "seconds", "memory")
 
 
 def open_run(path: Path | str) -> Run:
@@ -52,13 +52,21 @@ class Run:
 
     @property
     def meta(self) -> dict[str, object]:
-        """What was noted at the start: method, space, data, seed, …"""
+        """What was noted at the start, such as method, space, data and seed."""
         return cast("dict[str, object]", self.header["meta"])
 
     @property
     def status(self) -> str:
         """`running`, `finished`, `stopped` or `failed`; a killed process leaves `running`."""
         return str(self.header["status"])
+
+    def named(self, what: Literal["method", "space", "data"]) -> str | None:
+        """The name of the method, space or data, as far as `meta` or its `config` holds it."""
+        config = self.meta.get("config")
+        value = self.meta.get(what, config.get(what) if isinstance(config, dict) else None)
+        if isinstance(value, dict):
+            value = value.get("name")
+        return None if value is None else str(value)
 
     @cached_property
     def header(self) -> dict[str, object]:
@@ -85,7 +93,7 @@ class Run:
 
     @property
     def space(self) -> dict[str, object]:
-        """The first stage's space: `kinds` (nodes, edges, columns, candidates), `layers`, …"""
+        """The first stage's space: its `kinds` of cells, their candidates, its `layers`."""
         return cast("dict[str, object]", self._stages[0]["space"]) if self._stages else {}
 
     @cached_property
@@ -136,7 +144,7 @@ class Run:
         trace = self.trace
         alpha, alive = trace["alpha"].to_numpy(), trace["alive"].to_numpy()
         step, edge, op = np.nonzero(alive | ~np.isnan(alpha))
-        kinds, kind = np.unique(trace["kind"].to_numpy(), return_inverse=True)
+        kind, kinds = pd.factorize(trace["kind"].to_numpy())
         return pd.DataFrame(
             {
                 "step": trace["step"].to_numpy()[step],
@@ -162,27 +170,25 @@ class Run:
         return f"<table>{rows}</table>"
 
     def _about(self) -> dict[str, str]:
-        named = {
-            key: str(self.meta[key]) for key in ("method", "space", "data") if key in self.meta
-        }
-        steps, epochs = self.trace.sizes["step"], len(self.epochs)
+        words = {"method": self.named("method"), "space": self.named("space")}
+        words |= {"data": self.named("data")}
         status = self.status
         if status == "running":
             status += f" (last sign of life {self.header['heartbeat']})"
         return {
             "path": str(self.path),
-            **named,
+            **{name: word for name, word in words.items() if word is not None},
             "status": status,
-            "epochs": str(epochs),
-            "steps": str(steps),
+            "epochs": str(len(self.epochs)),
+            "steps": str(count_steps(self.path / folder.TRACE, self._stages)),
         }
 
     def _results(self) -> dict[str, str]:
         """What there is to say of the end, for the table."""
         out = {"error": str(self.header["error"])} if self.header["error"] else {}
         if len(self.epochs):
-            last = self.epochs.drop(columns=["epoch", "stage", "step", "genotype"]).iloc[-1]
-            out |= {str(name): f"{value:g}" for name, value in last.dropna().items()}
+            last = self.epochs.iloc[-1].drop(["epoch", "stage", "step", "genotype", *COSTS])
+            out |= {str(name): f"{value:.4g}" for name, value in last.dropna().items()}
         if self.genotype is not None:
             out["genotype"] = str(self.genotype)
         if self.evaluation is not None:
@@ -206,14 +212,12 @@ class Run:
 
 def _epochs(lines: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     rows = []
+    names: dict[str, None] = {}  # of scalars, which need not be there in every epoch
     for line in lines:
         scalars = cast("dict[str, float | None]", line["scalars"])
         genotype = cast("dict[str, str] | None", line["genotype"])
-        row = {name: line[name] for name in ("epoch", "stage", "step")}
-        row |= {**scalars, "genotype": genotype and genotype["text"]}
-        rows.append(row | {name: line[name] for name in COUNTS})
-    frame = pd.DataFrame(
-        rows, columns=None if rows else ["epoch", "stage", "step", "genotype", *COUNTS]
-    )
-    numeric = [name for name in frame.columns if name != "genotype"]
-    return frame.assign(**{name: pd.to_numeric(frame[name]) for name in numeric})
+        names |= dict.fromkeys(scalars)
+        rows.append({**scalars, **line, "genotype": genotype and genotype["text"]})
+    columns = ["epoch", "stage", "step", *names, "genotype", *COSTS]
+    frame = pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
+    return frame.assign(**{n: pd.to_numeric(frame[n]) for n in frame.columns if n != "genotype"})

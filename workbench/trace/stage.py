@@ -1,10 +1,10 @@
-"""The arrays of one stage: preallocated, written by whole chunks, `step` last as the commit mark."""
+"""The arrays of one stage: preallocated, written by whole chunks, `step` last to commit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from workbench.trace.folder import RunError
 if TYPE_CHECKING:
     import zarr
     from torch import Tensor
+    from zarr.core.common import JSON
 
     from workbench.events import Rows, StageStarted, Stepped
     from workbench.spaces.space import Space
@@ -69,9 +70,7 @@ class StageArrays:
     flush writes the whole chunk again, which costs a write but never a read.
     """
 
-    def __init__(
-        self, group: zarr.Group, started: StageStarted, step_offset: int, epoch_offset: int
-    ) -> None:
+    def __init__(self, group: zarr.Group, started: StageStarted) -> None:
         self.group = group
         self.layout = Layout(started.space)
         self.rows = 0  # steps seen
@@ -81,15 +80,8 @@ class StageArrays:
         self._block: dict[str, np.ndarray] = {}  # the chunk that is being filled, by array
         self._arrays: dict[str, zarr.Array] = {}
         self._scalars: list[str] = []
-        group.attrs.update(
-            {
-                **self.layout.attributes(),
-                "stage": started.clock.stage,
-                "step_offset": step_offset,
-                "epoch_offset": epoch_offset,
-                "scalars": [],
-            }
-        )
+        labels = cast("dict[str, JSON]", self.layout.attributes())
+        group.attrs.update({**labels, "stage": started.clock.stage, "scalars": []})
         for name in (*STATE, *LINES):
             self._create(name)
 

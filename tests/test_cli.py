@@ -1,0 +1,162 @@
+"""The command line: what it prints, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from workbench.cli import main
+from workbench.trace import open_run
+
+V2 = (
+    "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), "
+    "('sep_conv_3x3', 1), ('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), "
+    "('dil_conv_3x3', 2)], normal_concat=range(2, 6), reduce=[('max_pool_3x3', 0), "
+    "('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1), ('max_pool_3x3', 0), "
+    "('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], reduce_concat=range(2, 6))"
+)
+TINY = "--channels 2 --cells 1 --nodes 1 --epochs 1 --batch-size 512 --device cpu".split()
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    said = capsys.readouterr().err.strip()
+    assert stop.value.code == 2
+    assert len(said.splitlines()) == 1
+    return said
+
+
+def test_cost_prints_the_published_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["cost", V2, "--channels", "36", "--cells", "20", "--classes", "10", "--json"])
+    assert json.loads(capsys.readouterr().out) == {"parameters": 3349342, "macs": 528359040}
+    main(["cost", V2, "--auxiliary", "--json"])
+    assert json.loads(capsys.readouterr().out)["parameters"] == 3825768
+
+
+def test_cost_counts_cells_per_stage_of_a_nasbench201_text(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|"
+    main(["cost", text + "nor_conv_3x3~2|", "--channels", "16", "--cells", "5", "--json"])
+    assert json.loads(capsys.readouterr().out) == {"parameters": 1288506, "macs": 184730240}
+
+
+def test_cost_reads_a_genotype_from_a_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "genotype.txt"
+    file.write_text(V2)
+    main(["cost", str(file), "--json"])
+    assert json.loads(capsys.readouterr().out)["parameters"] == 3349342
+
+
+def test_derive_follows_each_rule(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    k = np.arange(112).reshape(14, 8)
+    file = tmp_path / "alphas.npz"
+    np.savez(file, normal=np.sin(k), reduce=np.cos(k))
+    main(["derive", str(file), "--space", "darts", "--rule", "top2", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["normal"] == [
+        ["avg_pool_3x3", 0], ["dil_conv_3x3", 1], ["skip_connect", 1], ["sep_conv_3x3", 0],
+        ["sep_conv_3x3", 1], ["avg_pool_3x3", 2], ["skip_connect", 1], ["sep_conv_3x3", 4],
+    ]  # fmt: skip
+    assert found["normal_concat"] == [2, 3, 4, 5]
+    assert set(found) == {"normal", "normal_concat", "reduce", "reduce_concat"}
+    main(["derive", str(file), "--rule", "survivors", "--json"])
+    wins = sum(row.argmax() != 0 for row in np.sin(k))
+    assert len(json.loads(capsys.readouterr().out)["normal"]) == wins
+
+
+def test_a_search_is_recorded_evaluated_and_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    main(["search", "--method", "darts", *TINY, "--out", str(out), "--seed", "3"])
+    run = open_run(out)
+    assert run.status == "finished"
+    assert run.meta["seed"] == 3
+    assert len(run.trace.step) == 1438 // 2 // 512
+    capsys.readouterr()
+    main(["evaluate", str(out), "--epochs", "1", "--channels", "2", "--cells", "1"])
+    evaluation = json.loads((out / "evaluation.json").read_text())
+    assert 0 <= evaluation["test_accuracy"] <= 1
+    assert np.sum(evaluation["confusion"]) == 359
+    assert {"test_map", "parameters", "macs"} <= set(evaluation)
+    said = refusal(capsys, "search", *TINY, "--out", str(out))
+    assert str(out) in said
+
+
+def test_settings_come_from_a_yaml_file_and_flags_win(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(
+        "method: darts\nchannels: 2\ncells: 1\nnodes: 1\nepochs: 1\nbatch_size: 256\nseed: 7\n"
+    )
+    words = ["--config", str(tmp_path / "config.yaml"), "--batch-size", "512"]
+    main(["search", *words, "--device", "cpu", "--out", str(tmp_path / "run")])
+    settings = open_run(tmp_path / "run").meta["config"]
+    assert isinstance(settings, dict)
+    assert (settings["seed"], settings["batch_size"], settings["method"]) == (7, 512, "darts")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("search --method dats", "did you mean 'darts'"),
+        ("search --epochs 0", "epochs"),
+        ("search --epochs many", "epochs"),
+        ("search --epoch 3", "--epochs"),
+        ("search --data digit", "digits"),
+        ("search --data folder:/no/such/folder", "/no/such/folder"),
+        ("search --data cifar10 --data-root /no/such --no-download", "cifar-10-python.tar.gz"),
+        ("search --batch-size 100000", "batch_size"),
+        ("search --device tpu", "tpu"),
+        ("search --device cuda:99", "cuda:99"),
+        ("search --method darts --entmax-order 2", "entmax_order"),
+        ("search --method darts --beta1 2", "beta1"),
+        ("search --method single_level --weight-steps 2", "weight_steps"),
+        ("search --config /no/such.yaml", "/no/such.yaml"),
+        ("evaluate /no/such/run", "/no/such/run"),
+        ("report /no/such/run", "/no/such/run"),
+        ("methods dart", "did you mean 'darts'"),
+        ("cost nothing", "nothing"),
+        ("cost |none~0| --cells 0", "--cells"),
+        ("derive /no/such.npz", "/no/such.npz"),
+        ("serach", "did you mean 'search'"),
+    ],
+)
+def test_wrong_input_gets_one_line_that_names_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: str, named: str
+) -> None:
+    out = tmp_path / "run"
+    more = ["--out", str(out)] if words.startswith("search") else []
+    assert named in refusal(capsys, *words.split(), *more)
+    assert not out.exists()
+
+
+def test_a_corrupt_picture_is_named_before_anything_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for index in range(6):
+            array = np.random.default_rng(index).integers(0, 255, (9, 9, 3), dtype=np.uint8)
+            Image.fromarray(array).save(tmp_path / "pictures" / name / f"{index}.png")
+    (tmp_path / "pictures" / "dog" / "3.png").write_bytes(b"not a picture")
+    words = ["--data", f"folder:{tmp_path / 'pictures'}", "--out", str(tmp_path / "run")]
+    assert "3.png" in refusal(capsys, "search", *TINY, *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_methods_are_listed_and_shown_with_what_they_change(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["methods"])
+    assert "entmax3_prune_single_level" in capsys.readouterr().out
+    main(["methods", "entmax3_prune"])
+    said = capsys.readouterr().out
+    assert "relaxation: Softmax() → Entmax(alpha=3.0)" in said
+    assert "schedule" not in said

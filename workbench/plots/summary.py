@@ -1,0 +1,144 @@
+"""A run in one table, with the figures a reader wants first on top."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from workbench import analysis
+
+if TYPE_CHECKING:
+    from workbench.trace.runs import Run
+
+UNKNOWN = "–"
+TILES = ("test accuracy", "parameters", "operations left per edge", "edges led by none",
+         "edges led by skip_connect", "search time")  # fmt: skip
+DETAILS = ("genotype", "seed", "versions", "command")
+# The text inherits the page's colour, so the table reads in a light and a dark notebook.
+TILES_STYLE = (
+    "display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:10px;margin:8px 0 16px"
+)
+TILE = (
+    "border:1px solid rgba(128,128,128,.4);border-radius:8px;padding:8px 14px;text-align:left"
+)
+
+
+@dataclass(frozen=True)
+class SummaryTable:
+    """What a run was and came to; a notebook shows it as tiles and a table."""
+
+    values: Mapping[str, str]
+
+    def _repr_html_(self) -> str:
+        tiles = "".join(_tile(name, self.values[name]) for name in TILES)
+        rest = {n: v for n, v in self.values.items() if n not in TILES}
+        shown, folded = (
+            "".join(_row(n, v) for n, v in rest.items() if (n in DETAILS) is detail)
+            for detail in (False, True)
+        )
+        return (
+            f'<div style="{TILES_STYLE}">{tiles}</div>'
+            f"<table><tbody>{shown}</tbody></table><details><summary>genotype, versions, command"
+            f"</summary><table><tbody>{folded}</tbody></table></details>"
+        )
+
+    def __str__(self) -> str:
+        width = max(len(name) for name in self.values)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in self.values.items())
+
+
+def _tile(name: str, value: str) -> str:
+    return (
+        f'<div style="{TILE}"><div style="font-size:24px;font-weight:600">{html.escape(value)}'
+        f'</div><div style="opacity:.75">{html.escape(name)}</div></div>'
+    )
+
+
+def _row(name: str, value: str) -> str:
+    return (
+        f'<tr><th scope="row" style="text-align:left;vertical-align:top;white-space:nowrap">'
+        f'{html.escape(name)}</th><td style="text-align:left;overflow-wrap:anywhere">'
+        f"{html.escape(value)}</td></tr>"
+    )
+
+
+def summary_table_frame(run: Run) -> pd.DataFrame:
+    """The table as a frame: columns `name`, `value`, both text; what is not known is a dash."""
+    found = analysis.summary(run)
+    evaluated = run.evaluation or {}
+    network = "of the evaluated network" if evaluated else "of the network at the search's size"
+    rows = {
+        "test accuracy": _percent(found["test_accuracy"], 2),
+        "parameters": _count(found["parameters"]),
+        "operations left per edge": f"{found['alive_per_edge']:.2f}",
+        "edges led by none": _percent(found["none_share"]),
+        "edges led by skip_connect": _percent(found["skip_share"]),
+        "search time": _duration(found["seconds"]),
+        "method": _noted(run, "method"),
+        "paper": _noted(run, "method", "paper"),
+        "space": _noted(run, "space"),
+        "data": _noted(run, "data"),
+        "status": found["status"],
+        "epochs and steps": f"{found['epochs']} epochs, {found['steps']:,} steps",
+        "pruned": f"{_percent(found['pruned_share'])} of all candidates",
+        "cost of the network": f"{_count(found['parameters'])} parameters, "
+        f"{_count(found['macs'])} multiply-adds, {network}",
+        "mean average precision": _number(evaluated.get("test_map")),
+        "operations chosen": ", ".join(f"{n} × {op}" for op, n in found["op_counts"].items()),
+        "genotype": found["genotype"],
+        "seed": run.meta.get("seed"),
+        "versions": _versions(run.meta.get("versions")),
+        "command": run.meta.get("command"),
+    }
+    values = [UNKNOWN if value in (None, "") else str(value) for value in rows.values()]
+    return pd.DataFrame({"name": list(rows), "value": values})
+
+
+def _noted(run: Run, key: str, field: str = "name") -> object:
+    """What the run's meta or config says of `key`: a text, or the `field` of a description."""
+    config = run.meta.get("config")
+    value = run.meta.get(key, config.get(key) if isinstance(config, Mapping) else None)
+    if isinstance(value, Mapping):
+        return value.get(field)
+    return value if field == "name" else run.meta.get(field)
+
+
+def summary_table(run: Run) -> SummaryTable:
+    """What the run was, and what it came to."""
+    frame = summary_table_frame(run)
+    return SummaryTable(dict(zip(frame["name"], frame["value"], strict=True)))
+
+
+def _percent(share: float | None, digits: int = 0) -> str | None:
+    return None if share is None else f"{100 * share:.{digits}f} %"
+
+
+def _number(value: object) -> str | None:
+    return f"{value:.4f}" if isinstance(value, float | int) else None
+
+
+def _count(value: int | None) -> str:
+    """1234567 as `1.23 M`."""
+    if value is None:
+        return UNKNOWN
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return str(value)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _versions(value: object) -> str | None:
+    if not isinstance(value, Mapping):
+        return None if value is None else str(value)
+    return ", ".join(f"{name} {version}" for name, version in value.items())

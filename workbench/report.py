@@ -1,0 +1,177 @@
+"""One HTML file that shows a run and needs nothing else: no kernel, no network.
+
+The notebook `search_report` is executed, its inputs are left out, figures become JSON that the one
+embedded plotly.js draws when they come near the screen.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib.metadata
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+from workbench.errors import WorkbenchError
+from workbench.report_page import page
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+NOTEBOOK = "search_report.ipynb"
+PLOTLY = "application/vnd.plotly.v1+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+Colours = Literal["auto", "light", "dark"]
+
+
+class ReportError(WorkbenchError):
+    """A report that could not be written."""
+
+
+def report(
+    run_path: Path | str,
+    *,
+    out: Path | str | None = None,
+    colours: Colours = "auto",
+    notebook: Path | str | None = None,
+) -> Path:
+    """Write the report of a run: `report.html`, and beside it the executed `report.ipynb`.
+
+    Args:
+        run_path: A run folder; the run may still be going on.
+        out: The HTML file; by default `RUN/report.html`.
+        colours: "auto" follows the reader's system.
+        notebook: A notebook with a parameter `run`, instead of the one that comes with this.
+
+    Returns:
+        The HTML file.
+
+    Raises:
+        RunError: if there is no run.
+        ReportError: if a cell of the notebook fails; nothing is written then.
+    """
+    from workbench.trace import open_run
+
+    run = open_run(run_path)
+    target = Path(out) if out else run.path / "report.html"
+    if target.suffix not in (".html", ".htm"):
+        raise ReportError(f"report(out={str(target)!r}): the report is an HTML file; end in .html")
+    executed = _execute(Path(notebook) if notebook else find_notebook(), run.path.resolve())
+    text = page(_body(executed), title=f"Search report: {run.path.resolve().name}", colours=colours)
+    import nbformat
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _replace(target.with_suffix(".ipynb"), nbformat.writes(executed))
+    _replace(target, text)
+    return target
+
+
+def find_notebook(name: str = NOTEBOOK) -> Path:
+    """A notebook of this package: of the checkout, or installed beside it.
+
+    Raises:
+        ReportError: if there is none.
+    """
+    beside = Path(__file__).resolve().parent.parent
+    if (beside / "pyproject.toml").exists() and (beside / "notebooks" / name).exists():
+        return beside / "notebooks" / name
+    try:
+        files = importlib.metadata.files("workbench") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == name and Path(str(file.locate())).exists():
+            return Path(str(file.locate())).resolve()
+    raise ReportError(f"{name} is not installed with workbench; install it again with pip")
+
+
+def _execute(notebook: Path, run: Path) -> NotebookNode:
+    """The notebook with its outputs, executed in a folder that is gone afterwards."""
+    import nbformat
+    import papermill
+    from papermill.exceptions import PapermillException, PapermillExecutionError
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix="workbench-report-") as folder:
+        done = Path(folder) / notebook.name
+        try:
+            papermill.execute_notebook(
+                notebook,
+                done,
+                parameters={"run": str(run)},
+                kernel_name="python3",
+                cwd=folder,
+                progress_bar=sys.stderr.isatty(),
+                store_widget_state=False,  # 5 MB for every live figure
+                extra_arguments=["--log-level=ERROR"],  # it warns that it listens on this machine
+            )
+        except PapermillExecutionError as error:
+            raise ReportError(_cell_error(notebook, error)) from error
+        except PapermillException as error:
+            raise ReportError(f"{notebook.name} cannot be executed: {error}") from error
+        return cast("NotebookNode", nbformat.read(done, as_version=4))
+
+
+def _cell_error(notebook: Path, error: object) -> str:
+    source = str(getattr(error, "source", "")).strip().partition("\n")[0]
+    name, value = getattr(error, "ename", ""), " ".join(str(getattr(error, "evalue", "")).split())
+    index = getattr(error, "cell_index", "?")
+    return f"{notebook.name}, cell {index} ({source}): {name}: {value}"
+
+
+def _body(notebook: NotebookNode) -> str:
+    """The notebook's text and outputs as HTML, without code."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(template_name="basic")  # a fragment: no scripts of its own
+    exporter.exclude_input = True
+    exporter.exclude_output_prompt = True
+    exporter.exclude_anchor_links = True
+    shown = cast("NotebookNode", notebook.copy())
+    shown["cells"] = [_standing_alone(cell) for cell in notebook["cells"]]
+    body, _ = exporter.from_notebook_node(shown)
+    return body
+
+
+def _standing_alone(cell: Mapping[str, object]) -> NotebookNode:
+    """The cell with outputs that need no server."""
+    from nbformat import from_dict
+
+    copy = json.loads(json.dumps(cell))
+    for output in copy.get("outputs", []):
+        data = output.get("data", {})
+        if PLOTLY in data:
+            output["data"] = {"text/html": _figure(data[PLOTLY])}
+        elif WIDGET in data:
+            output["data"] = {"text/html": "<p><em>A live widget; it needs the notebook.</em></p>"}
+        elif "image/svg+xml" in data:
+            svg = "".join(data["image/svg+xml"])
+            output["data"] = {"text/html": f'<div class="wb-svg">{svg}</div>'}
+    return from_dict(copy)
+
+
+def _figure(figure: Mapping[str, object]) -> str:
+    """A place for the figure, as high as it will be, and the figure as JSON the page draws."""
+    layout = dict(cast("Mapping[str, object]", figure.get("layout", {})))
+    layout.pop("template", None)  # the page has one for light and one for dark
+    height = int(cast("float", layout.get("height", 450)))
+    text = json.dumps({"data": figure.get("data", []), "layout": layout}, separators=(",", ":"))
+    title = cast("Mapping[str, str]", layout.get("title", {})).get("text", "figure")
+    label = html.escape(re.sub(r"<[^>]*>", "", title), quote=True)
+    return (
+        f'<div class="wb-figure" role="img" aria-label="{label}" style="min-height:{height}px">'
+        f'<script type="application/json">{text.replace("<", chr(92) + "u003c")}</script></div>'
+    )
+
+
+def _replace(path: Path, text: str) -> None:
+    """A reader sees the old file or the new one, never a part."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
