@@ -54,30 +54,46 @@ class _Config(BaseModel):
 class SearchConfig(_Config):
     """Settings of a search.  What is left out is as the method's paper says."""
 
-    method: str = Field("entmax3_prune_single_level", description="name in `workbench methods`")
-    space: Literal["darts", "nasbench201"] = Field("darts", description="search space")
-    data: str = Field("digits", description="digits, cifar10, cifar100 or folder:PATH")
-    data_root: Path | None = Field(None, description="where CIFAR files are, or are put")
-    download: bool = Field(True, description="whether missing CIFAR files may be fetched")
-    image_size: int | None = Field(None, ge=1, description="side of a folder's images, pixels")
-    grey: bool = Field(False, description="make a folder's images grey")
-    skip_unreadable: bool = Field(False, description="leave out a folder's unreadable images")
-    noise: float = Field(0.0, ge=0, description="sd of noise on normalised training images")
-    channels: int = Field(16, ge=1, description="width of the supernet's first cell")
-    cells: int | None = Field(None, ge=1, description="depth; cells per stage in nasbench201")
-    nodes: int | None = Field(None, ge=1, description="intermediate nodes of a cell")
-    epochs: int | None = Field(None, ge=1, description="epochs of the search phase")
-    batch_size: int | None = Field(None, ge=1, description="images of a batch")
-    weight_lr: float | None = Field(None, gt=0, description="first learning rate of the weights")
-    arch_lr: float | None = Field(None, gt=0, description="learning rate of the alphas")
-    entmax_order: float | None = Field(None, ge=1, description="order of an entmax method")
-    weight_steps: int | None = Field(None, ge=1, description="weight steps per alpha step")
-    warm_up_epochs: int | None = Field(None, ge=0, description="epochs of a zero-cost warm-up")
-    beta1: float | None = Field(None, description="weight of log NTK in a zero-cost warm-up")
-    beta2: float | None = Field(None, description="weight of the BN term in a zero-cost warm-up")
-    seed: int = Field(0, ge=0, description="of weights, alphas, split and batches")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 …")
-    out: Path | None = Field(None, description="run folder; by default runs/METHOD-DATA-…")
+    method: str = Field(
+        default="entmax3_prune_single_level", description="name in `workbench methods`"
+    )
+    space: Literal["darts", "nasbench201"] = Field(default="darts", description="search space")
+    data: str = Field(default="digits", description="digits, cifar10, cifar100 or folder:PATH")
+    data_root: Path | None = Field(default=None, description="where CIFAR files are, or are put")
+    download: bool = Field(default=True, description="whether missing CIFAR files may be fetched")
+    image_size: int | None = Field(
+        default=None, ge=1, description="side of a folder's images, pixels"
+    )
+    grey: bool = Field(default=False, description="make a folder's images grey")
+    skip_unreadable: bool = Field(
+        default=False, description="leave out a folder's unreadable images"
+    )
+    noise: float = Field(default=0.0, ge=0, description="sd of noise on normalised training images")
+    channels: int = Field(default=16, ge=1, description="width of the supernet's first cell")
+    cells: int | None = Field(
+        default=None, ge=1, description="depth; cells per stage in nasbench201"
+    )
+    nodes: int | None = Field(default=None, ge=1, description="intermediate nodes of a cell")
+    epochs: int | None = Field(default=None, ge=1, description="epochs of the search phase")
+    batch_size: int | None = Field(default=None, ge=1, description="images of a batch")
+    weight_lr: float | None = Field(
+        default=None, gt=0, description="first learning rate of the weights"
+    )
+    arch_lr: float | None = Field(default=None, gt=0, description="learning rate of the alphas")
+    entmax_order: float | None = Field(default=None, ge=1, description="order of an entmax method")
+    weight_steps: int | None = Field(default=None, ge=1, description="weight steps per alpha step")
+    warm_up_epochs: int | None = Field(
+        default=None, ge=0, description="epochs of a zero-cost warm-up"
+    )
+    beta1: float | None = Field(
+        default=None, description="weight of log NTK in a zero-cost warm-up"
+    )
+    beta2: float | None = Field(
+        default=None, description="weight of the BN term in a zero-cost warm-up"
+    )
+    seed: int = Field(default=0, ge=0, description="of weights, alphas, split and batches")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 …")
+    out: Path | None = Field(default=None, description="run folder; by default runs/METHOD-DATA-…")
 
     @field_validator("method")
     @classmethod
@@ -96,6 +112,7 @@ class SearchConfig(_Config):
         """
         from workbench import methods
         from workbench.parts.relaxations import Entmax
+        from workbench.parts.schedules import Cosine
 
         method = methods.named()[self.method]
         stage = method.stages[-1]
@@ -106,7 +123,7 @@ class SearchConfig(_Config):
             changes["batch_size"] = self.batch_size
         if self.weight_lr is not None:
             lr = getattr(stage.weight_optimizer, "lr", None)
-            new = replace(lr, start=self.weight_lr) if hasattr(lr, "start") else self.weight_lr
+            new = replace(lr, start=self.weight_lr) if isinstance(lr, Cosine) else self.weight_lr
             changes["weight_optimizer"] = self._with("weight_lr", stage.weight_optimizer, lr=new)
         if self.arch_lr is not None:
             changes["arch_optimizer"] = self._with("arch_lr", stage.arch_optimizer, lr=self.arch_lr)
@@ -154,10 +171,11 @@ class SearchConfig(_Config):
         from workbench.spaces.darts import darts
         from workbench.spaces.nasbench201 import nasbench201
 
-        more = {} if self.nodes is None else {"nodes": self.nodes}
         if self.space == "darts":
-            return darts(channels=self.channels, cells=self.cells or 8, **more)
-        return nasbench201(channels=self.channels, cells_per_stage=self.cells or 5, **more)
+            return darts(channels=self.channels, cells=self.cells or 8, nodes=self.nodes or 4)
+        return nasbench201(
+            channels=self.channels, cells_per_stage=self.cells or 5, nodes=self.nodes or 3
+        )
 
     def build_data(self) -> Data:
         """The images."""
@@ -184,16 +202,20 @@ class EvaluateConfig(_Config):
     """Settings of an evaluation phase.  What is left out is as the recipe says."""
 
     recipe: Literal["auto", "digits", "cifar"] = Field(
-        "auto", description="auto: cifar for CIFAR, else digits"
+        default="auto", description="auto: cifar for CIFAR, else digits"
     )
-    channels: int | None = Field(None, ge=1, description="width of the first cell")
-    cells: int | None = Field(None, ge=1, description="depth; cells per stage in nasbench201")
-    epochs: int | None = Field(None, ge=1, description="epochs of training from scratch")
-    batch_size: int | None = Field(None, ge=1, description="images of a batch")
-    lr: float | None = Field(None, gt=0, description="first learning rate")
-    four_layer_head: bool = Field(False, description="four fully connected layers (paper A)")
-    seed: int = Field(0, ge=0, description="of weights and batches")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 …")
+    channels: int | None = Field(default=None, ge=1, description="width of the first cell")
+    cells: int | None = Field(
+        default=None, ge=1, description="depth; cells per stage in nasbench201"
+    )
+    epochs: int | None = Field(default=None, ge=1, description="epochs of training from scratch")
+    batch_size: int | None = Field(default=None, ge=1, description="images of a batch")
+    lr: float | None = Field(default=None, gt=0, description="first learning rate")
+    four_layer_head: bool = Field(
+        default=False, description="four fully connected layers (paper A)"
+    )
+    seed: int = Field(default=0, ge=0, description="of weights and batches")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 …")
 
     def build_recipe(self, data: str, *, auxiliary: bool = True) -> Recipe:
         """The recipe for images of that name; `auxiliary=False` drops the second classifier."""

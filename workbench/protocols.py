@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +103,7 @@ class BoundNet(Protocol):
 class Objective(Protocol):
     """What a search minimises.  One that needs no data is handed None instead of a batch."""
 
-    needs_data: bool
+    needs_data: ClassVar[bool]
 
     def __call__(
         self,
@@ -126,9 +126,21 @@ class Bilevel(Protocol):
 
     weights: tuple[Tensor, ...]
     alphas: tuple[Tensor, ...]
-    lr: float
-    weight_decay: float
-    velocity: tuple[Tensor, ...]
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next weight step."""
+        ...
+
+    @property
+    def weight_decay(self) -> float:
+        """L2 factor of the next weight step."""
+        ...
+
+    @property
+    def velocity(self) -> tuple[Tensor, ...]:
+        """Momentum times buffer, per weight."""
+        ...
 
     def mixtures(self) -> Mixtures:
         """The mixing weights of the current alphas, differentiable in them."""
@@ -209,7 +221,10 @@ class ArchOptimizer(Optimizer, Protocol):
 class WeightOptimizer(Optimizer, Protocol):
     """The weight step: its learning rate at epoch `e` of `epochs` and its gradient-norm bound."""
 
-    clip: float | None
+    @property
+    def clip(self) -> float | None:
+        """Bound on the global gradient norm, or None."""
+        ...
 
     def lr_at(self, progress: float) -> float:
         """The learning rate after `progress` in [0, 1) of the stage's epochs."""
@@ -235,7 +250,10 @@ class Regularizer(Protocol):
 class Pruner(Protocol):
     """Shrinks `alive` during the search."""
 
-    every: Literal["step", "epoch"]
+    @property
+    def every(self) -> Literal["step", "epoch"]:
+        """When it is asked: after steps that moved alphas, or after epochs."""
+        ...
 
     def __call__(self, view: View) -> Rows:
         """The new `alive`, `{kind: bool (edges, ops)}`, never larger than `view.alive`."""
@@ -279,14 +297,4 @@ class Probe(Protocol):
 
     def __call__(self, view: View, bilevel: Bilevel) -> Mapping[str, Tensor]:
         """Detached tensors by name."""
-        ...
-
-
-class Proxy(Protocol):
-    """A training-free score of a network on a batch; larger is better unless it says otherwise."""
-
-    higher_is_better: bool
-
-    def __call__(self, net: nn.Module, batch: Batch) -> float:
-        """The score."""
         ...

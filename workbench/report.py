@@ -153,7 +153,7 @@ def _standing_alone(cell: Mapping[str, object]) -> NotebookNode:
         elif "image/svg+xml" in data:
             svg = "".join(data["image/svg+xml"])
             output["data"] = {"text/html": f'<div class="wb-svg">{svg}</div>'}
-    return from_dict(copy)
+    return cast("NotebookNode", from_dict(copy))
 
 
 def _figure(figure: Mapping[str, object]) -> str:

@@ -40,7 +40,8 @@ footer { margin-top: 40px; color: var(--soft); font-size: 13px; }
 SCRIPT = """
 "use strict";
 const templates = TEMPLATES, config = CONFIG;
-const dark = matchMedia("(prefers-color-scheme: dark)"), places = [...document.querySelectorAll(".wb-figure")];
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const places = [...document.querySelectorAll(".wb-figure")];
 const page = () => document.documentElement.dataset.page || (dark.matches ? "dark" : "light");
 function draw(place) {
   if (place.dataset.drawn) return;
@@ -95,11 +96,15 @@ def _templates() -> str:
 
 
 def _with_contents(body: str) -> str:
-    """`body` with links to its sections below its first heading's text."""
-    sections = re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body)
-    links = "".join(f'<a href="#{anchor}">{name}</a>' for anchor, name in sections)
-    first = body.find("</h1>")
-    end = body.find("</div>", first)
-    if first < 0 or not links:
-        return body
-    return f"{body[:end]}<nav>{links}</nav>{body[end:]}"
+    """`body` with an address for every section, and links to them below its first heading."""
+    found: dict[str, str] = {}
+
+    def addressed(match: re.Match[str]) -> str:
+        anchor = re.sub(r"[^a-z0-9]+", "-", match[1].lower()).strip("-")
+        found[anchor] = match[1]
+        return f'<h2 id="{anchor}">{match[1]}</h2>'
+
+    body = re.sub(r"<h2[^>]*>(.*?)</h2>", addressed, body)
+    links = "".join(f'<a href="#{anchor}">{name}</a>' for anchor, name in found.items())
+    end = body.find("</div>", max(body.find("</h1>"), 0))
+    return f"{body[:end]}<nav>{links}</nav>{body[end:]}" if links and end >= 0 else body

@@ -26,6 +26,7 @@ from workbench.events import (
 )
 from workbench.method import Method
 from workbench.protocols import Batch, Clock, Probe, Rows, Update, View
+from workbench.pruning import count_weights, remove, verdict
 from workbench.spaces.network import cost
 from workbench.spaces.space import Space
 from workbench.spaces.supernet import Supernet
@@ -140,7 +141,7 @@ class Run:
         """The stage's first event."""
         return StageStarted(
             self.clock, self.space, self.arch.snapshot(), self._rows(), dict(self.arch.alive),
-            _count(self.net), self.split,
+            count_weights(self.net), self.split,
         )  # fmt: skip
 
     def epoch(self, epoch: int, probes: Sequence[Probe]) -> Iterator[SearchEvent]:
@@ -169,7 +170,7 @@ class Run:
         self.history.append({kind: mix.ops.cpu() for kind, mix in self.mix.items()})
         yield self._epoch_ended(means, time.perf_counter() - started)
 
-    def step(self, clock: Clock) -> tuple[dict[str, Tensor | float], list[SearchEvent]]:
+    def step(self, clock: Clock) -> tuple[dict[str, Tensor | float], list[Pruned | Held]]:
         """All updates of one step; returns what was measured, and prunings."""
         self.clock = clock
         updates = self.stage.schedule(clock)
@@ -222,31 +223,24 @@ class Run:
         self.arch.step(self.arch_optimizer)
         self.arch_optimizer.zero_grad(set_to_none=True)
 
-    def _prune(self, clock: Clock, every: str) -> list[SearchEvent]:
+    def _prune(self, clock: Clock, every: str) -> list[Pruned | Held]:
         """Ask the pruner; take dead operations out of the net and both optimizers."""
-        pruner, events = self.stage.pruner, []
+        pruner = self.stage.pruner
+        events: list[Pruned | Held] = []
         if pruner is None or pruner.every != every:
             return events
         alive = pruner(self.view(clock))
-        if all(mask is self.arch.alive[kind] for kind, mask in alive.items()):
-            return events  # handed back as it was, as in grace epochs: nothing is held either
+        rule = f"the {type(pruner).__name__} rule"
         for cell in self.space.cells:
-            before, zero = self.last_weights[cell.kind], self.mix[cell.kind].ops == 0
-            dead = self.arch.alive[cell.kind] & ~alive[cell.kind]
-            for edge, op in dead.nonzero().tolist():
-                where = (cell.edge_names[edge], cell.columns[op])
-                reason = f"the {type(pruner).__name__} rule"
-                events.append(Pruned(clock, *where, float(before[edge, op]), reason))
-            for edge, op in (zero & alive[cell.kind]).nonzero().tolist():
-                where = (cell.edge_names[edge], cell.columns[op])
-                if where not in self.held:
-                    self.held.add(where)
-                    events.append(Held(clock, *where, "among the last operations into its node"))
+            events += verdict(
+                clock, cell, self.last_weights, self.mix, self.arch.alive, alive, rule
+            )
+        self.last_weights = self._rows()
         if any(isinstance(event, Pruned) for event in events):
-            self.arch.prune(alive)
-            self.net.drop(self.arch.alive)
-            _forget(self.weight_optimizer, self.net)
-        return events
+            remove(self.net, self.arch, self.weight_optimizer, alive)
+        new = [e for e in events if isinstance(e, Pruned) or (e.edge, e.op) not in self.held]
+        self.held |= {(event.edge, event.op) for event in new if isinstance(event, Held)}
+        return new
 
     def _probe(self, probe: Probe, clock: Clock) -> dict[str, Tensor]:
         """Measure without a trace: random generators and statistics are put back."""
@@ -286,7 +280,7 @@ class Run:
             found.parameters,
             found.macs,
             sum(int(mask.sum()) for mask in self.arch.alive.values()),
-            _count(self.net),
+            count_weights(self.net),
         )
 
     def derived(self) -> Derived:
@@ -298,16 +292,3 @@ class Run:
             for name, row in zip(cell.edge_names, self.mix[cell.kind].ops, strict=True)
         }
         return Derived(self.clock, genotype, entropy)
-
-
-def _count(net: nn.Module) -> int:
-    return sum(weight.numel() for weight in net.parameters())
-
-
-def _forget(optimizer: torch.optim.Optimizer, net: nn.Module) -> None:
-    """Drop weights that are no longer in the net, and their state, from the optimizer."""
-    left = {id(weight) for weight in net.parameters()}
-    for group in optimizer.param_groups:
-        group["params"] = [weight for weight in group["params"] if id(weight) in left]
-    for weight in [weight for weight in optimizer.state if id(weight) not in left]:
-        del optimizer.state[weight]

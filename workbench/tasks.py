@@ -6,7 +6,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict
 from importlib.metadata import version
@@ -51,7 +51,7 @@ def run_search(config: SearchConfig, *, quiet: bool | None = None) -> Run:
     return open_run(out)
 
 
-def search_events(config: SearchConfig, out: Path) -> Iterator[SearchEvent]:
+def search_events(config: SearchConfig, out: Path) -> Generator[SearchEvent]:
     """The recorded events of a search, for whoever wants to look at each."""
     method, space = config.build_method(), config.build_space()
     machine, data = config.build_machine(), config.build_data()

@@ -1,0 +1,48 @@
+"""Take out of a running search what its pruner ruled out."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from workbench.arch import Arch
+from workbench.events import Held, Pruned
+from workbench.protocols import Clock, Mixtures, Rows
+from workbench.spaces.space import CellShape
+from workbench.spaces.supernet import Supernet
+
+
+def verdict(
+    clock: Clock, cell: CellShape, before: Rows, mix: Mixtures, old: Rows, new: Rows, rule: str
+) -> list[Pruned | Held]:
+    """What happens to the operations of one kind of cell.
+
+    `before` are the mixing weights before the step, `mix` those after it; `old` and `new` are
+    `alive` before and after the pruner spoke.  An operation whose weight is exactly 0 and that is
+    still alive was held.
+    """
+    kind, names = cell.kind, cell.edge_names
+    events: list[Pruned | Held] = [
+        Pruned(clock, names[edge], cell.columns[op], float(before[kind][edge, op]), rule)
+        for edge, op in (old[kind] & ~new[kind]).nonzero().tolist()
+    ]
+    for edge, op in ((mix[kind].ops == 0) & new[kind]).nonzero().tolist():
+        reason = "among the last operations into its node"
+        events.append(Held(clock, names[edge], cell.columns[op], reason))
+    return events
+
+
+def remove(net: Supernet, arch: Arch, optimizer: torch.optim.Optimizer, alive: Rows) -> None:
+    """Mask dead operations, delete their modules, and forget their weights in the optimizer."""
+    arch.prune(alive)
+    net.drop(arch.alive)
+    left = {id(weight) for weight in net.parameters()}
+    for group in optimizer.param_groups:
+        group["params"] = [weight for weight in group["params"] if id(weight) in left]
+    for weight in [weight for weight in optimizer.state if id(weight) not in left]:
+        del optimizer.state[weight]
+
+
+def count_weights(net: nn.Module) -> int:
+    """How many numbers the weights of `net` are."""
+    return sum(weight.numel() for weight in net.parameters())
