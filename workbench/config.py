@@ -93,6 +93,9 @@ class SearchConfig(_Config):
     )
     seed: int = Field(default=0, ge=0, description="of weights, alphas, split and batches")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 …")
+    threads: int | None = Field(
+        default=None, ge=1, description="of the CPU; torch's choice if none"
+    )
     out: Path | None = Field(default=None, description="run folder; by default runs/METHOD-DATA-…")
 
     @field_validator("method")
@@ -195,7 +198,7 @@ class SearchConfig(_Config):
         """Where it runs."""
         from workbench.engine import Machine
 
-        return Machine(self.device)
+        return Machine(self.device, threads=self.threads)
 
 
 class EvaluateConfig(_Config):
@@ -216,6 +219,9 @@ class EvaluateConfig(_Config):
     )
     seed: int = Field(default=0, ge=0, description="of weights and batches")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 …")
+    threads: int | None = Field(
+        default=None, ge=1, description="of the CPU; torch's choice if none"
+    )
 
     def build_recipe(self, data: str, *, auxiliary: bool = True) -> Recipe:
         """The recipe for images of that name; `auxiliary=False` drops the second classifier."""

@@ -90,6 +90,7 @@ def evaluate(
         DataError: if a batch is larger than the data.
     """
     machine = machine or Machine()
+    machine.prepare()
     device, started = machine.torch_device, time.perf_counter()
     with torch.random.fork_rng():
         torch.manual_seed(seed)

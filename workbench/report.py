@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 NOTEBOOK = "search_report.ipynb"
+SHARE = "share/workbench/notebooks"  # where the wheel puts notebooks, below its prefix
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 Colours = Literal["auto", "light", "dark"]
@@ -73,28 +74,35 @@ def report(
 
 
 def find_notebook(name: str = NOTEBOOK) -> Path:
-    """A notebook of this package: of the checkout, or installed beside it.
+    """A notebook of this package: of the checkout, or as pip installed it.
 
     Raises:
         ReportError: if there is none.
     """
+    for path in _places(name):
+        if path.is_file():
+            return path.resolve()
+    raise ReportError(f"{name} is not installed with workbench; install it again with pip")
+
+
+def _places(name: str) -> Iterator[Path]:
     beside = Path(__file__).resolve().parent.parent
-    if (beside / "pyproject.toml").exists() and (beside / "notebooks" / name).exists():
-        return beside / "notebooks" / name
+    if (beside / "pyproject.toml").exists():
+        yield beside / "notebooks" / name
     try:
         files = importlib.metadata.files("workbench") or []
     except importlib.metadata.PackageNotFoundError:
         files = []
-    for file in files:
-        if file.name == name and Path(str(file.locate())).exists():
-            return Path(str(file.locate())).resolve()
-    raise ReportError(f"{name} is not installed with workbench; install it again with pip")
+    yield from (Path(str(file.locate())) for file in files if file.name == name)
+    yield beside / SHARE / name  # pip install --target
 
 
 def _execute(notebook: Path, run: Path) -> NotebookNode:
     """The notebook with its outputs, executed in a folder that is gone afterwards."""
     import nbformat
     import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillException, PapermillExecutionError
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
@@ -113,7 +121,11 @@ def _execute(notebook: Path, run: Path) -> NotebookNode:
             )
         except PapermillExecutionError as error:
             raise ReportError(_cell_error(notebook, error)) from error
-        except PapermillException as error:
+        except DeadKernelError as error:
+            raise ReportError(f"{notebook.name}: its kernel died; is there memory left?") from error
+        except NoSuchKernel as error:
+            raise ReportError("no Jupyter kernel python3; run pip install ipykernel") from error
+        except (PapermillException, ValueError) as error:  # no language, not a notebook
             raise ReportError(f"{notebook.name} cannot be executed: {error}") from error
         return cast("NotebookNode", nbformat.read(done, as_version=4))
 

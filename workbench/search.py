@@ -58,6 +58,7 @@ def search(
         FloatingPointError: if a loss is no longer a finite number at the end of an epoch.
     """
     machine = machine or Machine()
+    machine.prepare()
     run: Run | None = None
     for index, stage in enumerate(method.stages):
         view = run.view(run.clock) if run else None

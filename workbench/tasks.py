@@ -82,7 +82,7 @@ def run_evaluation(
     searched = checked(SearchConfig, dict(_settings(run)))
     data = searched.build_data()
     recipe = config.build_recipe(searched.data, auxiliary=not run.genotype.is_nasbench201)
-    machine = Machine(config.device)
+    machine = Machine(config.device, threads=config.threads)
     made = {**asdict(recipe), **_made_by(machine.torch_device.type, config.seed)}
     events = record_evaluation(
         evaluate(run.genotype, data, recipe, machine=machine, seed=config.seed), path, recipe=made
@@ -101,8 +101,9 @@ DEMO = SearchConfig(
     noise=1.0,
     channels=8,
     cells=3,
-    epochs=15,
-    arch_lr=3e-3,
+    epochs=12,
+    arch_lr=5e-3,
+    threads=1,
 )
 
 
@@ -113,7 +114,10 @@ def run_demo(
     changes = {"out": out, "seed": seed, "epochs": epochs or DEMO.epochs}
     run = run_search(DEMO.model_copy(update=changes))
     return run_evaluation(
-        run.path, checked(EvaluateConfig, {"epochs": evaluation_epochs, "seed": seed})
+        run.path,
+        checked(
+            EvaluateConfig, {"epochs": evaluation_epochs, "seed": seed, "threads": DEMO.threads}
+        ),
     )
 
 

@@ -21,17 +21,27 @@ class Machine:
 
     Args:
         device: "auto" takes a GPU if there is one; else a torch device such as "cpu" or "cuda:0".
-        precision: of weights and images; alphas are relaxed in float64 whatever this says.
+        precision: of weights and images; sparse relaxations are in float64 whatever this says.
+        threads: of the CPU, for the whole process; None leaves torch's own choice.  Small pictures
+            are best served by one: several wait for each other, worst on a busy machine.
 
     Raises:
-        MachineError: if the device does not exist here.
+        MachineError: if the device does not exist here, or `threads` is below 1.
     """
 
     device: str = "auto"
     precision: Literal["float32", "float64"] = "float32"
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         _ = self.torch_device
+        if self.threads is not None and self.threads < 1:
+            raise MachineError(f"threads must be at least 1, not {self.threads}")
+
+    def prepare(self) -> None:
+        """Set what torch keeps per process."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
 
     @property
     def torch_device(self) -> torch.device:
