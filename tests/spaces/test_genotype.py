@@ -156,7 +156,7 @@ def test_kinds_are_different_and_known_by_name() -> None:
         "Genotype(normal=[('sep_conv_3x3',)])",
         "Genotype(normal=[('sep_conv_3x3', '0')])",
         "Genotype(normal=[('sep_conv_3x3', 0.5)])",
-        "Genotype(normal=[('sep_conv_3x3', 0)], normal_concat=['a'])",
+        "Genotype(normal=[('sep_conv_3x3', 0)], normal_concat=[2, 'a'])",
         "Genotype(normal=[('sep_conv_3x3', 0)], normal_concat=[None])",
         "Genotype(normal=[('sep_conv_3x3', 0)], normal_concat=2)",
         "Genotype(normal=[('sep_conv_3x3', 0)], normal_concat=range(2, 3, 0))",

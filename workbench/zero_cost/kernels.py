@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -115,7 +115,7 @@ def network_log_ntk(
 
     so a backward pass is one double backward per eigenvector of S, one graph at a time: 1 for
     "lmin", 2 for "cond", B for the others.  "mean" is |d mean(f) / d w|²: one pass in all.
-    Exact; a backward pass that is itself to be differentiated builds all B graphs.
+    Exact, but differentiable once.
 
     Args:
         outputs: logits `(batch, classes)` with their graph; do not free it before the backward.
@@ -131,6 +131,7 @@ def network_log_ntk(
 
     Raises:
         FloatingPointError: if the kernel is not finite.
+        NotImplementedError: in a backward pass with `create_graph`.
     """
     if scalar == "mean":
         mean = _gradient(_totals(outputs).mean(), weights, create_graph=True)
@@ -142,26 +143,33 @@ def network_log_ntk(
     with torch.enable_grad():
         value = log_ntk(kernel.requires_grad_(), scalar)
     (slope,) = torch.autograd.grad(value, kernel)
-    pairs = _pairs(slope, signs).to(outputs.dtype)
-    return _Rematerialised.apply(
-        scalar, len(weights), value.detach(), pairs, outputs, *weights, *others
-    )
+    passes = _passes(slope, signs, outputs.dtype)
+    return _Rematerialised.apply(len(weights), passes, value.detach(), outputs, *weights, *others)
 
 
-def _pairs(slope: Tensor, signs: Tensor | None) -> Tensor:
-    """Vectors l, r with S = sum of l rᵀ, exactly or on average, `(pairs, 2, batch)`."""
+class _Pass(NamedTuple):
+    """A term l rᵀ of S; where l is `factor` times r the passes for both are one."""
+
+    left: Tensor
+    right: Tensor
+    factor: Tensor | None = None
+
+
+def _passes(slope: Tensor, signs: Tensor | None, dtype: torch.dtype) -> list[_Pass]:
+    """S as a sum of l rᵀ: exactly, by its eigenvectors, or on average, by random signs."""
     if signs is not None:
-        signs = signs.to(slope)
-        return torch.stack([signs @ slope / len(signs), signs], dim=1)
+        right = signs.to(slope)
+        left = right @ slope / len(right)
+        return [_Pass(*pair) for pair in zip(left.to(dtype), right.to(dtype), strict=True)]
     sizes, columns = torch.linalg.eigh(slope)
     keep = sizes.abs() > len(sizes) * torch.finfo(sizes.dtype).eps * sizes.abs().max()
-    vectors = columns.T[keep]
-    return torch.stack([sizes[keep, None] * vectors, vectors], dim=1)
+    sizes, rows = sizes[keep].to(dtype), columns.T[keep].to(dtype)
+    return [_Pass(size * row, row, size) for size, row in zip(sizes, rows, strict=True)]
 
 
 class _Context(FunctionCtx):
-    scalar: ScalarName
     weights: int
+    passes: list[_Pass]
     saved_tensors: tuple[Tensor, ...]
     needs_input_grad: tuple[bool, ...]
 
@@ -175,46 +183,53 @@ class _Rematerialised(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: _Context,
-        scalar: ScalarName,
         weights: int,
+        passes: list[_Pass],
         value: Tensor,
-        pairs: Tensor,
         outputs: Tensor,
         *inputs: Tensor,
     ) -> Tensor:
-        ctx.scalar, ctx.weights = scalar, weights
-        ctx.save_for_backward(pairs, outputs, *inputs)
+        ctx.weights, ctx.passes = weights, passes
+        ctx.save_for_backward(outputs, *inputs)
         return value.clone()
 
     @staticmethod
-    def backward(ctx: _Context, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        pairs, outputs, *inputs = ctx.saved_tensors
-        weights, needed = inputs[: ctx.weights], ctx.needs_input_grad[5:]
-        wanted = [x for x, need in zip(inputs, needed, strict=True) if need]
-        if torch.is_grad_enabled():
-            value = log_ntk(ntk(outputs, weights, create_graph=True), ctx.scalar)
-            grads = iter(
-                torch.autograd.grad(
-                    value, wanted, upstream, create_graph=True, materialize_grads=True
-                )
+    def backward(ctx: _Context, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # torch's batch norm has no third derivative to build on
+            raise NotImplementedError(
+                "the logarithm of a tangent kernel is differentiable once; ask for its gradient "
+                "without `create_graph`"
             )
-        else:
-            sums = _slope(pairs, outputs, weights, wanted)
-            grads = iter([upstream.to(total.dtype) * total for total in sums])
-        return (None,) * 5 + tuple(next(grads) if need else None for need in needed)
+        (upstream,) = grad_outputs
+        outputs, *inputs = ctx.saved_tensors
+        needed = ctx.needs_input_grad[-len(inputs) :]
+        wanted = [x for x, need in zip(inputs, needed, strict=True) if need]
+        slopes = iter(_slope(ctx.passes, outputs, inputs[: ctx.weights], wanted))
+        grads = (
+            upstream.to(x.dtype) * next(slopes) if n else None
+            for x, n in zip(inputs, needed, strict=True)
+        )
+        return (None,) * 4 + tuple(grads)
 
 
 def _slope(
-    pairs: Tensor, outputs: Tensor, weights: Sequence[Tensor], wanted: Sequence[Tensor]
+    passes: Sequence[_Pass],
+    outputs: Tensor,
+    weights: Sequence[Tensor],
+    wanted: Sequence[Tensor],
 ) -> list[Tensor]:
-    """2 sum over pairs of <Jᵀ l, d (Jᵀ r) / d wanted>."""
+    """2 sum over passes of <Jᵀ l, d (Jᵀ r) / d wanted>."""
     sums = [torch.zeros_like(x) for x in wanted]
     with torch.enable_grad():
         totals = _totals(outputs)
-        for left, right in pairs.unbind(0):
-            still = _gradient(2 * totals @ left, weights)
+        for left, right, factor in passes:
             moving = _gradient(totals @ right, weights, create_graph=True)
-            both = [(m, s) for m, s in zip(moving, still, strict=True) if m.requires_grad]
+            still = (
+                _gradient(totals @ left, weights)
+                if factor is None
+                else [factor * tensor.detach() for tensor in moving]
+            )
+            both = [(m, 2 * s) for m, s in zip(moving, still, strict=True) if m.requires_grad]
             if not both:  # a linear model: its kernel is a constant
                 return sums
             ends, starts = zip(*both, strict=True)

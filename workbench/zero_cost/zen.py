@@ -44,7 +44,7 @@ class ZenObjective:
             estimate of it (see `network_log_ntk`).
         bn: "batch" variances, or those of the "running" statistics, which have no gradient.
 
-    Paper A, eq. 10 and section 3.3.  Betas and the scalar are not given there: the defaults are ours.
+    Paper A, eq. 10 and section 3.3.  Betas and the scalar are not given: the defaults are ours.
     """
 
     needs_data: ClassVar[bool] = False
@@ -259,7 +259,7 @@ def _measure(zen: ZenObjective, net: nn.Module, forward: Callable[[], Tensor]) -
     with torch.enable_grad(), batch_norm_variances(net, zen.bn) as variances:
         logits = forward()
     kernel = ntk(logits, [weight for weight in net.parameters() if weight.requires_grad])
-    term, spread = float(log_ntk(kernel, zen.ntk)), float(bn_term(variances))
+    term, spread = float(log_ntk(kernel, zen.ntk)), float(bn_term(variances).detach())
     out = {"zen": zen.beta1 * term + zen.beta2 * spread, "log_ntk": term, "bn_term": spread}
     return out | {name: float(scalar.value(kernel)) for name, scalar in SCALARS.items()}
 

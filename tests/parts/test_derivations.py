@@ -1,0 +1,242 @@
+"""Genotypes read off mixing weights: the fixed cases of the field and every rule's corners."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor
+
+from workbench.parts.derivations import EdgeArgmax, TopEdges, as_published, surviving_edges
+from workbench.parts.relaxations import Entmax, Softmax
+from workbench.protocols import Mixture
+from workbench.spaces.darts import OPS, darts
+from workbench.spaces.genotype import CellGenes, Gene
+from workbench.spaces.nasbench201 import nasbench201
+from workbench.spaces.space import Space
+
+SHORT = {
+    "max": "max_pool_3x3",
+    "avg": "avg_pool_3x3",
+    "skip": "skip_connect",
+    "sep3": "sep_conv_3x3",
+    "sep5": "sep_conv_5x5",
+    "dil3": "dil_conv_3x3",
+    "dil5": "dil_conv_5x5",
+}
+STEPS = torch.arange(112.0).reshape(14, 8)
+EVERY_NODE = "max 0, max 1 | max 0, max 1 | max 0, max 1 | max 0, max 1"
+
+
+def genes(text: str, dst: int = 2) -> tuple[Gene, ...]:
+    """`"avg 0, dil3 1 | skip 1, sep3 0"`: nodes from `dst` on, operation and input."""
+    pairs = [
+        (*gene.split(), dst + node)
+        for node, group in enumerate(text.split("|"))
+        for gene in group.split(",")
+    ]
+    return tuple(Gene(SHORT[op], int(src), node) for op, src, node in pairs)
+
+
+def everything(space: Space) -> dict[str, Tensor]:
+    return {cell.kind: torch.tensor(cell.candidates) for cell in space.cells}
+
+
+def softmaxed(normal: Tensor, reduce: Tensor) -> dict[str, Mixture]:
+    rows = {"normal": normal, "reduce": reduce}
+    alive = torch.ones(14, 8, dtype=torch.bool)
+    return {kind: Mixture(Softmax().mix(row, alive, 0.0)) for kind, row in rows.items()}
+
+
+def one_hot(space: Space, chosen: Mapping[tuple[int, int], str]) -> dict[str, Mixture]:
+    """Weight one for the chosen operation of an edge, `none` on the others; in every kind."""
+    out = {}
+    for cell in space.cells:
+        rows = torch.zeros(len(cell.edges), len(cell.columns))
+        for index, edge in enumerate(cell.edges):
+            rows[index, cell.columns.index(chosen.get(edge, "none"))] = 1.0
+        out[cell.kind] = Mixture(rows)
+    return out
+
+
+def derive(rule: object, space: Space, mix: Mapping[str, Mixture], kind: str) -> CellGenes:
+    return rule(space, mix, everything(space)).cell(kind)
+
+
+# The DARTS rule
+
+
+@pytest.mark.parametrize(
+    ("logits", "want"),
+    [
+        (0 * STEPS, EVERY_NODE),
+        (torch.where(torch.arange(8) == 0, 10.0, 0.0).expand(14, 8), EVERY_NODE),
+        (STEPS.sin(), "avg 0, dil3 1 | skip 1, sep3 0 | sep3 1, avg 2 | skip 1, sep3 4"),
+        (STEPS.cos(), "sep5 1, dil3 0 | skip 0, max 1 | sep3 0, avg 1 | skip 4, skip 0"),
+        (
+            torch.where(torch.arange(8) == 0, 50.0, STEPS.sin()),
+            "dil3 1, avg 0 | max 2, skip 1 | avg 2, sep3 1 | sep5 0, dil3 3",
+        ),
+    ],
+    ids=["zeros", "none ten", "sin", "cos", "none fifty"],
+)
+@pytest.mark.parametrize("kind", ["normal", "reduce"])
+def test_the_darts_rule_has_its_known_genotypes(logits: Tensor, want: str, kind: str) -> None:
+    """`none` at fifty leaves the rest near 1e-22: the ranking sees it, the choice does not."""
+    cell = derive(TopEdges(2), darts(), softmaxed(logits, logits), kind)
+    assert cell.genes == genes(want)
+    assert cell.concat == (2, 3, 4, 5)
+
+
+def test_edge_weights_enter_the_ranking_as_in_pc_darts() -> None:
+    mix = softmaxed(STEPS.sin(), STEPS.cos())
+    beta = {"normal": (2 * torch.arange(14.0)).sin(), "reduce": (2 * torch.arange(14.0)).cos()}
+    ends = (0, 2, 5, 9, 14)
+    weighted = {
+        kind: Mixture(
+            mix[kind].ops,
+            torch.cat([beta[kind][a:b].softmax(dim=0) for a, b in itertools.pairwise(ends)]),
+        )
+        for kind in mix
+    }
+    genotype = TopEdges(2)(darts(), weighted, everything(darts()))
+    assert genotype.cell("normal").genes == genes(
+        "dil3 1, avg 0 | max 2, skip 1 | avg 2, sep3 1 | skip 1, sep3 4"
+    )
+    assert genotype.cell("reduce").genes == genes(
+        "dil3 0, sep5 1 | max 1, dil3 2 | avg 1, dil5 2 | skip 4, skip 0"
+    )
+
+
+def test_another_in_degree_keeps_the_same_ranking() -> None:
+    mix = softmaxed(STEPS.sin(), STEPS.cos())
+    two = derive(TopEdges(2), darts(), mix, "normal")
+    one = derive(TopEdges(1), darts(), mix, "normal")
+    whole = derive(TopEdges(9), darts(), mix, "normal")
+    for node in (2, 3, 4, 5):
+        assert one.into(node) == two.into(node)[:1]
+        assert whole.into(node)[:2] == two.into(node)
+        assert len(whole.into(node)) == node
+
+
+def test_a_dead_operation_is_not_chosen_and_a_dead_edge_not_kept() -> None:
+    mix = softmaxed(STEPS.sin(), STEPS.sin())
+    alive = everything(darts())
+    alive["normal"][0, OPS.index("avg_pool_3x3")] = False  # the best of 0→2
+    alive["normal"][1, 1:] = False  # leaves none alone on 1→2
+    cell = TopEdges(2)(darts(), mix, alive).cell("normal")
+    assert [gene.src for gene in cell.into(2)] == [0]
+    assert cell.into(2)[0].op not in ("avg_pool_3x3", "none")
+    assert derive(TopEdges(2), darts(), mix, "normal").genes[2:] == cell.genes[1:]
+
+
+# The best operation of every edge
+
+
+def test_in_degrees_are_as_found_and_none_removes_its_edge() -> None:
+    chosen = {
+        (0, 2): "sep_conv_3x3",
+        (0, 3): "skip_connect",
+        (1, 3): "dil_conv_5x5",
+        (2, 3): "max_pool_3x3",
+        (3, 5): "skip_connect",
+    }
+    cell = derive(EdgeArgmax(), darts(), one_hot(darts(), chosen), "reduce")
+    assert [(gene.src, gene.dst) for gene in cell.genes] == list(chosen)
+    assert [gene.op for gene in cell.genes] == list(chosen.values())
+    assert cell.in_degrees == {2: 1, 3: 3, 4: 0, 5: 1}
+    assert cell.concat == (2, 3, 4, 5)
+
+
+def test_every_surviving_edge_is_kept_without_an_in_degree_rule() -> None:
+    chosen = dict.fromkeys(darts().cell("normal").edges, "sep_conv_5x5")
+    cell = derive(surviving_edges, darts(), one_hot(darts(), chosen), "normal")
+    assert cell.in_degrees == {2: 2, 3: 3, 4: 4, 5: 5}
+
+
+def test_equal_weights_go_to_the_lower_index() -> None:
+    space = nasbench201()
+    uniform = {"cell": Mixture(torch.full((6, 5), 0.2))}
+    assert derive(EdgeArgmax(), space, uniform, "cell").genes == ()  # none is the first
+    later = {"cell": Mixture(torch.tensor([0.1, 0.2, 0.3, 0.3, 0.1]).expand(6, 5))}
+    cell = derive(EdgeArgmax(), space, later, "cell")
+    assert {gene.op for gene in cell.genes} == {"nor_conv_1x1"}
+
+
+def test_the_fallback_keeps_the_best_other_operation_into_a_lost_node() -> None:
+    space = nasbench201()
+    rows = torch.zeros(6, 5)
+    rows[:, 0] = 0.5
+    rows[1] = torch.tensor([0.5, 0.1, 0.0, 0.3, 0.1])  # 0→2
+    rows[2] = torch.tensor([0.4, 0.2, 0.0, 0.35, 0.05])  # 1→2
+    rows[5] = torch.tensor([0.1, 0.9, 0.0, 0.0, 0.0])  # 2→3 has a winner
+    mix = {"cell": Mixture(rows)}
+    found = derive(surviving_edges, space, mix, "cell")
+    assert found.into(2) == (Gene("nor_conv_3x3", 1, 2),)
+    assert found.into(3) == (Gene("skip_connect", 2, 3),)
+    assert found.into(1) == (Gene("skip_connect", 0, 1),)  # all zero: the lower index
+    assert derive(EdgeArgmax(), space, mix, "cell").genes == (Gene("skip_connect", 2, 3),)
+
+
+def test_the_fallback_takes_only_what_is_alive() -> None:
+    space = nasbench201()
+    mix = {"cell": Mixture(torch.tensor([0.4, 0.3, 0.2, 0.1, 0.0]).expand(6, 5))}
+    alive = everything(space)
+    alive["cell"][0, 1:3] = False  # 0→1: the best others are dead
+    alive["cell"][1:3, 1:] = False  # node 2: nothing but none is alive
+    cell = surviving_edges(space, mix, alive).cell("cell")
+    assert cell.into(1) == (Gene("nor_conv_3x3", 0, 1),)
+    assert cell.into(2) == ()
+    assert cell.into(3) == (Gene("skip_connect", 0, 3),)
+
+
+@pytest.mark.parametrize("rule", [EdgeArgmax(), surviving_edges, TopEdges(2)])
+@pytest.mark.parametrize("ops", [("none", "nor_conv_3x3"), ("skip_connect", "nor_conv_3x3")])
+def test_an_edge_without_anything_alive_has_no_gene(rule: object, ops: tuple[str, str]) -> None:
+    space = nasbench201(ops=ops)
+    alive = {"cell": torch.zeros(6, 2, dtype=torch.bool)}
+    alive["cell"][3, 1] = True
+    cell = rule(space, {"cell": Mixture(torch.full((6, 2), 0.5))}, alive).cell("cell")
+    assert cell.genes == (Gene("nor_conv_3x3", 0, 3),)
+
+
+# Every space's own rule
+
+
+def test_each_family_has_its_published_rule() -> None:
+    space = darts()
+    mix = softmaxed(STEPS.sin(), STEPS.cos())
+    alive = everything(space)
+    assert as_published(space, mix, alive) == TopEdges(2)(space, mix, alive)
+    assert as_published(space, mix, alive) != EdgeArgmax()(space, mix, alive)
+    space = nasbench201()
+    rows = Entmax(1.5).mix(STEPS.reshape(-1)[:30].reshape(6, 5).sin(), torch.ones(6, 5) > 0, 0.0)
+    mix, alive = {"cell": Mixture(rows)}, everything(space)
+    assert as_published(space, mix, alive) == EdgeArgmax()(space, mix, alive)
+    assert as_published(space, mix, alive) != TopEdges(2)(space, mix, alive)
+
+
+def test_where_none_rules_darts_still_has_two_edges_and_nasbench201_has_none() -> None:
+    for space, want in ((darts(), genes(EVERY_NODE)), (nasbench201(), ())):
+        genotype = as_published(space, one_hot(space, {}), everything(space))
+        assert all(cell.genes == want for cell in genotype.cells)
+
+
+def test_a_nasbench201_argmax_is_the_benchmarks_text() -> None:
+    space = nasbench201()
+    chosen = {(0, 1): "nor_conv_3x3", (1, 2): "avg_pool_3x3", (0, 3): "skip_connect"}
+    genotype = as_published(space, one_hot(space, chosen), everything(space))
+    assert str(genotype) == (
+        "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|none~2|"
+    )
+
+
+def test_columns_are_read_by_name_and_not_by_place() -> None:
+    ops = tuple(reversed(OPS))
+    space = darts(ops=ops)
+    mix = softmaxed(STEPS.sin(), STEPS.cos())
+    turned = {kind: Mixture(mixture.ops.flip(1)) for kind, mixture in mix.items()}
+    genotype = TopEdges(2)(space, turned, everything(space))
+    assert genotype == TopEdges(2)(darts(), mix, everything(darts()))

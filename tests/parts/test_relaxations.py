@@ -1,0 +1,278 @@
+"""Relaxations: values and gradients of entmax, its limits, masks and thresholds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from entmax import entmax_bisect
+from torch import Tensor
+
+from workbench.parts.relaxations import Entmax, Sigmoid, Softmax
+from workbench.parts.schedules import Cosine, Linear
+
+ORDERS = [1.0, 1.2, 1.5, 1.8, 2.0, 2.5, 3.0, 4.0]
+EIGHT = [0.5, 0.4, 0.3, 0.2, 0.1, 0.0, -0.1, -0.2]
+
+# order, logits, mixing weights (methods.md, 11.5)
+VALUES = [
+    (1.5, [0.0, 0.4], [0.36, 0.64]),
+    (2.0, [0.0, 0.4], [0.3, 0.7]),
+    (3.0, [0.0, 0.4], [0.1, 0.9]),
+    (3.0, [0.0, 0.49], [0.01, 0.99]),
+    (3.0, [0.0, 0.5], [0.0, 1.0]),
+    (1.5, [0.0, 0.3, 0.6], [0.17157, 0.318333, 0.510096]),
+    (2.0, [0.0, 0.3, 0.6], [0.033333, 0.333333, 0.633333]),
+    (3.0, [0.0, 0.3, 0.6], [0.0, 0.2, 0.8]),
+    (1.5, [0.5, 0.3, 0.2, 0.0], [0.3804520, 0.2670904, 0.2179096, 0.1345480]),
+    (2.5, [0.5, 0.3, 0.2, 0.0], [0.6073794, 0.3109066, 0.0817139, 0.0]),
+    (3.0, [0.5, 0.3, 0.2, 0.0], [0.7, 0.3, 0.0, 0.0]),
+    (4.0, [0.5, 0.3, 0.2, 0.0], [0.8451683, 0.1548317, 0.0, 0.0]),
+    (1.5, [-2.0, 0.0, 0.5], [0.0, 0.326007, 0.673993]),
+    (2.0, [-2.0, 0.0, 0.5], [0.0, 0.25, 0.75]),
+    (3.0, [-2.0, 0.0, 0.5], [0.0, 0.0, 1.0]),
+    (2.0, EIGHT, [0.4, 0.3, 0.2, 0.1, 0.0, 0.0, 0.0, 0.0]),
+    (3.0, EIGHT, [0.6, 0.4, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
+    (1.5, [1.0] + 7 * [0.0], [0.5625] + 7 * [0.0625]),
+    (2.0, [1.0] + 7 * [0.0], [1.0] + 7 * [0.0]),
+    (3.0, [1.0] + 7 * [0.0], [1.0] + 7 * [0.0]),
+]
+
+# order, logits, gradient coming in, gradient going out
+PRODUCTS = [
+    (1.5, [0.5, 0.3, 0.2, 0.0], [1, 0, 0, 0], [0.42341328, -0.1620405, -0.14636345, -0.11500934]),
+    (1.5, [0.5, 0.3, 0.2, 0.0], [1, 2, 3, 4], [-0.79979541, -0.15332066, 0.32832066, 0.62479541]),
+    (2.0, [0.5, 0.3, 0.2, -0.1], [1, 0, 0, 0], [2 / 3, -1 / 3, -1 / 3, 0.0]),
+    (3.0, [0.5, 0.3, 0.2, 0.0], [1, 0, 0, 0], [1.0, -1.0, 0.0, 0.0]),
+    (3.0, [0.5, 0.3, 0.2, 0.0], [1, 2, 3, 4], [-1.0, 1.0, 0.0, 0.0]),
+    (3.0, [0.0, 0.0, 0.0], [1, 0, 0], [2.0, -1.0, -1.0]),
+]
+
+
+def mix(relaxation: object, logits: Tensor, alive: Tensor | None = None, t: float = 0.0) -> Tensor:
+    everything = torch.ones_like(logits, dtype=torch.bool)
+    return relaxation.mix(logits, everything if alive is None else alive, t)
+
+
+def logits(seed: int = 0, rows: int = 40, ops: int = 8, scale: float = 0.5) -> Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(rows, ops, generator=draw, dtype=torch.float64)
+
+
+def some_dead(shape: torch.Size, seed: int = 1) -> Tensor:
+    """A mask that leaves one or more alive in every row."""
+    chance = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+    return (chance > 0.4) | (chance == chance.max(dim=1, keepdim=True).values)
+
+
+# Values
+
+
+@pytest.mark.parametrize(("order", "row", "want"), VALUES)
+def test_entmax_has_its_known_values(order: float, row: list[float], want: list[float]) -> None:
+    p, exact = mix(Entmax(order), torch.tensor([row], dtype=torch.float64))[0], torch.tensor(want)
+    torch.testing.assert_close(p, exact.double(), rtol=0, atol=6e-7)
+    assert torch.equal(p == 0, exact == 0)
+
+
+def test_entmax_is_continuous_where_an_operation_dies() -> None:
+    p = mix(Entmax(2.0), torch.tensor([[0.5, 0.3, 0.2, 0.0]], dtype=torch.float64))
+    torch.testing.assert_close(p, torch.tensor([[0.5, 0.3, 0.2, 0.0]]).double())
+
+
+@pytest.mark.parametrize("order", ORDERS[1:])
+def test_entmax_meets_its_optimality_conditions(order: float) -> None:
+    z = logits()
+    p = mix(Entmax(order), z)
+    level = (order - 1) * z - p ** (order - 1)  # tau on the support, below it elsewhere
+    support = p > 0
+    tau = torch.where(support, level, torch.nan).nanmean(dim=1, keepdim=True)
+    assert not support.all() or order < 1.5
+    torch.testing.assert_close(
+        torch.where(support, level, tau), tau.expand_as(level), rtol=0, atol=1e-9
+    )
+    assert ((order - 1) * z <= tau + 1e-9)[~support].all()
+
+
+@pytest.mark.parametrize("relaxation", [Softmax(), *map(Entmax, ORDERS)])
+def test_every_row_is_a_distribution(relaxation: object) -> None:
+    p = mix(relaxation, logits())
+    assert (p >= 0).all()
+    torch.testing.assert_close(p.sum(dim=1), torch.ones_like(p[:, 0]), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("relaxation", [Softmax(), *map(Entmax, ORDERS)])
+def test_a_row_moved_as_a_whole_stays_the_same(relaxation: object) -> None:
+    moved = mix(relaxation, logits() + 0.75)
+    torch.testing.assert_close(moved, mix(relaxation, logits()), rtol=0, atol=1e-9)
+
+
+def test_entmax_at_order_one_is_softmax() -> None:
+    assert torch.equal(mix(Entmax(1.0), logits()), torch.softmax(logits(), dim=1))
+    torch.testing.assert_close(
+        mix(Entmax(1.001), logits()), mix(Softmax(), logits()), rtol=0, atol=1e-3
+    )
+
+
+def test_softmax_keeps_the_precision_and_entmax_computes_in_double() -> None:
+    z = logits().float().requires_grad_()
+    assert mix(Softmax(), z).dtype is torch.float32
+    for order in ORDERS:
+        p = mix(Entmax(order), z)
+        assert p.dtype is torch.float64
+        assert torch.equal(p, mix(Entmax(order), z.detach().double()))
+        assert torch.autograd.grad(p[:, 0].sum(), z)[0].dtype is torch.float32
+
+
+def test_a_higher_order_is_sparser() -> None:
+    for seed in range(10):
+        counts = [int((mix(Entmax(order), logits(seed)) > 0).sum()) for order in ORDERS]
+        assert counts == sorted(counts, reverse=True)
+        assert counts[0] == 320
+        assert counts[-1] < counts[3] < counts[1]
+
+
+@pytest.mark.parametrize("order", [1.5, 2.0])
+def test_bisection_agrees_with_the_closed_form(order: float) -> None:
+    z = logits(rows=500, scale=1.0)
+    closed = mix(Entmax(order), z)
+    bisected = entmax_bisect(z, alpha=order, dim=-1, n_iter=60)
+    torch.testing.assert_close(bisected, closed, rtol=0, atol=1e-9)
+    assert torch.equal(bisected == 0, closed == 0)
+    assert (closed == 0).any()
+
+
+# Thresholds
+
+
+@pytest.mark.parametrize(
+    ("order", "ops", "gap"),
+    [
+        (3.0, 8, 0.0102),
+        (3.0, 5, 0.03125),
+        (3.0, 2, 0.5),
+        (2.0, 8, 0.1429),
+        (2.0, 5, 0.25),
+        (1.5, 8, 0.756),
+    ],
+)
+def test_an_operation_dies_at_the_known_gap_below_equals(
+    order: float, ops: int, gap: float
+) -> None:
+    exact = (1 / (ops - 1)) ** (order - 1) / (order - 1)
+    assert exact == pytest.approx(gap, rel=3e-3)
+    z = torch.zeros(2, ops, dtype=torch.float64)
+    z[:, 0] = torch.tensor([-0.999 * exact, -1.001 * exact])
+    p = mix(Entmax(order), z)[:, 0]
+    assert p[0] > 0
+    assert p[1] == 0
+
+
+@pytest.mark.parametrize(("order", "lead"), [(3.0, 0.5), (2.0, 1.0), (1.5, 2.0)])
+@pytest.mark.parametrize("ops", [2, 5, 8])
+def test_a_winner_is_alone_at_the_known_lead(order: float, lead: float, ops: int) -> None:
+    z = torch.zeros(2, ops, dtype=torch.float64)
+    z[:, 0] = torch.tensor([0.999 * lead, 1.001 * lead])
+    p = mix(Entmax(order), z)
+    assert (p[0] > 0).all()
+    assert p[1].tolist() == [1.0] + (ops - 1) * [0.0]
+
+
+def test_usual_first_logits_prune_at_order_four_and_not_at_three() -> None:
+    z = logits(rows=14, scale=1e-3)
+    assert (mix(Entmax(3.0), z) > 0).all()
+    assert (mix(Entmax(4.0), z) == 0).any()
+
+
+# Gradients
+
+
+@pytest.mark.parametrize(("order", "row", "grad", "want"), PRODUCTS)
+def test_entmax_has_its_known_vector_jacobian_products(
+    order: float, row: list[float], grad: list[float], want: list[float]
+) -> None:
+    z = torch.tensor([row], dtype=torch.float64, requires_grad=True)
+    incoming = torch.tensor([grad], dtype=torch.float64)
+    (got,) = torch.autograd.grad(mix(Entmax(order), z), z, incoming)
+    torch.testing.assert_close(got[0], torch.tensor(want, dtype=torch.float64), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_entmax_passes_gradcheck_away_from_its_thresholds(order: float) -> None:
+    near = 0.02 * logits(rows=3, ops=4) if order < 3 else 1e-3 * logits(rows=3, ops=4)
+    spread = torch.tensor([[0.9, 0.7, -3.0, -4.0]], dtype=torch.float64)  # some are exactly 0
+    z = torch.cat([near, spread]).requires_grad_()
+    if order > 1:
+        assert (mix(Entmax(order), z) > 0).sum(dim=1).tolist()[:3] == [4, 4, 4]
+    assert torch.autograd.gradcheck(lambda z: mix(Entmax(order), z), (z,))
+
+
+@pytest.mark.parametrize("order", ORDERS[2:])
+def test_an_exact_zero_has_no_gradient(order: float) -> None:
+    z = logits().requires_grad_()
+    p = mix(Entmax(order), z)
+    torch.autograd.backward(p, torch.randn_like(p))
+    zero = p == 0
+    assert zero.any()
+    assert (z.grad[zero] == 0).all()
+    assert (z.grad[~zero & (zero.sum(dim=1, keepdim=True) < 7)] != 0).all()
+
+
+# Masks
+
+
+@pytest.mark.parametrize("relaxation", [Softmax(), Sigmoid(), *map(Entmax, ORDERS)])
+def test_a_masked_operation_weighs_nothing_and_learns_nothing(relaxation: object) -> None:
+    z, alive = logits().requires_grad_(), some_dead(logits().shape)
+    p = mix(relaxation, z, alive)
+    assert (p[~alive] == 0).all()
+    torch.autograd.backward(p, torch.randn_like(p))
+    assert z.grad.isfinite().all()
+    assert (z.grad[~alive] == 0).all()
+
+
+@pytest.mark.parametrize("relaxation", [Softmax(), Sigmoid(), *map(Entmax, ORDERS)])
+def test_masking_is_removing(relaxation: object) -> None:
+    z, alive = logits(), some_dead(logits().shape)
+    whole = mix(relaxation, z, alive)
+    for row, mask, got in zip(z, alive, whole, strict=True):
+        want = mix(relaxation, row[mask][None])[0]
+        torch.testing.assert_close(got[mask], want, rtol=0, atol=1e-12)
+
+
+def test_the_last_operation_alive_weighs_one() -> None:
+    alive = torch.zeros(1, 8, dtype=torch.bool)
+    alive[0, 3] = True
+    for relaxation in (Softmax(), *map(Entmax, ORDERS)):
+        assert mix(relaxation, logits(rows=1), alive).tolist() == [[0, 0, 0, 1, 0, 0, 0, 0]]
+
+
+# Orders and faces
+
+
+def test_a_scheduled_order_goes_from_dense_to_sparse() -> None:
+    annealed = Entmax(Linear(1.0, 3.0))
+    for t, order in ((0.0, 1.0), (0.25, 1.5), (0.5, 2.0), (1.0, 3.0)):
+        assert torch.equal(mix(annealed, logits(), t=t), mix(Entmax(order), logits()))
+
+
+@pytest.mark.parametrize("order", [0.99, 0.0, -1.0, Linear(0.5, 2.0), Linear(3, 0), Cosine(2.0)])
+def test_an_order_below_one_is_refused(order: object) -> None:
+    with pytest.raises(ValueError, match="goes below order 1, where softmax is"):
+        Entmax(order)
+
+
+def test_sigmoids_do_not_compete() -> None:
+    z = torch.tensor([[0.0, 3.0, -3.0]], dtype=torch.float64)
+    p = mix(Sigmoid(), z)
+    torch.testing.assert_close(p, torch.tensor([[0.5, 0.9525741, 0.0474259]]).double())
+    other = mix(Sigmoid(), z + torch.tensor([[0.0, 5.0, 0.0]]))
+    assert torch.equal(other[0, [0, 2]], p[0, [0, 2]])
+
+
+@pytest.mark.parametrize("relaxation", [Softmax(), Sigmoid(), Entmax(3.0)])
+def test_these_relaxations_draw_nothing(relaxation: object) -> None:
+    generator = torch.Generator().manual_seed(0)
+    state, alive = generator.get_state(), some_dead(logits().shape)
+    sampled = relaxation.sample(logits(), alive, 0.5, generator)
+    assert torch.equal(sampled, relaxation.mix(logits(), alive, 0.5))
+    assert torch.equal(generator.get_state(), state)

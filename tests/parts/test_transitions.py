@@ -1,0 +1,36 @@
+"""What a new supernet takes over."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from workbench.parts.edges import WeightedSum
+from workbench.parts.transitions import keep_weights
+from workbench.spaces.darts import darts
+from workbench.spaces.supernet import Supernet
+
+
+def supernet(seed: int) -> Supernet:
+    torch.manual_seed(seed)
+    return Supernet(darts(channels=2, cells=2, nodes=2), edge=WeightedSum)
+
+
+def test_weights_are_copied_and_not_shared() -> None:
+    old, new = supernet(0), supernet(1)
+    keep_weights(old, new)
+    for before, after in zip(old.parameters(), new.parameters(), strict=True):
+        assert torch.equal(before, after)
+        assert before.data_ptr() != after.data_ptr()
+        assert after.requires_grad
+
+
+def test_batch_norm_statistics_start_anew() -> None:
+    old, new = supernet(0), supernet(1)
+    old(torch.randn(4, 3, 8, 8), old.uniform_mixtures())
+    keep_weights(old, new)
+    norms = [m for m in new.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all((norm.running_mean == 0).all() and norm.num_batches_tracked == 0 for norm in norms)
+    images = torch.randn(4, 3, 8, 8)
+    uniform = old.uniform_mixtures()
+    assert torch.equal(old(images, uniform), new(images, uniform))
