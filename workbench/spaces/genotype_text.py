@@ -1,0 +1,165 @@
+"""Text forms of genotypes, both read and written.
+
+* `Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=range(2, 6), reduce=…)`, as DARTS papers
+  publish it: two genes per node.  A cell with another in-degree is written with triples
+  `('sep_conv_3x3', 2, 0)` of operation, node and input, as FairDARTS publishes it.
+* `|nor_conv_3x3~0|+|skip_connect~0|none~1|+…`, as NAS-Bench-201 does.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+
+from workbench.spaces.genotype import CellGenes, Gene, Genotype, GenotypeError
+
+_MOST_NODES = 1000  # a range in a text is written out; nobody's cell is larger
+
+
+def write(genotype: Genotype) -> str:
+    """The text of the genotype's field."""
+    if genotype.is_nasbench201:
+        return _nasbench201_text(genotype.cells[0])
+    return _darts_text(genotype)
+
+
+def read(text: str) -> Genotype:
+    """A genotype from either field's text form, or from JSON.
+
+    Raises:
+        GenotypeError: if the text is neither form, or describes no possible genotype.
+    """
+    text = text.strip()
+    if text.startswith("|"):
+        return _parse_nasbench201(text)
+    if text.startswith("{"):
+        return Genotype.from_json(text)
+    return _parse_darts(text)
+
+
+def _darts_text(genotype: Genotype) -> str:
+    fields = []
+    for cell in genotype.cells:
+        genes = ", ".join(
+            f"('{gene.op}', {gene.src})"
+            if cell.paired
+            else f"('{gene.op}', {gene.dst}, {gene.src})"
+            for gene in cell.genes
+        )
+        low, high = min(cell.concat), max(cell.concat) + 1
+        whole = cell.concat == tuple(range(low, high))
+        concat = f"range({low}, {high})" if whole else str(list(cell.concat))
+        fields.append(f"{cell.kind}=[{genes}], {cell.kind}_concat={concat}")
+    return f"Genotype({', '.join(fields)})"
+
+
+def _parse_darts(text: str) -> Genotype:
+    try:
+        call = ast.parse(re.sub(r"^\w+\s*=\s*(?=Genotype\()", "", text), mode="eval").body
+    except SyntaxError as error:
+        raise GenotypeError(f"not a genotype: {error.msg} at column {error.offset}") from error
+    if not (
+        isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id == "Genotype"
+    ):
+        raise GenotypeError(
+            "a genotype is written Genotype(normal=[('sep_conv_3x3', 0), …], …) "
+            "or |nor_conv_3x3~0|+|…|"
+        )
+    fields = {word.arg or "**": _literal(word.value) for word in call.keywords}
+    if call.args or len(fields) < len(call.keywords):
+        raise GenotypeError("name every cell, once: Genotype(normal=[…], reduce=[…], …)")
+    return from_published(fields)
+
+
+def _literal(node: ast.expr) -> object:
+    """The value of a list, tuple or `range(…)`; nothing is executed."""
+    try:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id in ("list", "tuple") and len(node.args) == 1:
+                return _literal(node.args[0])
+            if node.func.id == "range":
+                return list(range(*(_node(arg) for arg in node.args)))
+        return ast.literal_eval(node)
+    except (ValueError, TypeError) as error:
+        raise GenotypeError(f"cannot read {ast.unparse(node)!r} as a list or range") from error
+
+
+def _node(argument: ast.expr) -> int:
+    value = ast.literal_eval(argument)
+    if not isinstance(value, int) or abs(value) > _MOST_NODES:
+        raise ValueError(f"{value!r} is no node")
+    return value
+
+
+def from_published(value: Mapping[str, object]) -> Genotype:
+    """A genotype from `normal`, `normal_concat`, `reduce`, `reduce_concat` as published.
+
+    Raises:
+        GenotypeError: if they describe no possible genotype.
+    """
+    kinds = [key for key in value if not key.endswith("_concat")]
+    if not kinds:
+        raise GenotypeError("no cell in it: expected normal=[…] and reduce=[…]")
+    cells = []
+    for kind in kinds:
+        genes = _genes(kind, value[kind])
+        last = max((gene.dst for gene in genes), default=2)
+        raw = value.get(f"{kind}_concat", list(range(2, last + 1)))
+        listed = _sequence(f"{kind}_concat", raw)
+        concat = tuple(node for node in listed if isinstance(node, int))
+        if len(concat) < len(listed):
+            raise GenotypeError(f"{kind}_concat is {listed!r}, but nodes are whole numbers")
+        nodes = max([last, *concat]) - 1
+        cells.append(CellGenes(kind, 2, nodes, genes, concat))
+    return Genotype(tuple(cells))
+
+
+def _genes(kind: str, value: object) -> tuple[Gene, ...]:
+    """Pairs (op, input) are two to a node, in order; triples are (op, node, input)."""
+    genes = []
+    for index, item in enumerate(_sequence(kind, value)):
+        match item:
+            case [str() as op, int() as src]:
+                genes.append(Gene(op, src, 2 + index // 2))
+            case [str() as op, int() as dst, int() as src]:
+                genes.append(Gene(op, src, dst))
+            case _:
+                raise GenotypeError(
+                    f"{kind}[{index}] is {item!r}; a gene is ('sep_conv_3x3', 0), or with any "
+                    "in-degree ('sep_conv_3x3', node, input)"
+                )
+    return tuple(genes)
+
+
+def _sequence(name: str, value: object) -> Sequence[object]:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [list(v) if isinstance(v, tuple) else v for v in value]
+    raise GenotypeError(f"{name} is {value!r}, but must be a list")
+
+
+def _nasbench201_text(cell: CellGenes) -> str:
+    chosen = {(gene.src, gene.dst): gene.op for gene in cell.genes}
+    nodes = (
+        "|" + "|".join(f"{chosen.get((src, dst), 'none')}~{src}" for src in range(dst)) + "|"
+        for dst in range(1, cell.nodes + 1)
+    )
+    return "+".join(nodes)
+
+
+def _parse_nasbench201(text: str) -> Genotype:
+    genes = []
+    groups = text.split("+")
+    for dst, group in enumerate(groups, start=1):
+        parts = [part.split("~") for part in group.strip().strip("|").split("|")]
+        if [part[1:] for part in parts] != [[str(src)] for src in range(dst)]:
+            raise GenotypeError(
+                f"node {dst} reads {group!r}; it needs one operation from each of the nodes "
+                f"0 to {dst - 1}, as in |nor_conv_3x3~0|none~1|"
+            )
+        genes += [Gene(part[0], src, dst) for src, part in enumerate(parts)]
+    cell = CellGenes("cell", 1, len(groups), tuple(genes), (len(groups),))
+    kept = tuple(gene for gene in cell.genes if gene.op != "none")
+    return Genotype((CellGenes("cell", 1, len(groups), kept, (len(groups),)),))
