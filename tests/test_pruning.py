@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 import pytest
 import torch
@@ -56,7 +56,13 @@ VARIANTS = {
         relaxation=Entmax(Linear(2.0, 5.0)), schedule=Alternating(2, order="weights_first")
     ),
 }
-EACH = pytest.mark.parametrize("method", VARIANTS.values(), ids=VARIANTS)
+EACH = pytest.mark.parametrize(
+    ("method", "space"),
+    [pytest.param(m, NASBENCH, id=f"{name}-nasbench201") for name, m in VARIANTS.items()]
+    + [
+        pytest.param(VARIANTS[n], SPACES["darts"], id=f"{n}-darts") for n in ("bilevel", "annealed")
+    ],
+)
 
 Place = tuple[str, str]  # edge, op
 
@@ -86,14 +92,13 @@ def modules(net: nn.Module) -> Iterator[tuple[Place, nn.Module]]:
 # --- gone for good ------------------------------------------------------------------------------
 
 
-@BOTH
 @EACH
 def test_what_is_pruned_stays_pruned_and_its_logit_stays_where_it_was(method, space):
-    events = searched(shrunk(method, epochs=3), space)
+    events = searched(shrunk(method, epochs=2), space)
     states = [e for e in events if isinstance(e, (StageStarted, Stepped))]
     assert dead(space, states[-1].alive), "else there is nothing to stay dead"
     assert dead(space, states[len(states) // 2].alive), "and for a while"
-    for now, after in zip(states, states[1:], strict=False):
+    for now, after in pairwise(states):
         for kind in space.kinds:
             gone = ~now.alive[kind]
             assert not (gone & after.alive[kind]).any()
@@ -101,7 +106,24 @@ def test_what_is_pruned_stays_pruned_and_its_logit_stays_where_it_was(method, sp
             assert (after.mix[kind][gone] == 0).all()
 
 
-@BOTH
+def test_nothing_comes_back_to_life_whatever_the_pruner_says():
+    @dataclass(frozen=True)
+    class Fickle:
+        """Rules out another operation at every step, and would give back the one before."""
+
+        every = "step"
+
+        def __call__(self, view):
+            alive = {kind: torch.ones_like(mask) for kind, mask in view.alive.items()}
+            for mask in alive.values():
+                mask[:, 1 + view.clock.step % 4] = False
+            return alive
+
+    events = searched(shrunk(methods.darts.but(pruner=Fickle())), NASBENCH)
+    alive = [event.alive["cell"].sum().item() for event in steps(events)]
+    assert alive == [12, 9, 6]
+
+
 @EACH
 def test_every_removal_is_told_once_at_its_step_with_the_weight_before(method, space):
     events = searched(shrunk(method, epochs=2), space)
@@ -120,7 +142,8 @@ def test_every_removal_is_told_once_at_its_step_with_the_weight_before(method, s
             told += [(e.edge, e.op) for e in mine]
             for cell in space.cells:
                 for edge, row in zip(cell.edge_names, event.mix[cell.kind].tolist(), strict=True):
-                    last.update({(edge, op): w for op, w in zip(cell.columns, row) if w})
+                    named = zip(cell.columns, row, strict=True)
+                    last.update({(edge, op): weight for op, weight in named if weight})
             previous = event
     assert told
     assert Counter(told) == Counter(dead(space, previous.alive))
@@ -265,7 +288,6 @@ def test_a_step_with_fewer_operations_alive_costs_fewer_operations(space):
 # --- pruned and masked --------------------------------------------------------------------------
 
 
-@BOTH
 @EACH
 def test_the_pruned_search_is_the_masked_search(method, space, monkeypatch):
     method = shrunk(method, epochs=2)
@@ -421,3 +443,19 @@ def test_the_search_goes_on_after_the_warm_up():
     ]
     assert "accuracy_train" in by_stage[SEARCH] - by_stage[WARM_UP]
     assert "zen" in by_stage[WARM_UP] - by_stage[SEARCH]
+
+
+@pytest.mark.parametrize(
+    ("reading", "weights_move", "alphas_move"),
+    [("weights", True, False), ("alphas", False, True), ("both", True, True)],
+)
+def test_a_reading_of_the_warm_up_moves_what_it_says(reading, weights_move, alphas_move):
+    stage = replace(methods.zero_cost_readings[reading], batch_size=12)
+    stage = replace(stage, objective=replace(stage.objective, batch_size=3))
+    method = replace(methods.zero_cost_multi_step, stages=(stage,))
+    run = start(method, NASBENCH)
+    first = [weight.detach().clone() for weight in run.net.parameters()]
+    events = play(run)
+    assert moved(events) == alphas_move
+    same = all(map(torch.equal, first, run.net.parameters()))
+    assert same != weights_move

@@ -85,6 +85,9 @@ class SearchConfig(_Config):
     warm_up_epochs: int | None = Field(
         default=None, ge=0, description="epochs of a zero-cost warm-up"
     )
+    zero_cost_mode: Literal["weights", "alphas", "both", "score"] | None = Field(
+        default=None, description="what moves in a zero-cost warm-up; score: alphas from scores"
+    )
     beta1: float | None = Field(
         default=None, description="weight of log NTK in a zero-cost warm-up"
     )
@@ -93,9 +96,7 @@ class SearchConfig(_Config):
     )
     seed: int = Field(default=0, ge=0, description="of weights, alphas, split and batches")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 …")
-    threads: int | None = Field(
-        default=None, ge=1, description="of the CPU; torch's choice if none"
-    )
+    threads: int = Field(default=1, ge=1, description="of the CPU; more are rarely faster")
     out: Path | None = Field(default=None, description="run folder; by default runs/METHOD-DATA-…")
 
     @field_validator("method")
@@ -141,16 +142,20 @@ class SearchConfig(_Config):
         return self._warmed_up(method.but(**changes))
 
     def _warmed_up(self, method: Method) -> Method:
-        given = {"warm_up_epochs": self.warm_up_epochs, "beta1": self.beta1, "beta2": self.beta2}
-        given = {name: value for name, value in given.items() if value is not None}
+        """The method with these settings in its zero-cost warm-up."""
+        from workbench.methods import zero_cost_readings
+
+        settings = ("warm_up_epochs", "zero_cost_mode", "beta1", "beta2")
+        given = {name: getattr(self, name) for name in settings if getattr(self, name) is not None}
         if not given:
             return method
         first = method.stages[0]
         if first.name != "warm_up":
             raise ConfigError(self._alien(next(iter(given)), "a zero-cost warm-up"))
-        betas = {name: value for name, value in given.items() if name != "warm_up_epochs"}
+        first = zero_cost_readings[given.get("zero_cost_mode", "weights")]
+        betas = {name: given[name] for name in ("beta1", "beta2") if name in given}
         objective = self._with("beta1", first.objective, **betas) if betas else first.objective
-        epochs = first.epochs if self.warm_up_epochs is None else self.warm_up_epochs
+        epochs = given.get("warm_up_epochs", first.epochs)
         first = replace(first, epochs=epochs, objective=objective)  # pyright: ignore[reportArgumentType]
         return replace(method, stages=(first, *method.stages[1:]))
 
@@ -219,9 +224,7 @@ class EvaluateConfig(_Config):
     )
     seed: int = Field(default=0, ge=0, description="of weights and batches")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 …")
-    threads: int | None = Field(
-        default=None, ge=1, description="of the CPU; torch's choice if none"
-    )
+    threads: int = Field(default=1, ge=1, description="of the CPU; more are rarely faster")
 
     def build_recipe(self, data: str, *, auxiliary: bool = True) -> Recipe:
         """The recipe for images of that name; `auxiliary=False` drops the second classifier."""

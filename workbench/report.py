@@ -101,8 +101,6 @@ def _execute(notebook: Path, run: Path) -> NotebookNode:
     """The notebook with its outputs, executed in a folder that is gone afterwards."""
     import nbformat
     import papermill
-    from jupyter_client.kernelspec import NoSuchKernel
-    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillException, PapermillExecutionError
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
@@ -121,11 +119,8 @@ def _execute(notebook: Path, run: Path) -> NotebookNode:
             )
         except PapermillExecutionError as error:
             raise ReportError(_cell_error(notebook, error)) from error
-        except DeadKernelError as error:
-            raise ReportError(f"{notebook.name}: its kernel died; is there memory left?") from error
-        except NoSuchKernel as error:
-            raise ReportError("no Jupyter kernel python3; run pip install ipykernel") from error
-        except (PapermillException, ValueError) as error:  # no language, not a notebook
+        # not a notebook, no language; a kernel that died (RuntimeError) or is not there (KeyError)
+        except (PapermillException, ValueError, RuntimeError, KeyError) as error:
             raise ReportError(f"{notebook.name} cannot be executed: {error}") from error
         return cast("NotebookNode", nbformat.read(done, as_version=4))
 

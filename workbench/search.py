@@ -231,6 +231,8 @@ class Run:
         if pruner is None or pruner.every != every:
             return events
         alive = pruner(self.view(clock))
+        if all(mask is self.arch.alive[kind] for kind, mask in alive.items()):
+            return events  # handed back as it was, as in grace epochs: nothing is held either
         rule = f"the {type(pruner).__name__} rule"
         for cell in self.space.cells:
             events += verdict(

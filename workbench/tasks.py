@@ -103,7 +103,6 @@ DEMO = SearchConfig(
     cells=3,
     epochs=12,
     arch_lr=5e-3,
-    threads=1,
 )
 
 
@@ -116,7 +115,7 @@ def run_demo(
     return run_evaluation(
         run.path,
         checked(
-            EvaluateConfig, {"epochs": evaluation_epochs, "seed": seed, "threads": DEMO.threads}
+            EvaluateConfig, {"epochs": evaluation_epochs, "seed": seed}
         ),
     )
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from workbench.trace.runs import Run
 
 FONT = "Helvetica,Arial,sans-serif"
-FAINT = "#8888887A"
+FAINT = "#888888A0"
 # Boxes carry their own background, so that their text reads on any page.
 INPUT = {"fillcolor": "#DDE7F2", "shape": "box", "style": "rounded,filled"}
 NODE = {"fillcolor": "#F3F3F3", "shape": "circle", "style": "filled", "width": "0.42"}
-ZEROS = {"fillcolor": "#F3F3F3", "shape": "circle", "style": "filled,dashed", "width": "0.42"}
+ZEROS = {"fillcolor": "#F3F3F3", "shape": "box", "style": "rounded,filled,dashed"}
 OUTPUT = {"fillcolor": "#E6E0F5", "shape": "box", "style": "rounded,filled"}
 
 
@@ -57,9 +57,7 @@ class CellGraph:
         return bundle
 
 
-def cell_graph(
-    genotype: Genotype, kind: str, *, alive: Collection[str] | None = None
-) -> CellGraph:
+def cell_graph(genotype: Genotype, kind: str, *, alive: Collection[str] | None = None) -> CellGraph:
     """One kind of cell, from its inputs on the left to its output on the right.
 
     Chosen edges are coloured and labelled by their operation.  Edges that were not chosen are
@@ -87,10 +85,11 @@ def cells(run: Run, *, genotype: Genotype | None = None) -> CellGraph:
         return CellGraph(graph.source)
     alive = None if genotype else _alive_edges(run)
     for cell in reversed(shown.cells):  # dot draws the first cluster at the bottom
-        with graph.subgraph(name=f"cluster_{cell.kind}") as part:
-            part.attr(label=f"{cell.kind} cell", labeljust="l", penwidth="0")
-            part.attr(fontname=f"{FONT}", fontsize="15", fontcolor=theme.INK["both"])
-            _draw(part, cell, alive)
+        part = graphviz.Digraph(f"cluster_{cell.kind}")
+        part.attr(label=theme.cell_name(cell.kind), labeljust="l", penwidth="0")
+        part.attr(fontname=FONT, fontsize="15", fontcolor=theme.INK["both"])
+        _draw(part, cell, alive)
+        graph.subgraph(part)
     return CellGraph(graph.source, str(shown))
 
 
@@ -122,7 +121,7 @@ def _draw(graph: graphviz.Digraph, cell: CellGenes, alive: Collection[str] | Non
         graph.node(name(node), _input_label(cell, node), tooltip=f"input {node}", **INPUT)
     for node in range(cell.inputs, last):
         empty = not cell.into(node)
-        label = f"{node}\n(zeros)" if empty else str(node)
+        label = f"{node}: zeros" if empty else str(node)
         graph.node(name(node), label, tooltip=f"node {node}", **(ZEROS if empty else NODE))
     graph.node(f"{cell.kind}_out", "c_{k}", **OUTPUT)
     chosen = {(gene.src, gene.dst) for gene in cell.genes}
@@ -189,9 +188,7 @@ def _wasi_dot(dot: str) -> str | None:
 
 
 def _standing_alone(svg: str) -> str:
-    """The `<svg>` element alone, without a prolog that names a DTD on the network; it shrinks to
-    the width it is given.
-    """
+    """The `<svg>` element, which shrinks to fit, without the prolog that names a DTD elsewhere."""
     body = svg[svg.index("<svg") :].strip()
     size = re.search(r'width="(\d+)pt" height="(\d+)pt"', body)
     if size is None:

@@ -31,16 +31,17 @@ def cost_frame(run: Run) -> pd.DataFrame:
     """
     epochs = run.epochs
     steps = pd.Series(run.trace["epoch"].values).value_counts()
-    alive = pd.to_numeric(epochs["alive"], errors="coerce")
+    epoch, alive = epochs["epoch"].to_numpy(), epochs["alive"].to_numpy(dtype=float)
     candidates = int(run.initial["alive"].sum())
     return pd.DataFrame(
         {
-            "epoch": epochs["epoch"].to_numpy(),
-            "parameters": pd.to_numeric(epochs["parameters"], errors="coerce").to_numpy(),
-            "macs": pd.to_numeric(epochs["macs"], errors="coerce").to_numpy(),
-            "alive": alive.to_numpy(),
-            "alive_share": alive.to_numpy() / max(candidates, 1),
-            "step_seconds": (epochs["seconds"] / epochs["epoch"].map(steps)).to_numpy(dtype=float),
+            "epoch": epoch,
+            "parameters": epochs["parameters"].to_numpy(dtype=float),
+            "macs": epochs["macs"].to_numpy(dtype=float),
+            "alive": alive,
+            "alive_share": alive / max(candidates, 1),
+            "step_seconds": epochs["seconds"].to_numpy(dtype=float)
+            / steps.reindex(epoch).to_numpy(),
         }
     )
 
@@ -59,13 +60,13 @@ def cost(run: Run) -> go.Figure:
         vertical_spacing=0.1,
     )
     for index, (column, title) in enumerate(PANELS.items()):
-        where = {"row": index // 2 + 1, "col": index % 2 + 1}
-        known = frame[frame[column].notna()]
+        row, col = index // 2 + 1, index % 2 + 1
+        known = frame.dropna(subset=[column])
         if known.empty:
-            theme.note(fig, "Not recorded", **where)
+            theme.note(fig, "Not recorded", row=row, col=col)
             continue
-        fig.add_trace(_line(known, column, title), **where)
-        fig.update_yaxes(title=title, rangemode="tozero", **where)
+        fig.add_trace(_line(known, column, title), row=row, col=col)
+        fig.update_yaxes(title=title, rangemode="tozero", row=row, col=col)
     fig.update_xaxes(title="Epoch", row=2)
     fig.update_annotations(font={"size": 13})
     theme.styled(fig, title="Cost per epoch", height=500)

@@ -39,20 +39,20 @@ def dominance(run: Run) -> go.Figure:
     fig = make_subplots(
         rows=2,
         cols=max(len(kinds), 1),
-        shared_xaxes="all",
-        shared_yaxes="rows",
-        column_titles=[f"{kind} cell" for kind in kinds],
+        shared_xaxes="all",  # pyright: ignore[reportArgumentType]
+        shared_yaxes="rows",  # pyright: ignore[reportArgumentType]
+        column_titles=[theme.cell_name(kind) for kind in kinds],
         horizontal_spacing=0.04,
         vertical_spacing=0.08,
     )
-    for (kind, op), part in frame.groupby(["kind", "op"], sort=False, observed=True):
-        col = kinds.index(str(kind)) + 1
-        for row, line in enumerate(_lines(str(op), part, first=col == 1), start=1):
+    for (kind, op), part in theme.groups(frame, "kind", "op"):
+        col = kinds.index(kind) + 1
+        for row, line in enumerate(_lines(op, part, first=col == 1), start=1):
             fig.add_trace(line, row=row, col=col)
     fig.update_yaxes(title="Edges led (%)", row=1, col=1)
     fig.update_yaxes(range=[0, 100], row=1)
     fig.update_yaxes(title="Mean mixing weight", row=2, col=1)
-    top = float(frame["mean_weight"].max()) if len(frame) else 1.0
+    top = max(frame["mean_weight"].tolist(), default=1.0)
     fig.update_yaxes(range=[0, 1.06 * top], row=2)  # plotly finds none beside stacked panels
     fig.update_xaxes(title="Step", row=2)
     fig.update_annotations(font={"size": 13})
@@ -63,8 +63,8 @@ def dominance(run: Run) -> go.Figure:
 
 def _verdict(run: Run) -> str:
     ends = analysis.none_and_skip(run).set_index("kind")
-    return "at the end " + "; ".join(
-        f"{kind}: none leads {100 * row['none_share']:.0f} %, "
+    return "at the end, " + "; ".join(
+        f"{theme.cell_name(str(kind))}: none leads {100 * row['none_share']:.0f} %, "
         f"skip_connect {100 * row['skip_share']:.0f} % of edges"
         for kind, row in ends.iterrows()
         if kind != "all"
@@ -84,7 +84,7 @@ def _lines(op: str, part: pd.DataFrame, *, first: bool) -> list[go.Scatter]:
         x=steps[even],
         y=shares[even],
         stackgroup="share",
-        line={**line, "width": 0.6, "dash": "solid"},
+        line={**line, "width": 0.6, "dash": "solid", "shape": "hv"},
         fillcolor=theme.faded(theme.colour(op), 0.75),
         showlegend=False,
         hovertemplate="%{y:.0f} % of edges at step %{x:,}<extra>%{fullData.name}</extra>",

@@ -73,9 +73,9 @@ def evaluation(run: Run) -> go.Figure:
         horizontal_spacing=0.14, vertical_spacing=0.14, column_widths=[0.46, 0.54],
     )  # fmt: skip
     for row, panel in enumerate(("Accuracy (%)", "Loss"), start=1):
-        part = frame[frame["panel"] == panel]
-        for name, curve in part.groupby("name", sort=False):
-            fig.add_trace(_curve(str(name), curve, first=row == 1), row=row, col=1)
+        part = frame.loc[frame["panel"] == panel]
+        for (name,), curve in theme.groups(part, "name"):
+            fig.add_trace(_curve(name, curve, first=row == 1), row=row, col=1)
         fig.update_yaxes(title=panel, row=row, col=1)
         if part.empty:
             theme.note(fig, "Not measured", row=row, col=1)
@@ -133,7 +133,11 @@ def _add_confusion(fig: go.Figure, counts: pd.DataFrame) -> None:
             zmax=100,
             xgap=1,
             ygap=1,
-            colorbar={"title": {"text": "of true<br>class (%)"}, "thickness": 10, "outlinewidth": 0},
+            colorbar={
+                "title": {"text": "of true<br>class (%)"},
+                "thickness": 10,
+                "outlinewidth": 0,
+            },
             hovertemplate="true %{y}, predicted %{x}<br>%{customdata:,} images, %{z:.1f} % of the "
             "true class<extra></extra>",
         ),

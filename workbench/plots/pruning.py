@@ -30,8 +30,8 @@ def pruning_timeline_frame(run: Run) -> pd.DataFrame:
     frame = run.prunings.sort_values("step", kind="stable").reset_index(drop=True)
     started = _candidates(run)
     gone = frame.groupby("edge", sort=False).cumcount() + 1
-    frame["left"] = frame["edge"].map(started).to_numpy(dtype=float) - gone.to_numpy()
-    return frame.astype({"left": int})
+    left = [started[edge] - n for edge, n in zip(frame["edge"], gone, strict=True)]
+    return frame.assign(left=np.array(left, dtype=int))
 
 
 def alive_frame(run: Run) -> pd.DataFrame:
@@ -64,7 +64,8 @@ def _candidates(run: Run) -> dict[str, int]:
 def pruning_timeline(run: Run) -> go.Figure:
     """A mark where an operation left an edge; below, how many operations are alive."""
     edges = [str(edge) for edge in run.trace["edge"].values]
-    upper = 17 * len(edges)
+    frame = pruning_timeline_frame(run)
+    upper = 17 * len(edges) if len(frame) else 60
     fig = make_subplots(
         rows=2,
         cols=1,
@@ -72,11 +73,12 @@ def pruning_timeline(run: Run) -> go.Figure:
         vertical_spacing=30 / (upper + 230),
         row_heights=[upper, 160],
     )
-    frame = pruning_timeline_frame(run)
-    for op in [str(op) for op in run.trace["op"].values if (frame["op"] == op).any()]:
-        fig.add_trace(_marks(frame[frame["op"] == op], edges, run), row=1, col=1)
-    for index, (kind, part) in enumerate(alive_frame(run).groupby("kind", sort=False)):
-        fig.add_trace(_alive_line(str(kind), part, index), row=2, col=1)
+    ops = [str(op) for op in run.trace["op"].values]
+    marks = dict(theme.groups(frame, "op"))
+    for op in [op for op in ops if (op,) in marks]:
+        fig.add_trace(_marks(marks[op,], edges, ops), row=1, col=1)
+    for index, ((kind,), part) in enumerate(theme.groups(alive_frame(run), "kind")):
+        fig.add_trace(_alive_line(kind, part, index), row=2, col=1)
     fig.update_yaxes(
         tickvals=list(range(len(edges))),
         ticktext=edges,
@@ -92,14 +94,11 @@ def pruning_timeline(run: Run) -> go.Figure:
     return fig if len(frame) else theme.note(fig, "Nothing was pruned in this run", row=1, col=1)
 
 
-def _marks(frame: pd.DataFrame, edges: list[str], run: Run) -> go.Scatter:
+def _marks(frame: pd.DataFrame, edges: list[str], ops: list[str]) -> go.Scatter:
     """The marks of one operation, each a little off its edge's line so that none hides another."""
-    ops = [str(op) for op in run.trace["op"].values]
     op = str(frame["op"].iloc[0])
     shift = 0.6 * ((ops.index(op) + 0.5) / len(ops) - 0.5)
-    weights = [
-        "not recorded" if pd.isna(weight) else f"{weight:.4g}" for weight in frame["weight"]
-    ]
+    weights = ["not recorded" if pd.isna(weight) else f"{weight:.4g}" for weight in frame["weight"]]
     return go.Scatter(
         x=frame["step"].to_numpy(),
         y=np.array([edges.index(edge) + shift for edge in frame["edge"]]),
@@ -122,7 +121,7 @@ def _alive_line(kind: str, frame: pd.DataFrame, index: int) -> go.Scatter:
     return go.Scatter(
         x=steps[kept],
         y=alive[kept],
-        name="all cells" if kind == "all" else kind,
+        name="all cells" if kind == "all" else theme.cell_name(kind),
         legend="legend2",
         mode="lines",
         line={"shape": "hv", **look},

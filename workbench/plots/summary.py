@@ -20,11 +20,10 @@ TILES = ("test accuracy", "parameters", "operations left per edge", "edges led b
 DETAILS = ("genotype", "seed", "versions", "command")
 # The text inherits the page's colour, so the table reads in a light and a dark notebook.
 TILES_STYLE = (
-    "display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:10px;margin:8px 0 16px"
+    "display:grid;gap:10px;margin:8px 0 16px;"
+    "grid-template-columns:repeat(auto-fit,minmax(140px,1fr))"
 )
-TILE = (
-    "border:1px solid rgba(128,128,128,.4);border-radius:8px;padding:8px 14px;text-align:left"
-)
+TILE = "border:1px solid rgba(128,128,128,.4);border-radius:8px;padding:8px 14px;text-align:left"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,8 @@ class SummaryTable:
 
     def _repr_html_(self) -> str:
         tiles = "".join(_tile(name, self.values[name]) for name in TILES)
-        rest = {n: v for n, v in self.values.items() if n not in TILES}
+        known = {n: v for n, v in self.values.items() if v != UNKNOWN}
+        rest = {n: v for n, v in known.items() if n not in TILES}
         shown, folded = (
             "".join(_row(n, v) for n, v in rest.items() if (n in DETAILS) is detail)
             for detail in (False, True)

@@ -42,7 +42,7 @@ def support(run: Run) -> go.Figure:
     kinds = list(dict.fromkeys(str(kind) for kind in run.trace["kind"].values))
     for col, (measure, title) in enumerate(PANELS.items(), start=1):
         for index, kind in enumerate(kinds):
-            part = frame[(frame["measure"] == measure) & (frame["kind"] == kind)]
+            part = frame.loc[(frame["measure"] == measure) & (frame["kind"] == kind)]
             for trace in _band(part.dropna(), kind, index, first=col == 1):
                 fig.add_trace(trace, row=1, col=col)
         fig.update_yaxes(title=title, rangemode="tozero", row=1, col=col)
@@ -78,7 +78,7 @@ def _band(part: pd.DataFrame, kind: str, index: int, *, first: bool) -> list[go.
         ),
         go.Scatter(
             y=mean,
-            name=f"{kind} cell",
+            name=theme.cell_name(kind),
             showlegend=first,
             line={"color": colour, "width": 2.2, "dash": theme.series_dash(index)},
             customdata=np.stack([low, high], axis=-1),

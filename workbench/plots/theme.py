@@ -7,9 +7,10 @@ colour-blind-safe set; the dash is the second channel.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 from tsdownsample import MinMaxLTTBDownsampler
@@ -83,6 +84,11 @@ def series_dash(index: int) -> str:
     return ("solid", "6px,2px", "dot")[index % 3]
 
 
+def cell_name(kind: str) -> str:
+    """`normal cell`; NAS-Bench-201 has one kind, which is called `cell`."""
+    return kind if kind == "cell" else f"{kind} cell"
+
+
 def faded(colour: str, opacity: float) -> str:
     """`#RRGGBB` as `rgba(…)`."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
@@ -130,23 +136,22 @@ def styled(fig: go.Figure, *, title: str, subtitle: str = "", height: int = 420)
     )
 
 
-def note(fig: go.Figure, text: str, *, row: int | None = None, col: int | None = None) -> go.Figure:
-    """`fig` saying in its middle why there is nothing to see; axes of that panel are hidden."""
-    where = {} if row is None else {"row": row, "col": col}
-    anchor = "paper" if row is None else "x domain"
+def note(fig: go.Figure, text: str, *, row: int = 1, col: int = 1) -> go.Figure:
+    """`fig` saying in the middle of a panel why there is nothing to see; its axes are hidden."""
+    panel = cast("Any", fig.get_subplot(row, col) if fig._has_subplots() else None)
+    axes = (panel.xaxis, panel.yaxis) if panel else (fig.layout.xaxis, fig.layout.yaxis)
+    # on the paper: plotly.js places nothing by the axes of a panel without curves
+    x, y = (sum(axis.domain or (0, 1)) / 2 for axis in axes)
     fig.add_annotation(
-        text=text,
-        x=0.5,
-        y=0.5,
-        xref=anchor,
-        yref=anchor.replace("x ", "y "),
-        showarrow=False,
-        font={"size": 14},
-        **where,
+        text=text, x=x, y=y, xref="paper", yref="paper", showarrow=False, font={"size": 14}
     )
-    fig.update_xaxes(visible=False, **where)
-    fig.update_yaxes(visible=False, **where)
-    return fig
+    return fig.update_layout({axis.plotly_name: {"visible": False} for axis in axes})
+
+
+def groups(frame: pd.DataFrame, *columns: str) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
+    """The parts of `frame` with equal texts in `columns`, in order of appearance."""
+    grouped = frame.groupby(list(columns), sort=False, observed=True)
+    return [(tuple(map(str, cast("tuple[object, ...]", key))), part) for key, part in grouped]
 
 
 def thin(x: NDArray[np.number], y: NDArray[np.floating], points: int | None) -> NDArray[np.intp]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,8 @@ def training_frame(run: Run, *, smoothing: int | None = None) -> pd.DataFrame:
     """One row per step and measured scalar that is a loss, an accuracy or a learning rate.
 
     Args:
-        smoothing: Span in steps of the exponential moving average; a thirtieth of the run if None.
+        smoothing: Span in steps of the exponential moving average; if None a thirtieth of the run,
+            but 5 or more.
 
     Returns:
         Columns `step`, `epoch`, `name` (as recorded), `panel`, `value`, `smooth`; accuracies are
@@ -30,7 +31,7 @@ def training_frame(run: Run, *, smoothing: int | None = None) -> pd.DataFrame:
     """
     trace = run.trace
     steps, epochs = np.asarray(trace["step"].values), np.asarray(trace["epoch"].values)
-    span = smoothing or max(len(steps) // 30, 1)
+    span = smoothing or max(len(steps) // 30, 5)
     parts = []
     for name in map(str, trace.data_vars):
         panel = _panel(name)
@@ -69,20 +70,20 @@ def training(run: Run, *, smoothing: int | None = None) -> go.Figure:
     frame = training_frame(run, smoothing=smoothing)
     fig = make_subplots(rows=1, cols=3, horizontal_spacing=0.09)
     for col, panel in enumerate(PANELS, start=1):
-        part = frame[frame["panel"] == panel]
-        for index, (name, curve) in enumerate(part.groupby("name", sort=False)):
-            for line in _lines(str(name), curve, index, legend=_legend_id(col)):
+        part = frame.loc[frame["panel"] == panel]
+        for index, ((name,), curve) in enumerate(theme.groups(part, "name")):
+            for line in _lines(name, curve, index, legend=_legend_id(col)):
                 fig.add_trace(line, row=1, col=col)
         fig.update_xaxes(title="Step", row=1, col=col)
         fig.update_yaxes(title=panel, row=1, col=col)
         if part.empty:
             theme.note(fig, "Not measured", row=1, col=col)
-    positive = bool((frame.loc[frame["panel"] == "Learning rate", "value"] > 0).all())
-    if positive:
+    rates = frame.loc[frame["panel"] == "Learning rate", "value"]
+    if len(rates) and rates.max() > 30 * rates.min() > 0:
         fig.update_yaxes(type="log", dtick=1, exponentformat="power", row=1, col=3)
     theme.styled(fig, title="Training of the supernet", height=360)
     for col in (1, 2, 3):
-        left = fig.get_subplot(1, col).xaxis.domain[0]
+        left = cast("Any", fig.get_subplot(1, col)).xaxis.domain[0]
         place = {"x": left, "y": 1.02, "xanchor": "left", "yanchor": "bottom", "orientation": "h"}
         fig.update_layout({_legend_id(col): place})
     return fig

@@ -20,7 +20,9 @@ Value = Literal["mix", "alpha"]
 X = Literal["step", "epoch"]
 NAMES = {"mix": "Mixing weight", "alpha": "Architecture parameter α"}
 TITLES = {"mix": "Mixing weights", "alpha": "Architecture parameters α"}
-HOVER = "<b>%{fullData.name}</b> on %{meta}<br>%{y:.4f} at %{x:,}, rank %{customdata}<extra></extra>"
+HOVER = (
+    "<b>%{fullData.name}</b> on %{meta}<br>%{y:.4f} at %{x:,}, rank %{customdata}<extra></extra>"
+)
 
 
 def weight_evolution_frame(
@@ -121,12 +123,12 @@ def weight_evolution(
     fig = _grid(facets, value, x)
     places = {facet.edge: facet for facet in facets}
     named: set[str] = set()
-    for (edge, op), curve in frame.groupby(["edge", "op"], sort=False):
-        place = places[str(edge)]
-        for trace in _lines(str(edge), str(op), curve, first=op not in named):
+    for (edge, op), curve in theme.groups(frame, "edge", "op"):
+        place = places[edge]
+        for trace in _lines(edge, op, curve, first=op not in named):
             fig.add_trace(trace, row=place.row, col=place.col)
-        named.add(str(op))
-    cells = "all cells" if kind is None else f"the {kind} cell"
+        named.add(op)
+    cells = "all cells" if kind is None else f"the {theme.cell_name(kind)}"
     rows = max((facet.row for facet in facets), default=1)
     theme.styled(
         fig,
@@ -161,8 +163,8 @@ def _grid(facets: list[_Facet], value: Value, x: X) -> go.Figure:
     fig = make_subplots(
         rows=rows,
         cols=cols,
-        shared_xaxes="all",
-        shared_yaxes="all",
+        shared_xaxes="all",  # pyright: ignore[reportArgumentType]
+        shared_yaxes="all",  # pyright: ignore[reportArgumentType]
         specs=[[{} if (r, c) in edges else None for c in range(1, cols + 1)]
                for r in range(1, rows + 1)],
         subplot_titles=[edges[cell] for cell in cells if cell in edges],
@@ -189,7 +191,7 @@ def _lines(edge: str, op: str, curve: pd.DataFrame, *, first: bool) -> list[go.S
             **shared,
         )
     ]
-    gone = curve[curve["pruned"]]
+    gone = curve.loc[curve["pruned"]]
     if len(gone):
         lines.append(
             go.Scatter(

@@ -69,7 +69,7 @@ def _stage(event: StageStarted) -> Line:
 
 
 def _space(space: Space) -> Line:
-    kinds = {
+    cells = {
         cell.kind: {
             "inputs": cell.inputs,
             "nodes": cell.nodes,
@@ -86,7 +86,7 @@ def _space(space: Space) -> Line:
     return {
         "family": space.family,
         "stem_channels": space.stem_channels,
-        "kinds": kinds,
+        "cells": cells,
         "layers": layers,
         **Layout(space).attributes(),
     }

@@ -93,7 +93,7 @@ class Run:
 
     @property
     def space(self) -> dict[str, object]:
-        """The first stage's space: its `kinds` of cells, their candidates, its `layers`."""
+        """The first stage's space: its `cells` by kind with their candidates, its `layers`."""
         return cast("dict[str, object]", self._stages[0]["space"]) if self._stages else {}
 
     @cached_property

@@ -119,12 +119,10 @@ def network_log_ntk(
 
     Args:
         outputs: logits `(batch, classes)` with their graph; do not free it before the backward.
-        weights: the kernel's weights.
-        scalar: a key of `SCALARS`.
         others: more tensors to be differentiable in, such as mixing weights.
         signs: random ±1 `(probes, batch)`.  With them the gradient is an unbiased estimate from
             one double backward per probe z, since E[z zᵀ] = 1: 2 <Jᵀ S z, d (Jᵀ z)>.  The value
-            stays exact.  "mean" needs none.
+            stays exact.
 
     Returns:
         A float64 scalar.
@@ -134,10 +132,7 @@ def network_log_ntk(
         NotImplementedError: in a backward pass with `create_graph`.
     """
     if scalar == "mean":
-        mean = _gradient(_totals(outputs).mean(), weights, create_graph=True)
-        square = torch.stack([tensor.double().square().sum() for tensor in mean]).sum()
-        _check_finite(square)
-        return _log(square, scalar)
+        return _log_mean(outputs, weights)
     kernel = ntk(outputs, weights)
     _check_finite(kernel.sum())
     with torch.enable_grad():
@@ -145,6 +140,13 @@ def network_log_ntk(
     (slope,) = torch.autograd.grad(value, kernel)
     passes = _passes(slope, signs, outputs.dtype)
     return _Rematerialised.apply(len(weights), passes, value.detach(), outputs, *weights, *others)
+
+
+def _log_mean(outputs: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    mean = _gradient(_totals(outputs).mean(), weights, create_graph=True)
+    square = torch.stack([tensor.double().square().sum() for tensor in mean]).sum()
+    _check_finite(square)
+    return _log(square, "mean")
 
 
 class _Pass(NamedTuple):

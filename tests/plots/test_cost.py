@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+
+from workbench.plots import cost, cost_frame
+from workbench.trace import Run
+
+
+def test_time_per_step_is_that_of_the_epoch(run: Run) -> None:
+    frame = cost_frame(run)
+    assert frame["epoch"].tolist() == [0, 1, 2]
+    assert frame["step_seconds"].tolist() == pytest.approx([0.25 / 5] * 3)
+
+
+def test_alive_share_is_of_all_candidates(run: Run) -> None:
+    frame = cost_frame(run)
+    assert frame["alive_share"].tolist() == pytest.approx([1, 78 / 80, 76 / 80])
+    assert frame["macs"].tolist() == pytest.approx((50 * frame["parameters"]).tolist())
+
+
+def test_units_are_on_the_axes(run: Run) -> None:
+    titles = {axis.title.text for axis in cost(run).select_yaxes()}
+    assert titles == {"Parameters", "Multiply-adds", "Operations alive (%)", "Time per step (ms)"}
+
+
+def test_a_search_without_epochs_says_so(started: Run) -> None:
+    notes = [note.text for note in cost(started).layout.annotations]
+    assert notes.count("Not recorded") == 4

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.fakes import fake_run
+from workbench.plots import summary_table, summary_table_frame
+from workbench.trace import Run
+
+
+def values(run: Run) -> dict[str, str]:
+    return summary_table_frame(run).set_index("name")["value"].to_dict()
+
+
+def test_figures_are_those_of_the_evaluation(run: Run) -> None:
+    table = values(run)
+    assert table["test accuracy"] == "89.89 %"
+    assert table["parameters"] == "54.3 k"
+    assert table["pruned"] == "5 % of all candidates"
+    assert table["operations left per edge"] == "7.60"
+    assert "988 k multiply-adds" in table["cost of the network"]
+
+
+def test_what_is_not_known_is_a_dash(unpruned: Run) -> None:
+    table = values(unpruned)
+    assert table["test accuracy"] == table["versions"] == "–"
+    assert "<th" in summary_table(unpruned)._repr_html_()
+    assert "versions</th>" not in summary_table(unpruned)._repr_html_()
+
+
+def test_meta_may_be_names_or_descriptions(tmp_path: Path) -> None:
+    meta = {
+        "method": {"name": "darts", "paper": "arXiv:1806.09055"},
+        "space": None,
+        "data": {"name": "cifar10", "classes": []},
+        "versions": {"torch": "2.11"},
+        "command": "workbench search --method <darts>",
+    }
+    run = fake_run(tmp_path / "described", meta=meta, evaluated=False)
+    table = values(run)
+    assert (table["method"], table["paper"]) == ("darts", "arXiv:1806.09055")
+    assert table["data"] == "cifar10"
+    assert table["versions"] == "torch 2.11"
+    assert "&lt;darts&gt;" in summary_table(run)._repr_html_()
+
+
+def test_text_form_has_a_line_per_value(run: Run) -> None:
+    assert len(str(summary_table(run)).splitlines()) == len(summary_table_frame(run))
+
+
+def test_a_search_without_steps_has_a_table(started: Run) -> None:
+    assert values(started)["status"] == "stopped"

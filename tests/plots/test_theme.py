@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+import plotly.io as pio
+import pytest
+from plotly.subplots import make_subplots
+
+from workbench.plots import theme
+from workbench.spaces import darts, nasbench201
+from workbench.spaces.genotype import KNOWN_OPS
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("page", ["#FFFFFF", "#111111"])
+def test_every_colour_can_be_seen_on_light_and_dark(page: str) -> None:
+    colours = [*theme.COLOURS.values(), *theme.SERIES, theme.INK["both"]]
+    assert min(contrast(colour, page) for colour in colours) >= 3
+
+
+def test_every_known_operation_has_a_colour() -> None:
+    assert set(KNOWN_OPS) <= set(theme.COLOURS)
+
+
+@pytest.mark.parametrize("ops", [darts.OPS, nasbench201.OPS])
+def test_colours_differ_within_a_space(ops: tuple[str, ...]) -> None:
+    assert len({theme.colour(op) for op in ops}) == len(ops)
+
+
+def test_none_and_skip_have_dashes_of_their_own() -> None:
+    dashes = [theme.dash(op) for op in darts.OPS]
+    assert dashes.count(theme.dash("none")) == dashes.count(theme.dash("skip_connect")) == 1
+
+
+def test_figures_do_not_offer_to_upload_themselves() -> None:
+    config = pio.renderers["plotly_mimetype"].config
+    assert config["showSendToCloud"] is False
+    assert config["displaylogo"] is False
+
+
+def test_thinning_keeps_ends_and_extremes() -> None:
+    y = np.random.default_rng(0).normal(size=20_000).cumsum()
+    kept = theme.thin(np.arange(len(y)), y, 150)
+    assert len(kept) <= 152
+    assert {0, len(y) - 1, int(y.argmin()), int(y.argmax())} <= set(kept.tolist())
+    assert (np.diff(kept) > 0).all()
+
+
+def test_a_spike_of_one_step_survives_thinning() -> None:
+    y = np.zeros(20_000)
+    y[12_345] = 1.0
+    assert 12_345 in theme.thin(np.arange(len(y)), y, 150)
+
+
+def test_short_curves_are_not_thinned() -> None:
+    assert theme.thin(np.arange(9), np.ones(9), 150).tolist() == list(range(9))
+    assert len(theme.thin(np.arange(900), np.ones(900), None)) == 900
+    assert len(theme.thin(np.arange(0), np.ones(0), 150)) == 0
+
+
+def test_a_note_sits_in_the_middle_of_its_panel() -> None:
+    fig = theme.note(make_subplots(rows=1, cols=2), "nothing", row=1, col=2)
+    low, high = fig.layout.xaxis2.domain
+    assert fig.layout.annotations[0].x == pytest.approx((low + high) / 2)
+    assert fig.layout.xaxis2.visible is False
+    assert fig.layout.xaxis.visible is None
+    assert theme.note(go.Figure(), "nothing").layout.annotations[0].x == 0.5
+
+
+def test_templates_are_transparent() -> None:
+    for page in ("light", "dark", "both"):
+        layout = theme.template(page).layout
+        assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
+        assert layout.font.color == theme.INK[page]

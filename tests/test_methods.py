@@ -1,0 +1,205 @@
+"""Every method of `methods`, on every space: what holds of all of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+
+from tests.tiny import CPU, SPACES, prunings, shrunk, start, steps, tiny_data
+from workbench import methods
+from workbench.events import Derived, EpochEnded, Held, Pruned, SearchEvent, StageStarted, Stepped
+from workbench.method import Method, differences
+from workbench.parts.relaxations import Entmax, Softmax
+from workbench.search import search
+from workbench.spaces.genotype import Genotype
+from workbench.spaces.network import Network
+
+METHODS = methods.named()
+EVERY = pytest.mark.parametrize("name", METHODS)
+ON_BOTH = pytest.mark.parametrize("space", SPACES)
+
+
+def small(method: Method) -> Method:
+    """Four steps a stage; scores on three Gaussian pictures where there are any."""
+    method = shrunk(method, epochs=2, batch_size=24 if method.stages[-1].train_portion == 1 else 12)
+    return replace(
+        method,
+        stages=tuple(
+            stage if stage.objective.needs_data
+            else replace(stage, objective=replace(stage.objective, batch_size=3))
+            for stage in method.stages
+        ),
+    )  # fmt: skip
+
+
+@cache
+def events_of(name: str, space: str) -> list[SearchEvent]:
+    """Every event of a small search, once for all tests here."""
+    return list(search(small(METHODS[name]), SPACES[space], tiny_data(), machine=CPU))
+
+
+@ON_BOTH
+@EVERY
+def test_events_come_stage_by_stage_and_end_with_the_genotype(name, space):
+    told = [e for e in events_of(name, space) if not isinstance(e, (Pruned, Held))]
+    stage = [StageStarted, *[Stepped, Stepped, EpochEnded] * 2]
+    assert [type(e) for e in told] == stage * len(METHODS[name].stages) + [Derived]
+    clocks = [(e.clock.stage, e.clock.epoch, e.clock.step) for e in steps(told)]
+    assert clocks == [
+        (s, step // 2, step) for s in range(len(METHODS[name].stages)) for step in range(4)
+    ]
+
+
+@ON_BOTH
+@EVERY
+def test_mixing_weights_are_in_range_and_zero_where_dead(name, space):
+    for event in events_of(name, space):
+        if not isinstance(event, (StageStarted, Stepped)):
+            continue
+        relaxation = METHODS[name].stages[event.clock.stage].relaxation
+        for cell in SPACES[space].cells:
+            shape = (len(cell.edges), len(cell.columns))
+            mix, alive = event.mix[cell.kind], event.alive[cell.kind]
+            assert mix.shape == alive.shape == event.alpha[cell.kind].shape == shape
+            assert alive.dtype == torch.bool
+            assert alive.any(dim=1).all()
+            assert ((mix >= 0) & (mix <= 1)).all()
+            assert (mix[~alive] == 0).all()
+            if isinstance(relaxation, (Softmax, Entmax)):
+                torch.testing.assert_close(mix.sum(dim=1), torch.ones_like(mix[:, 0]))
+
+
+@ON_BOTH
+@EVERY
+def test_losses_and_alphas_are_finite_and_alphas_move_where_the_schedule_says(name, space):
+    events = events_of(name, space)
+    for event in steps(events):
+        values = torch.stack(
+            [torch.as_tensor(v, dtype=torch.float64) for v in event.scalars.values()]
+        )
+        assert values.isfinite().all(), event.scalars
+        assert all(rows.isfinite().all() for rows in event.alpha.values())
+        assert any(key.startswith("loss") for key in event.scalars)
+    kind, previous = SPACES[space].kinds[-1], events[0].alpha
+    for event in steps(events):
+        updates = METHODS[name].stages[event.clock.stage].schedule(event.clock)
+        moved = not torch.equal(previous[kind], event.alpha[kind])
+        assert moved == bool({"arch", "joint"} & set(updates))
+        previous = event.alpha
+
+
+@ON_BOTH
+@EVERY
+def test_only_a_method_with_a_pruner_prunes(name, space):
+    if METHODS[name].stages[-1].pruner is None:
+        assert not prunings(events_of(name, space))
+        assert all(m.all() for e in steps(events_of(name, space)) for m in e.alive.values())
+
+
+@ON_BOTH
+@EVERY
+def test_the_genotype_is_one_of_the_space_round_trips_and_builds(name, space):
+    genotype = events_of(name, space)[-1].genotype
+    assert Genotype.parse(str(genotype)) == genotype
+    assert Genotype.from_json(genotype.to_json()) == genotype
+    assert tuple(cell.kind for cell in genotype.cells) == SPACES[space].kinds
+    for cell in genotype.cells:
+        shape = SPACES[space].cell(cell.kind)
+        assert (cell.inputs, cell.nodes, cell.concat) == (shape.inputs, shape.nodes, shape.outputs)
+        for gene in cell.genes:
+            assert gene.op in shape.ops[shape.edges.index((gene.src, gene.dst))]
+            assert gene.op != "none"
+        assert len({(gene.src, gene.dst) for gene in cell.genes}) == len(cell.genes)
+    net = Network(genotype, channels=2, cells=SPACES[space].depth, in_channels=1)
+    logits, _ = net(torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    assert logits.shape == (2, 10)
+    assert logits.isfinite().all()
+
+
+@ON_BOTH
+@EVERY
+def test_an_epoch_tells_what_would_be_derived_and_what_it_costs(name, space):
+    ended = [e for e in events_of(name, space) if isinstance(e, EpochEnded)]
+    for event in ended:
+        assert event.genotype is not None
+        net = Network(event.genotype, channels=2, cells=SPACES[space].depth, in_channels=1)
+        assert event.parameters == sum(weight.numel() for weight in net.parameters())
+        assert event.macs > 0
+        assert event.memory > 0
+        assert event.seconds > 0
+    assert ended[-1].genotype == events_of(name, space)[-1].genotype
+    last = steps(events_of(name, space))[-1]
+    assert ended[-1].alive == sum(int(mask.sum()) for mask in last.alive.values())
+
+
+@ON_BOTH
+@EVERY
+def test_weight_and_alpha_optimizers_share_nothing_and_miss_nothing(name, space):
+    method, before = small(METHODS[name]), None
+    for index in range(len(method.stages)):
+        run = start(method, SPACES[space], index=index, before=before)
+        groups = {
+            level: [x for group in optimizer.param_groups for x in group["params"]]
+            for level, optimizer in (("w", run.weight_optimizer), ("alpha", run.arch_optimizer))
+        }
+        assert {id(x) for x in groups["w"]} == {id(x) for x in run.net.parameters()}
+        assert {id(x) for x in groups["alpha"]} == {id(x) for x in run.arch.parameters()}
+        assert not {id(x) for x in groups["w"]} & {id(x) for x in groups["alpha"]}
+        assert len(groups["w"]) == len(list(run.net.parameters()))
+        assert len(groups["alpha"]) == len(SPACES[space].kinds)
+        before = run
+
+
+@EVERY
+def test_a_method_is_called_what_its_variable_is_and_says_where_it_is_from(name):
+    method = METHODS[name]
+    assert method.name == name
+    assert getattr(methods, name) is method
+    assert method.paper.strip()
+    assert method.summary.strip().endswith(".")
+    assert "\n" not in method.summary
+
+
+@EVERY
+def test_a_method_describes_itself_in_json(name):
+    about = METHODS[name].describe()
+    assert json.loads(json.dumps(about)) == about
+    assert about["name"] == name
+    assert len(about["stages"]) == len(METHODS[name].stages)
+    assert not [text for stage in about["stages"] for text in stage.values() if " at 0x" in text]
+
+
+def test_no_two_methods_are_the_same():
+    texts = {
+        name: json.dumps({k: v for k, v in m.describe().items() if k in ("stages", "derivation")})
+        for name, m in METHODS.items()
+    }
+    assert len(set(texts.values())) == len(texts)
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "fields"),
+    [
+        ("darts", "darts_second_order", {"arch_gradient"}),
+        ("darts", "multi_step", {"schedule"}),
+        ("darts", "single_level", {"arch_gradient", "schedule", "train_portion"}),
+        ("darts", "entmax2_prune", {"relaxation", "pruner", "derivation"}),
+        ("entmax2_prune", "entmax3_prune", {"relaxation"}),
+        ("single_level", "entmax2_prune_single_level", {"relaxation", "pruner", "derivation"}),
+        ("entmax2_prune_single_level", "entmax3_prune_single_level", {"relaxation"}),
+        ("entmax3_prune_single_level", "entmax_annealed", {"relaxation"}),
+        ("multi_step", "zero_cost_multi_step", {"stage 'warm_up'", "init", "carry"}),
+    ],
+)
+def test_a_method_differs_from_its_parent_in_what_its_paper_changes_alone(parent, child, fields):
+    assert {d.field for d in differences(METHODS[parent], METHODS[child])} == fields
+    assert not differences(METHODS[child], METHODS[child])
+
+
+def test_a_misspelled_part_is_refused_by_name():
+    with pytest.raises(TypeError, match="relaxaton"):
+        methods.darts.but(relaxaton=Softmax())
