@@ -1,8 +1,8 @@
 """Methods side by side on digits: what is left, who leads, how good, how long.
 
 `python benchmarks/side_by_side.py [--seeds N] [--methods A B …] [--out DIR]` searches with the
-demo's settings and evaluates every genotype.  Each method gets the same number of weight steps: one that
-holds half the images back for the alphas runs twice the epochs.
+demo's settings and evaluates every genotype.  Each method gets the same number of weight steps: one
+that holds half the images back for the alphas runs twice the epochs.
 """
 
 from __future__ import annotations

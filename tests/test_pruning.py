@@ -294,7 +294,11 @@ def test_the_pruned_search_is_the_masked_search(method, space, monkeypatch):
     pruned = searched(method, space, machine=CPU64)
     monkeypatch.setattr(Supernet, "drop", lambda self, alive: None)
     masked = searched(method, space, machine=CPU64)
-    assert prunings(pruned) == prunings(masked) != []
+    # The outputs are equal to the bit; the gradient norm that clips adds up in another order.
+    rounded = [
+        [replace(e, weight=round(e.weight, 12)) for e in prunings(es)] for es in (pruned, masked)
+    ]
+    assert rounded[0] == rounded[1] != []
     assert moved(pruned)
     assert_same(trajectory(pruned), trajectory(masked), atol=1e-12)
     ended = [[e for e in events if isinstance(e, EpochEnded)][-1] for events in (pruned, masked)]

@@ -147,12 +147,16 @@ class SearchConfig(_Config):
 
         settings = ("warm_up_epochs", "zero_cost_mode", "beta1", "beta2")
         given = {name: getattr(self, name) for name in settings if getattr(self, name) is not None}
+        first = method.stages[0]
+        if first.name == "warm_up" and self.batch_size is not None:
+            first = replace(first, batch_size=self.batch_size)
+            method = replace(method, stages=(first, *method.stages[1:]))
         if not given:
             return method
-        first = method.stages[0]
         if first.name != "warm_up":
             raise ConfigError(self._alien(next(iter(given)), "a zero-cost warm-up"))
-        first = zero_cost_readings[given.get("zero_cost_mode", "weights")]
+        reading = zero_cost_readings[given.get("zero_cost_mode", "weights")]
+        first = replace(reading, batch_size=first.batch_size)
         betas = {name: given[name] for name in ("beta1", "beta2") if name in given}
         objective = self._with("beta1", first.objective, **betas) if betas else first.objective
         epochs = given.get("warm_up_epochs", first.epochs)

@@ -17,7 +17,7 @@ from torchmetrics.classification import (
 )
 
 from workbench.data import Data, Loader, evaluation_batches
-from workbench.engine import Machine
+from workbench.engine import Machine, independent_seeds
 from workbench.events import EpochEnded, Evaluated, EvaluationEvent
 from workbench.protocols import Clock
 from workbench.spaces.genotype import Genotype
@@ -92,8 +92,8 @@ def evaluate(
     machine = machine or Machine()
     machine.prepare()
     device, started = machine.torch_device, time.perf_counter()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    seeds = independent_seeds(seed, count=3)
+    with machine.seeded(seeds[0]):
         net = _network(genotype, data, recipe).to(device, machine.dtype)
     optimizer = torch.optim.SGD(
         net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
@@ -102,11 +102,11 @@ def evaluate(
         data,
         None,
         batch_size=recipe.batch_size,
-        seed=seed,
+        seed=seeds[1],
         device=device,
         augment=replace(data.augment, cutout=recipe.cutout, noise=0.0),
     )
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seeds[2])
     found = _cost(genotype, data, recipe)
     for epoch in range(recipe.epochs):
         began = time.perf_counter()

@@ -26,7 +26,7 @@ def verdict(
         Pruned(clock, names[edge], cell.columns[op], float(before[kind][edge, op]), rule)
         for edge, op in (old[kind] & ~new[kind]).nonzero().tolist()
     ]
-    for edge, op in ((mix[kind].ops == 0) & new[kind]).nonzero().tolist():
+    for edge, op in ((mix[kind].ops == 0) & old[kind] & new[kind]).nonzero().tolist():
         reason = "among the last operations into its node"
         events.append(Held(clock, names[edge], cell.columns[op], reason))
     return events

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from workbench.arch import Arch
 from workbench.bilevel import LiveBilevel, detached, frozen_statistics
 from workbench.data import Data, Loader, split_indices
-from workbench.engine import Machine
+from workbench.engine import Machine, independent_seeds
 from workbench.events import (
     Derived,
     EpochEnded,
@@ -91,21 +91,20 @@ class Run:
         self.method, self.stage, self.space = method, method.stages[index], space
         self.data, self.machine, self.index = data, machine, index
         self.device = machine.torch_device
-        stage, own_seed = self.stage, seed + 1000 * index
-        self.generator = torch.Generator(self.device).manual_seed(own_seed)
-        with torch.random.fork_rng():
-            torch.manual_seed(own_seed)
+        stage, seeds = self.stage, independent_seeds(seed, index, count=5)
+        self.generator = torch.Generator(self.device).manual_seed(seeds[0])
+        with machine.seeded(seeds[1]):
             self.net = Supernet(
                 space, edge=stage.edge, in_channels=data.channels, classes=len(data.classes)
             ).to(self.device, machine.dtype)
         self.arch = Arch(
-            space, stage.relaxation, self._first_alpha(before, own_seed), self.device, machine.dtype
+            space, stage.relaxation, self._first_alpha(before, seeds[2]), self.device, machine.dtype
         )
         if before and stage.carry:
             stage.carry(before.net, self.net)
         self.weight_optimizer = stage.weight_optimizer(list(self.net.parameters()))
         self.arch_optimizer = stage.arch_optimizer(list(self.arch.parameters()))
-        self._split(seed)
+        self._split(seed, seeds[3:])
         self.history: list[Rows] = []
         self.held: set[tuple[str, str]] = set()
         self.clock = Clock(index, 0, stage.epochs, 0, stage.epochs * self.steps_per_epoch)
@@ -120,21 +119,15 @@ class Run:
             raise ValueError("`init=None` goes on with an earlier stage's alphas; there is none")
         return before.arch.snapshot()
 
-    def _split(self, seed: int) -> None:
+    def _split(self, seed: int, seeds: Sequence[int]) -> None:
         """Batches of both halves; with no hold-out both draw from all training images."""
         stage, labels = self.stage, self.data.train.labels
         weights, arch = split_indices(labels, stage.train_portion, seed)
         self.split = {"weights": weights, "arch": arch}
         both = (weights, arch if len(arch) else weights)
         self.train, self.val = (
-            Loader(
-                self.data,
-                indices,
-                batch_size=stage.batch_size,
-                seed=seed + side,
-                device=self.device,
-            )
-            for side, indices in enumerate(both)
+            Loader(self.data, part, batch_size=stage.batch_size, seed=own, device=self.device)
+            for part, own in zip(both, seeds, strict=True)
         )
         self.steps_per_epoch = len(self.train)
 
@@ -238,7 +231,6 @@ class Run:
             events += verdict(
                 clock, cell, self.last_weights, self.mix, self.arch.alive, alive, rule
             )
-        self.last_weights = self._rows()
         if any(isinstance(event, Pruned) for event in events):
             remove(self.net, self.arch, self.weight_optimizer, alive)
         new = [e for e in events if isinstance(e, Pruned) or (e.edge, e.op) not in self.held]
@@ -249,7 +241,7 @@ class Run:
         """Measure without a trace: random generators and statistics are put back."""
         bilevel = LiveBilevel(self, self.last_batches[0], self.last_batches[1])
         state = self.generator.get_state()
-        with torch.random.fork_rng(), frozen_statistics(self.net):
+        with self.machine.seeded(clock.step), frozen_statistics(self.net):
             values = dict(probe(self.view(clock), bilevel))
         self.generator.set_state(state)
         return values

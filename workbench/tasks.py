@@ -114,9 +114,7 @@ def run_demo(
     run = run_search(DEMO.model_copy(update=changes))
     return run_evaluation(
         run.path,
-        checked(
-            EvaluateConfig, {"epochs": evaluation_epochs, "seed": seed}
-        ),
+        checked(EvaluateConfig, {"epochs": evaluation_epochs, "seed": seed}),
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import psutil
 import torch
 
@@ -64,8 +67,21 @@ class Machine:
         """The torch number format of `precision`."""
         return getattr(torch, self.precision)
 
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Torch's global generators start at `seed` within, and are put back afterwards."""
+        device = self.torch_device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
+
     def memory(self) -> int:
         """Bytes in use: of the whole process on a CPU, the peak of tensors on a GPU."""
         if self.torch_device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.torch_device)
         return psutil.Process().memory_info().rss
+
+
+def independent_seeds(*key: int, count: int) -> list[int]:
+    """`count` seeds that share nothing with each other or with those of any other `key`."""
+    return [int(seed) for seed in np.random.SeedSequence(key).generate_state(count)]
