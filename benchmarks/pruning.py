@@ -17,11 +17,12 @@ from statistics import median
 
 import torch
 
-from workbench import Machine, darts, load, methods, search
+from workbench import Machine, darts, load, methods
 from workbench.data import Data, ImageSet
 from workbench.events import Stepped
 from workbench.parts.objectives import CrossEntropy
 from workbench.protocols import Loss, Rows
+from workbench.search import search
 
 ENDS = (1.0, 0.75, 0.5, 0.25, 0.13, 0.0)  # lower ends of the shares that are told apart
 

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a GPU run wherever there is one."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -12,7 +23,7 @@ def _one_thread() -> None:
 
 
 @pytest.fixture
-def float64() -> object:
+def float64() -> Iterator[None]:
     """Everything new is float64 within the test."""
     torch.set_default_dtype(torch.float64)
     yield

@@ -1,6 +1,7 @@
 """Run a differentiable architecture search on real images and see why it ended where it did.
 
-Names are loaded when they are first used: reading a run needs no torch.
+Names are loaded when they are first used: reading a run needs no torch.  The loop itself is
+`workbench.search.search`, the methods are `workbench.methods`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,7 @@ if TYPE_CHECKING:
     from workbench.config import EvaluateConfig, SearchConfig
     from workbench.data import load
     from workbench.engine import Machine
-    from workbench.evaluate import evaluate
     from workbench.method import Method, Stage, differences
-    from workbench.report import report
-    from workbench.search import search
     from workbench.spaces.darts import darts
     from workbench.spaces.genotype import Genotype
     from workbench.spaces.nasbench201 import nasbench201
@@ -27,12 +25,9 @@ _HOMES = {
     "SearchConfig": "config",
     "load": "data",
     "Machine": "engine",
-    "evaluate": "evaluate",
     "Method": "method",
     "Stage": "method",
     "differences": "method",
-    "report": "report",
-    "search": "search",
     "darts": "spaces.darts",
     "Genotype": "spaces.genotype",
     "nasbench201": "spaces.nasbench201",
@@ -53,15 +48,12 @@ __all__ = [
     "Stage",
     "darts",
     "differences",
-    "evaluate",
     "load",
     "nasbench201",
     "open_run",
     "record",
-    "report",
     "run_evaluation",
     "run_search",
-    "search",
 ]
 
 
@@ -69,7 +61,7 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'workbench' has no attribute {name!r}")
     value = getattr(import_module(f"workbench.{_HOMES[name]}"), name)
-    globals()[name] = value  # a submodule of the same name must not win later
+    globals()[name] = value
     return value
 
 

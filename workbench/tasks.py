@@ -59,7 +59,7 @@ def search_events(config: SearchConfig, out: Path) -> Generator[SearchEvent]:
         "method": method.describe(),
         "config": config.model_dump(mode="json"),
         "data": describe(data),
-        **_made_by(machine.torch_device.type, config.seed),
+        **_made_by(machine, config.seed),
     }
     events = search(method, space, data, machine=machine, seed=config.seed)
     return record(events, out, meta=meta)
@@ -83,7 +83,7 @@ def run_evaluation(
     data = searched.build_data()
     recipe = config.build_recipe(searched.data, auxiliary=not run.genotype.is_nasbench201)
     machine = Machine(config.device, threads=config.threads)
-    made = {**asdict(recipe), **_made_by(machine.torch_device.type, config.seed)}
+    made = {**asdict(recipe), **_made_by(machine, config.seed)}
     events = record_evaluation(
         evaluate(run.genotype, data, recipe, machine=machine, seed=config.seed), path, recipe=made
     )
@@ -166,10 +166,10 @@ def _settings(run: Run) -> dict[str, object]:
     return settings
 
 
-def _made_by(device: str, seed: int) -> dict[str, object]:
+def _made_by(machine: Machine, seed: int) -> dict[str, object]:
     return {
         "seed": seed,
-        "device": device,
+        "machine": {**asdict(machine), "device": str(machine.torch_device)},
         "python": platform.python_version(),
         "versions": {name: version(name) for name in _VERSIONS},
         "command": shlex.join(["workbench", *sys.argv[1:]]),
