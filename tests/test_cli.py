@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from workbench.cli import main
+from workbench.spaces.genotype import Genotype
 from workbench.trace import open_run
 
 V2 = (
@@ -69,7 +70,25 @@ def test_derive_follows_each_rule(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert set(found) == {"normal", "normal_concat", "reduce", "reduce_concat"}
     main(["derive", str(file), "--rule", "survivors", "--json"])
     wins = sum(row.argmax() != 0 for row in np.sin(k))
-    assert len(json.loads(capsys.readouterr().out)["normal"]) == wins
+    said = capsys.readouterr().out
+    assert len(json.loads(said)["normal"]) == wins
+    main(["derive", str(file), "--rule", "survivors"])
+    assert Genotype.from_json(said) == Genotype.parse(capsys.readouterr().out)
+
+
+def test_derive_reads_a_nasbench201_cell(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    alphas = np.full((6, 5), -np.inf)
+    for edge, op in enumerate((3, 1, 0, 4, 2, 3)):
+        alphas[edge, op] = 0.1 * edge
+    np.savez(tmp_path / "alphas.npz", cell=alphas)
+    words = ["derive", str(tmp_path / "alphas.npz"), "--space", "nasbench201", "--rule", "argmax"]
+    main(words)
+    text = "|nor_conv_3x3~0|+|skip_connect~0|none~1|+|avg_pool_3x3~0|nor_conv_1x1~1|nor_conv_3x3~2|"
+    assert capsys.readouterr().out.strip() == text
+    main([*words, "--json"])
+    assert Genotype.from_json(capsys.readouterr().out) == Genotype.parse(text)
 
 
 def test_a_search_is_recorded_evaluated_and_named(

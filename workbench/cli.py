@@ -207,7 +207,8 @@ def _derive(
         space: whose operations and edges the arrays have.
         rule: top2: two edges per node without none (DARTS); survivors: every surviving edge (paper
             B); argmax: per edge, none too (NAS-Bench-201).
-        as_json: print JSON with the keys normal, normal_concat, reduce, reduce_concat.
+        as_json: print JSON with the keys normal, normal_concat, reduce, reduce_concat; where a node
+            has not two inputs also normal_nodes or reduce_nodes, the node of each pair.
     """
     from workbench.tasks import derive
 

@@ -87,7 +87,9 @@ def test_another_in_degree_is_written_with_triples() -> None:
     genotype = Genotype.parse(FAIR_DARTS_B)
     assert genotype.cell("normal").in_degrees == {2: 2, 3: 1, 4: 2, 5: 1}
     assert "('sep_conv_3x3', 3, 1)" in str(genotype)
-    assert genotype.published()["normal"][2] == ["sep_conv_3x3", 3, 1]
+    published = genotype.published()
+    assert (published["normal"][2], published["normal_nodes"][2]) == (["sep_conv_3x3", 1], 3)
+    assert Genotype.from_json(json.dumps(published)) == genotype
 
 
 def test_published_pairs_are_operation_and_input() -> None:

@@ -162,16 +162,15 @@ class Genotype:
     def published(self) -> dict[str, list[object]]:
         """As published: the keys `normal`, `normal_concat`, `reduce`, `reduce_concat`.
 
-        Genes are pairs of operation and input, or triples of operation, node and input in a cell
-        where some node has not two genes.
+        Genes are pairs of operation and input.  Where some node has not two of them, `normal_nodes`
+        says which node each ends in.
         """
         out: dict[str, list[object]] = {}
         for cell in self.cells:
-            out[cell.kind] = [
-                [gene.op, gene.src] if cell.paired else [gene.op, gene.dst, gene.src]
-                for gene in cell.genes
-            ]
+            out[cell.kind] = [[gene.op, gene.src] for gene in cell.genes]
             out[f"{cell.kind}_concat"] = list(cell.concat)
+            if not cell.paired:
+                out[f"{cell.kind}_nodes"] = [gene.dst for gene in cell.genes]
         return out
 
     @staticmethod

@@ -100,30 +100,37 @@ def from_published(value: Mapping[str, object]) -> Genotype:
     Raises:
         GenotypeError: if they describe no possible genotype.
     """
-    kinds = [key for key in value if not key.endswith("_concat")]
+    kinds = [key for key in value if not key.endswith(("_concat", "_nodes"))]
     if not kinds:
         raise GenotypeError("no cell in it: expected normal=[…] and reduce=[…]")
     cells = []
     for kind in kinds:
-        genes = _genes(kind, value[kind])
-        last = max((gene.dst for gene in genes), default=2)
-        raw = value.get(f"{kind}_concat", list(range(2, last + 1)))
+        inputs = 1 if kind == "cell" else 2
+        genes = _genes(kind, value[kind], value.get(f"{kind}_nodes"), inputs)
+        last = max((gene.dst for gene in genes), default=inputs)
+        raw = value.get(f"{kind}_concat", list(range(inputs, last + 1)))
         listed = _sequence(f"{kind}_concat", raw)
         concat = tuple(node for node in listed if isinstance(node, int))
         if len(concat) < len(listed):
             raise GenotypeError(f"{kind}_concat is {listed!r}, but nodes are whole numbers")
-        nodes = max([last, *concat]) - 1
-        cells.append(CellGenes(kind, 2, nodes, genes, concat))
+        nodes = max([last, *concat]) + 1 - inputs
+        cells.append(CellGenes(kind, inputs, nodes, genes, concat))
     return Genotype(tuple(cells))
 
 
-def _genes(kind: str, value: object) -> tuple[Gene, ...]:
-    """Pairs (op, input) are two to a node, in order; triples are (op, node, input)."""
-    genes = []
-    for index, item in enumerate(_sequence(kind, value)):
+def _genes(kind: str, value: object, nodes: object, inputs: int) -> tuple[Gene, ...]:
+    """Pairs (op, input) are two to a node, in order, or end in `nodes`; triples name the node."""
+    genes, items = [], _sequence(kind, value)
+    ends = [inputs + i // 2 for i in range(len(items))]
+    if nodes is not None:
+        listed = _sequence(f"{kind}_nodes", nodes)
+        ends = [node for node in listed if isinstance(node, int)]
+        if len(ends) != len(items):
+            raise GenotypeError(f"{kind}_nodes must name one node for each of {len(items)} genes")
+    for index, item in enumerate(items):
         match item:
             case [str() as op, int() as src]:
-                genes.append(Gene(op, src, 2 + index // 2))
+                genes.append(Gene(op, src, ends[index]))
             case [str() as op, int() as dst, int() as src]:
                 genes.append(Gene(op, src, dst))
             case _:
