@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from workbench.method import Method, Stage, differences
+from workbench.method import Method, Stage
+from workbench.method import differences as differences
 from workbench.parts.arch_gradients import Unrolled
 from workbench.parts.arch_gradients import single_level as train_gradient
 from workbench.parts.derivations import surviving_edges
@@ -122,6 +123,3 @@ entmax_annealed = entmax2_prune_single_level.but(
 def named() -> dict[str, Method]:
     """Every method of this module by name, in the order they stand here."""
     return {name: value for name, value in globals().items() if isinstance(value, Method)}
-
-
-__all__ = ["differences", "named", *named()]
