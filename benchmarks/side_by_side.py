@@ -20,7 +20,7 @@ from workbench.tasks import DEMO, run_evaluation, run_search
 
 
 def main() -> None:
-    """Run every method with every seed; a run folder that is there already is not run again."""
+    """Run every method with every seed, each into a folder of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", default=["darts", "entmax3_prune_single_level"])

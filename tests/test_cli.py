@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from workbench.cli import main
+from workbench.config import SearchConfig
 from workbench.spaces.genotype import Genotype
 from workbench.trace import open_run
 
@@ -125,24 +126,38 @@ def test_settings_come_from_a_yaml_file_and_flags_win(tmp_path: Path) -> None:
     ("words", "named"),
     [
         ("search --method dats", "did you mean 'darts'"),
-        ("search --epochs 0", "epochs"),
-        ("search --epochs many", "epochs"),
+        ("search --epochs 0", "--epochs"),
+        ("search --epochs many", "--epochs takes a whole number, not 'many'"),
+        ("search --arch-lr inf", "--arch-lr"),
+        ("search --entmax-order inf", "--entmax-order"),
+        ("search --batch-size 1", "--batch-size"),
+        ("search --seed -1", "--seed"),
         ("search --epoch 3", "--epochs"),
         ("search --data digit", "digits"),
-        ("search --data folder:/no/such/folder", "/no/such/folder"),
+        ("search --data folder:/no/such/folder", "--data: "),
         ("search --data cifar10 --data-root /no/such --no-download", "cifar-10-python.tar.gz"),
-        ("search --batch-size 100000", "batch_size"),
+        ("search --batch-size 100000", "--batch-size 100000"),
         ("search --device tpu", "tpu"),
         ("search --device cuda:99", "cuda:99"),
-        ("search --method darts --entmax-order 2", "entmax_order"),
-        ("search --method darts --beta1 2", "beta1"),
-        ("search --method single_level --weight-steps 2", "weight_steps"),
+        ("search --method darts --entmax-order 2", "--entmax-order"),
+        ("search --method darts --beta1 2", "--beta1"),
+        ("search --method single_level --weight-steps 2", "--weight-steps"),
+        (
+            "search --method zero_cost_multi_step --zero-cost-mode score --warm-up-epochs 2",
+            "--warm-up-epochs",
+        ),
         ("search --config /no/such.yaml", "/no/such.yaml"),
         ("evaluate /no/such/run", "/no/such/run"),
         ("report /no/such/run", "/no/such/run"),
         ("methods dart", "did you mean 'darts'"),
         ("cost nothing", "nothing"),
         ("cost |none~0| --cells 0", "--cells"),
+        ("cost Genotype(normal=[('none',0)],normal_concat=[2,2])", "twice"),
+        ("cost Genotype(reduce=[('none',0)],reduce_concat=[0,2])", "reduce"),
+        ("cost Genotype(normal=[('none',0)]) --channels 1 --stem imagenet", "ImageNet"),
+        ("demo --seed -1 --out /no/such", "--seed"),
+        ("demo --epochs 0 --out /no/such", "--epochs"),
+        ("demo --evaluation-epochs 0 --out /no/such", "--epochs"),
         ("derive /no/such.npz", "/no/such.npz"),
         ("serach", "did you mean 'search'"),
     ],
@@ -179,3 +194,69 @@ def test_methods_are_listed_and_shown_with_what_they_change(
     said = capsys.readouterr().out
     assert "relaxation: Softmax() → Entmax(alpha=3.0)" in said
     assert "schedule" not in said
+
+
+def test_a_folder_that_cannot_be_made_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "/proc/no" in refusal(capsys, "search", *TINY, "--out", "/proc/no/such")
+
+
+@pytest.mark.parametrize("kind", ["npy", "cut", "names"])
+def test_arrays_that_cannot_be_read_are_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, kind: str
+) -> None:
+    file = tmp_path / "alphas.npz"
+    if kind == "npy":
+        with file.open("wb") as stream:
+            np.save(stream, np.zeros((14, 8)))
+    elif kind == "names":
+        np.savez(file, cell=np.zeros((14, 8)))
+    else:
+        np.savez(file, normal=np.zeros((14, 8)), reduce=np.zeros((14, 8)))
+        file.write_bytes(file.read_bytes()[:200])
+    assert "alphas.npz" in refusal(capsys, "derive", str(file))
+
+
+def test_a_run_is_evaluated_from_any_folder_and_refused_whole(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cat", "dog", "eel", "fox"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for index in range(6):
+            array = np.random.default_rng(index).integers(0, 255, (9, 12), dtype=np.uint8)
+            Image.fromarray(array).save(tmp_path / "pictures" / name / f"{index}.png")
+    monkeypatch.chdir(tmp_path)
+    tiny = "--channels 2 --cells 1 --nodes 1 --epochs 1 --batch-size 4 --image-size 8".split()
+    main(["search", "--data", "folder:pictures", *tiny, "--out", "run"])
+    monkeypatch.chdir("/")
+    run = str(tmp_path / "run")
+    assert "--batch-size" in refusal(capsys, "evaluate", run)
+    assert "29 pixels" in refusal(capsys, "evaluate", run, "--recipe", "cifar")
+    assert not (tmp_path / "run" / "evaluation").exists()
+    words = "--epochs 1 --channels 2 --cells 1 --batch-size 4".split()
+    main(["evaluate", run, *words])
+    assert "evaluation" in refusal(capsys, "evaluate", run, *words)
+
+
+def test_the_record_holds_the_command_that_makes_it_again(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    main(["search", "--method", "darts", *TINY, "--no-download", "--out", str(out)])
+    command = str(open_run(out).meta["command"]).split()
+    assert command[:4] == ["workbench", "search", "--method", "darts"]
+    assert {"--no-download", "--batch-size", "512"} <= set(command)
+    again = [word.replace(str(out), str(tmp_path / "again")) for word in command[1:]]
+    main(again)
+    first, second = (open_run(tmp_path / name) for name in ("run", "again"))
+    assert np.array_equal(first.trace.alpha, second.trace.alpha, equal_nan=True)
+
+
+def test_a_small_weight_rate_still_falls() -> None:
+    rates = SearchConfig(method="darts", weight_lr=1e-4).build_method().stages[0].weight_optimizer
+    assert rates.lr_at(0.0) == 1e-4
+    assert rates.lr_at(0.99) < 1e-5
+
+
+def test_scores_of_a_warm_up_follow_its_settings() -> None:
+    config = SearchConfig(method="zero_cost_multi_step", zero_cost_mode="score", beta2=0.0)
+    init = config.build_method().stages[0].init
+    assert init.zen.beta2 == 0.0
+    assert init.size == (8, 8)

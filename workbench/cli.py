@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
@@ -16,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import tyro
 from pydantic import ValidationError
 
-from workbench.config import ConfigError, EvaluateConfig, SearchConfig, checked, problems
+from workbench.config import EvaluateConfig, SearchConfig
 from workbench.errors import WorkbenchError
+from workbench.refusals import parser_line, with_flags
+from workbench.settings import ConfigError, checked, problems
 
 if TYPE_CHECKING:
     from workbench.spaces.genotype import Genotype
@@ -30,6 +31,9 @@ _Json = Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; wrong input ends with one line on stderr and exit code 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):  # a terminal without → and α prints ? for them
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if not words or words[0] in ("-h", "--help"):
         print(_usage())
         raise SystemExit(0 if words else 2)
@@ -43,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments_, keywords = _parse(command, f"workbench {name}", rest)
         command(*arguments_, **keywords)
     except (WorkbenchError, FloatingPointError) as error:
-        _fail(" ".join(str(error).split()))
+        _fail(with_flags(str(error)))
     except KeyboardInterrupt:
         print("workbench: interrupted; what was recorded so far is whole", file=sys.stderr)
         raise SystemExit(130) from None
@@ -63,17 +67,11 @@ def _parse(
         with redirect_stderr(said):
             return tyro.cli(arguments, prog=prog, args=words)  # pyright: ignore[reportReturnType]
     except ValidationError as error:
-        _fail(f"{problems(error)} (see {prog} --help)")
+        _fail(f"{with_flags(problems(error))} (see {prog} --help)")
     except SystemExit as error:
         if error.code in (0, None):
             raise
-        text = " ".join(re.sub(r"[\u2500-\u257f]+", " ", said.getvalue()).split())
-        for noise in (
-            r"^(Unrecognized options|Parsing error|Value error) (?=\S+ )",
-            r" For full.*",
-        ):
-            text = re.sub(noise, "", text)
-        _fail(f"{text} (see {prog} --help)")
+        _fail(f"{parser_line(said.getvalue(), words)} (see {prog} --help)")
 
 
 def _search(config: Annotated[SearchConfig, _Flat]) -> None:
@@ -206,7 +204,8 @@ def _derive(
             pruned operation.
         space: whose operations and edges the arrays have.
         rule: top2: two edges per node without none (DARTS); survivors: every surviving edge (paper
-            B); argmax: per edge, none too (NAS-Bench-201).
+            B), and into a node where none wins them all its best other operation; argmax: per
+            edge, none too (NAS-Bench-201).
         as_json: print JSON with the keys normal, normal_concat, reduce, reduce_concat; where a node
             has not two inputs also normal_nodes or reduce_nodes, the node of each pair.
     """
@@ -240,6 +239,7 @@ def _usage() -> str:
 
 def _with_config_file(name: str, words: list[str]) -> tuple[Callable[..., None], list[str]]:
     """Take `--config FILE` out of the words of a search; its settings become the defaults."""
+    words = [part for word in words for part in _split_config(word)]
     if name != "search" or "--config" not in words:
         return COMMANDS[name], words
     at = words.index("--config")
@@ -252,6 +252,10 @@ def _with_config_file(name: str, words: list[str]) -> tuple[Callable[..., None],
 
     search.__doc__ = _search.__doc__
     return search, words[:at] + words[at + 2 :]
+
+
+def _split_config(word: str) -> list[str]:
+    return ["--config", word.removeprefix("--config=")] if word.startswith("--config=") else [word]
 
 
 def _genotype(text: str) -> Genotype:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from workbench.errors import WorkbenchError
+from workbench.settings import ConfigError, Settings, unknown
 
 if TYPE_CHECKING:
     from workbench.data import Data
@@ -20,38 +18,7 @@ if TYPE_CHECKING:
     from workbench.spaces.space import Space
 
 
-_C = TypeVar("_C", bound=BaseModel)
-
-
-class ConfigError(WorkbenchError):
-    """A setting that cannot be: names the setting, the rule and a remedy."""
-
-
-class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @classmethod
-    def from_yaml(cls, path: Path | str) -> dict[str, object]:
-        """The settings a YAML file holds, checked.
-
-        Raises:
-            ConfigError: if the file cannot be read, or a setting is unknown or wrong.
-        """
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"config {path}: {' '.join(str(error).split())}") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"config {path}: must hold `name: value` lines")
-        checked(cls, values)
-        return values
-
-    def to_yaml(self) -> str:
-        """Text that `from_yaml` reads."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-class SearchConfig(_Config):
+class SearchConfig(Settings):
     """Settings of a search.  What is left out is as the method's paper says."""
 
     method: str = Field(
@@ -75,7 +42,7 @@ class SearchConfig(_Config):
     )
     nodes: int | None = Field(default=None, ge=1, description="intermediate nodes of a cell")
     epochs: int | None = Field(default=None, ge=1, description="epochs of the search phase")
-    batch_size: int | None = Field(default=None, ge=1, description="images of a batch")
+    batch_size: int | None = Field(default=None, ge=2, description="images of a batch")
     weight_lr: float | None = Field(
         default=None, gt=0, description="first learning rate of the weights"
     )
@@ -97,7 +64,21 @@ class SearchConfig(_Config):
     seed: int = Field(default=0, ge=0, description="of weights, alphas, split and batches")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 …")
     threads: int = Field(default=1, ge=1, description="of the CPU; more are rarely faster")
-    out: Path | None = Field(default=None, description="run folder; by default runs/METHOD-DATA-…")
+    out: Path | None = Field(default=None, description="run folder; by default a new one in runs/")
+
+    @field_validator("data")
+    @classmethod
+    def _whole_path(cls, value: str) -> str:
+        """A folder is found again from any other folder."""
+        kind, colon, path = value.partition(":")
+        return (
+            f"folder:{Path(path).expanduser().resolve()}" if colon and kind == "folder" else value
+        )
+
+    @field_validator("data_root")
+    @classmethod
+    def _whole_root(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().resolve()
 
     @field_validator("method")
     @classmethod
@@ -105,7 +86,7 @@ class SearchConfig(_Config):
         from workbench import methods
 
         if value not in methods.named():
-            raise ValueError(_unknown("method", value, list(methods.named())))
+            raise ValueError(unknown("method", value, list(methods.named())))
         return value
 
     def build_method(self) -> Method:
@@ -127,7 +108,9 @@ class SearchConfig(_Config):
             changes["batch_size"] = self.batch_size
         if self.weight_lr is not None:
             lr = getattr(stage.weight_optimizer, "lr", None)
-            new = replace(lr, start=self.weight_lr) if isinstance(lr, Cosine) else self.weight_lr
+            new = self.weight_lr
+            if isinstance(lr, Cosine):
+                new = Cosine(self.weight_lr, lr.end * self.weight_lr / lr.start)
             changes["weight_optimizer"] = self._with("weight_lr", stage.weight_optimizer, lr=new)
         if self.arch_lr is not None:
             changes["arch_optimizer"] = self._with("arch_lr", stage.arch_optimizer, lr=self.arch_lr)
@@ -155,13 +138,24 @@ class SearchConfig(_Config):
             return method
         if first.name != "warm_up":
             raise ConfigError(self._alien(next(iter(given)), "a zero-cost warm-up"))
-        reading = zero_cost_readings[given.get("zero_cost_mode", "weights")]
-        first = replace(reading, batch_size=first.batch_size)
+        mode = given.get("zero_cost_mode", "weights")
+        first = replace(zero_cost_readings[mode], batch_size=first.batch_size)
         betas = {name: given[name] for name in ("beta1", "beta2") if name in given}
-        objective = self._with("beta1", first.objective, **betas) if betas else first.objective
-        epochs = given.get("warm_up_epochs", first.epochs)
-        first = replace(first, epochs=epochs, objective=objective)  # pyright: ignore[reportArgumentType]
+        objective = self._with("beta1", first.objective, **betas)
+        if mode == "score":
+            if self.warm_up_epochs:
+                raise ConfigError("warm_up_epochs: with zero_cost_mode score nothing is trained")
+            init = self._with("beta1", first.init, zen=objective, size=self._picture_size())
+            first = replace(first, init=init)  # pyright: ignore[reportArgumentType]
+        elif self.warm_up_epochs is not None:
+            first = replace(first, epochs=self.warm_up_epochs)
+        first = replace(first, objective=objective)  # pyright: ignore[reportArgumentType]
         return replace(method, stages=(first, *method.stages[1:]))
+
+    def _picture_size(self) -> tuple[int, int]:
+        """Height and width of the pictures, in pixels."""
+        side = 8 if self.data == "digits" else self.image_size or 32
+        return side, side
 
     def _with(self, name: str, part: object, **changes: object) -> object:
         """A part with another field; ConfigError names the setting if it has none such."""
@@ -191,16 +185,19 @@ class SearchConfig(_Config):
 
     def build_data(self) -> Data:
         """The images."""
-        from workbench.data import load
+        from workbench.data import DataError, load
 
-        data = load(
-            self.data,
-            root=self.data_root,
-            download=self.download,
-            size=self.image_size,
-            grey=self.grey,
-            skip_unreadable=self.skip_unreadable,
-        )
+        try:
+            data = load(
+                self.data,
+                root=self.data_root,
+                download=self.download,
+                size=self.image_size,
+                grey=self.grey,
+                skip_unreadable=self.skip_unreadable,
+            )
+        except DataError as error:
+            raise ConfigError(f"data: {error}") from error
         return replace(data, augment=replace(data.augment, noise=self.noise))
 
     def build_machine(self) -> Machine:
@@ -210,7 +207,7 @@ class SearchConfig(_Config):
         return Machine(self.device, threads=self.threads)
 
 
-class EvaluateConfig(_Config):
+class EvaluateConfig(Settings):
     """Settings of an evaluation phase.  What is left out is as the recipe says."""
 
     recipe: Literal["auto", "digits", "cifar"] = Field(
@@ -221,7 +218,7 @@ class EvaluateConfig(_Config):
         default=None, ge=1, description="depth; cells per stage in nasbench201"
     )
     epochs: int | None = Field(default=None, ge=1, description="epochs of training from scratch")
-    batch_size: int | None = Field(default=None, ge=1, description="images of a batch")
+    batch_size: int | None = Field(default=None, ge=2, description="images of a batch")
     lr: float | None = Field(default=None, gt=0, description="first learning rate")
     four_layer_head: bool = Field(
         default=False, description="four fully connected layers (paper A)"
@@ -245,30 +242,3 @@ class EvaluateConfig(_Config):
         if not auxiliary:
             changes["auxiliary"] = 0.0
         return replace(recipe, **changes)
-
-
-def checked(kind: type[_C], values: dict[str, object]) -> _C:
-    """A config of `values`, or one line that says what is wrong with which setting."""
-    try:
-        return kind(**values)  # pyright: ignore[reportArgumentType]
-    except ValidationError as error:
-        raise ConfigError(problems(error, kind)) from error
-
-
-def problems(error: ValidationError, kind: type[BaseModel] | None = None) -> str:
-    """What pydantic found, in one line; `kind` lets an unknown setting name its likeliest."""
-    lines = []
-    for item in error.errors():
-        name = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden" and kind is not None:
-            lines.append(_unknown("setting", name, list(kind.model_fields)))
-            continue
-        message = str(item["msg"]).removeprefix("Value error, ").replace("Input should", "must")
-        lines.append(f"{name}: {message} (got {item['input']!r})")
-    return "; ".join(lines)
-
-
-def _unknown(what: str, value: str, known: list[str]) -> str:
-    close = get_close_matches(value, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"there is no {what} {value!r}; {hint}choose one of {', '.join(known)}"

@@ -18,10 +18,15 @@ from torchmetrics.classification import (
 
 from workbench.data import Data, Loader, evaluation_batches
 from workbench.engine import Machine, independent_seeds
+from workbench.errors import WorkbenchError
 from workbench.events import EpochEnded, Evaluated, EvaluationEvent
 from workbench.protocols import Clock
 from workbench.spaces.genotype import Genotype
 from workbench.spaces.network import Cost, Network, cost
+
+
+class RecipeError(WorkbenchError):
+    """A recipe that cannot be, or does not fit the pictures."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,9 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("channels", "cells", "epochs", "batch_size"):
             if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, not {getattr(self, name)}")
+                raise RecipeError(f"`{name}` must be at least 1, not {getattr(self, name)}")
         if not 0 <= self.drop_path < 1:
-            raise ValueError(f"`drop_path` must be in [0, 1), not {self.drop_path}")
+            raise RecipeError(f"`drop_path` must be in [0, 1), not {self.drop_path}")
 
 
 # Small enough for two CPU cores: 8×8 pictures are learnt in a minute.
@@ -66,6 +71,8 @@ DIGITS = Recipe(channels=12, cells=3, epochs=12, batch_size=64, lr=0.05, drop_pa
 CIFAR = Recipe(
     channels=36, cells=20, epochs=600, batch_size=96, auxiliary=0.4, drop_path=0.2, cutout=16
 )
+
+_AUXILIARY_SIDE = 29  # halved twice, rounded up, that leaves the 8 its pooling needs
 
 # Paper A puts four fully connected layers on top; it gives no widths, these are ours.
 FOUR_LAYER_HEAD = (256, 256, 256)
@@ -87,10 +94,17 @@ def evaluate(
 
     Raises:
         GenotypeError: if the recipe's network cannot be built from this genotype.
+        RecipeError: if the recipe does not fit the pictures.
         DataError: if a batch is larger than the data.
+        FloatingPointError: if the loss is no longer a finite number at the end of an epoch.
     """
     machine = machine or Machine()
     machine.prepare()
+    if recipe.auxiliary > 0 and min(data.size) < _AUXILIARY_SIDE:
+        raise RecipeError(
+            f"the auxiliary head needs pictures of {_AUXILIARY_SIDE} pixels or more, not "
+            f"{data.size[0]}×{data.size[1]}; choose a recipe without it, such as digits"
+        )
     device, started = machine.torch_device, time.perf_counter()
     seeds = independent_seeds(seed, count=3)
     with machine.seeded(seeds[0]):
@@ -172,8 +186,11 @@ def _train_epoch(
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
         optimizer.step()
+    loss = float(torch.stack(losses).mean())
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the training loss became {loss}; lower the learning rate")
     return {
-        "loss_train": float(torch.stack(losses).mean()),
+        "loss_train": loss,
         "accuracy_train": float(torch.stack(hits).mean()),
     }
 

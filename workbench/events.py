@@ -25,7 +25,8 @@ class StageStarted:
     """A stage begins: its space and its state before the first step.
 
     `parameters` counts the supernet's weights; `split` holds the indices of the training images
-    that go to `weights` and to `arch`.
+    that go to `weights` and to `arch`; `about` describes method, data, machine and seed in JSON
+    values, for whoever keeps a record.
     """
 
     clock: Clock
@@ -35,6 +36,7 @@ class StageStarted:
     alive: Rows
     parameters: int
     split: Mapping[str, Tensor] = field(default_factory=dict)
+    about: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

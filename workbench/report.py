@@ -67,9 +67,14 @@ def report(
     text = page(_body(executed), title=f"Search report: {run.path.resolve().name}", colours=colours)
     import nbformat
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _replace(target.with_suffix(".ipynb"), nbformat.writes(executed))
-    _replace(target, text)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(target.with_suffix(".ipynb"), nbformat.writes(executed))
+        _replace(target, text)
+    except OSError as error:
+        raise ReportError(
+            f"out: {target} cannot be written ({error.strerror}); choose another file"
+        ) from error
     return target
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from workbench.arch import Arch
 from workbench.bilevel import LiveBilevel, detached, frozen_statistics
-from workbench.data import Data, Loader, split_indices
+from workbench.data import Data, Loader, describe, split_indices
 from workbench.engine import Machine, independent_seeds
 from workbench.events import (
     Derived,
@@ -89,7 +89,7 @@ class Run:
         before: Run | None,
     ) -> None:
         self.method, self.stage, self.space = method, method.stages[index], space
-        self.data, self.machine, self.index = data, machine, index
+        self.data, self.machine, self.index, self.seed = data, machine, index, seed
         self.device = machine.torch_device
         stage, seeds = self.stage, independent_seeds(seed, index, count=5)
         self.generator = torch.Generator(self.device).manual_seed(seeds[0])
@@ -135,8 +135,16 @@ class Run:
         """The stage's first event."""
         return StageStarted(
             self.clock, self.space, self.arch.snapshot(), self._rows(), dict(self.arch.alive),
-            count_weights(self.net), self.split,
+            count_weights(self.net), self.split, self._about(),
         )  # fmt: skip
+
+    def _about(self) -> dict[str, object]:
+        return {
+            "method": self.method.describe(),
+            "data": describe(self.data),
+            "machine": self.machine.describe(),
+            "seed": self.seed,
+        }
 
     def epoch(self, epoch: int, probes: Sequence[Probe]) -> Iterator[SearchEvent]:
         """One pass over the weights' images."""

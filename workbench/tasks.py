@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import platform
-import shlex
-import sys
 import time
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
-from workbench.config import ConfigError, EvaluateConfig, SearchConfig, checked
-from workbench.data import describe
+from workbench.config import EvaluateConfig, SearchConfig
 from workbench.engine import Machine
 from workbench.evaluate import evaluate
 from workbench.parts.derivations import EdgeArgmax, TopEdges, surviving_edges
@@ -25,14 +21,13 @@ from workbench.parts.relaxations import Softmax
 from workbench.progress import progress
 from workbench.protocols import Mixture
 from workbench.search import search
+from workbench.settings import ConfigError, checked
 from workbench.trace import Run, RunError, open_run, record, record_evaluation
 
 if TYPE_CHECKING:
     from workbench.events import SearchEvent
     from workbench.spaces.genotype import Genotype
     from workbench.spaces.space import Space
-
-_VERSIONS = ("workbench", "torch", "torchvision", "entmax", "numpy", "zarr")
 
 
 def run_search(config: SearchConfig, *, quiet: bool | None = None) -> Run:
@@ -56,10 +51,8 @@ def search_events(config: SearchConfig, out: Path) -> Generator[SearchEvent]:
     method, space = config.build_method(), config.build_space()
     machine, data = config.build_machine(), config.build_data()
     meta = {
-        "method": method.describe(),
         "config": config.model_dump(mode="json"),
-        "data": describe(data),
-        **_made_by(machine, config.seed),
+        "command": config.command("search", out=str(out)),
     }
     events = search(method, space, data, machine=machine, seed=config.seed)
     return record(events, out, meta=meta)
@@ -83,7 +76,12 @@ def run_evaluation(
     data = searched.build_data()
     recipe = config.build_recipe(searched.data, auxiliary=not run.genotype.is_nasbench201)
     machine = Machine(config.device, threads=config.threads)
-    made = {**asdict(recipe), **_made_by(machine, config.seed)}
+    made = {
+        **asdict(recipe),
+        "seed": config.seed,
+        "machine": machine.describe(),
+        "command": config.command("evaluate", str(path)),
+    }
     events = record_evaluation(
         evaluate(run.genotype, data, recipe, machine=machine, seed=config.seed), path, recipe=made
     )
@@ -110,12 +108,10 @@ def run_demo(
     out: Path, *, seed: int = 0, epochs: int | None = None, evaluation_epochs: int | None = None
 ) -> Run:
     """Search on the bundled digits and evaluate what was found, within minutes on two cores."""
-    changes = {"out": out, "seed": seed, "epochs": epochs or DEMO.epochs}
-    run = run_search(DEMO.model_copy(update=changes))
-    return run_evaluation(
-        run.path,
-        checked(EvaluateConfig, {"epochs": evaluation_epochs, "seed": seed}),
-    )
+    given = {"out": out, "seed": seed, "epochs": DEMO.epochs if epochs is None else epochs}
+    search_config = checked(SearchConfig, {**DEMO.model_dump(), **given})
+    evaluate_config = checked(EvaluateConfig, {"epochs": evaluation_epochs, "seed": seed})
+    return run_evaluation(run_search(search_config).path, evaluate_config)
 
 
 def derive(path: Path, space: str, rule: str) -> Genotype:
@@ -139,9 +135,9 @@ def derive(path: Path, space: str, rule: str) -> Genotype:
 
 def _arrays(path: Path, space: Space) -> dict[str, torch.Tensor]:
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as stream, np.load(stream) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, BadZipFile) as error:
         raise ConfigError(f"{path} cannot be read as an .npz file of arrays: {error}") from error
     out = {}
     for cell in space.cells:
@@ -164,16 +160,6 @@ def _settings(run: Run) -> dict[str, object]:
     if not isinstance(settings, dict):
         raise RunError(f"{run.path} was not made by `workbench search`: it holds no settings")
     return settings
-
-
-def _made_by(machine: Machine, seed: int) -> dict[str, object]:
-    return {
-        "seed": seed,
-        "machine": {**asdict(machine), "device": str(machine.torch_device)},
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in _VERSIONS},
-        "command": shlex.join(["workbench", *sys.argv[1:]]),
-    }
 
 
 def _default_out(config: SearchConfig) -> Path:

@@ -22,9 +22,9 @@ def test_figures_are_those_of_the_evaluation(run: Run) -> None:
 
 def test_what_is_not_known_is_a_dash(unpruned: Run) -> None:
     table = values(unpruned)
-    assert table["test accuracy"] == table["versions"] == "–"
+    assert table["test accuracy"] == table["paper"] == "–"
     assert "<th" in summary_table(unpruned)._repr_html_()
-    assert "versions</th>" not in summary_table(unpruned)._repr_html_()
+    assert "paper</th>" not in summary_table(unpruned)._repr_html_()
 
 
 def test_meta_may_be_names_or_descriptions(tmp_path: Path) -> None:

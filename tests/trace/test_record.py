@@ -136,7 +136,7 @@ def test_an_exception_goes_on_and_is_noted(
 
 def test_an_existing_run_is_refused_at_once(tmp_path: Path) -> None:
     before = fake_run(tmp_path / "run").events
-    with pytest.raises(RunError, match=r"holds a run; record into another folder"):
+    with pytest.raises(RunError, match=r"holds a run; choose another folder"):
         record(fake_events(), tmp_path / "run")
     assert open_run(tmp_path / "run").events == before
 

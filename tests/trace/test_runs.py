@@ -111,7 +111,8 @@ def test_tables_hold_what_the_events_said(tmp_path: Path) -> None:
     last = events[-1]
     assert isinstance(last, Derived)
     assert run.genotype == last.genotype
-    assert run.meta == {"method": "fake"}
+    assert run.meta["method"] == "fake"
+    assert set(run.meta) == {"method", "python", "versions", "command"}
 
 
 def test_probes_are_events(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -41,6 +41,10 @@ class Machine:
         _ = self.torch_device
         if self.threads < 1:
             raise MachineError(f"threads must be at least 1, not {self.threads}")
+
+    def describe(self) -> dict[str, object]:
+        """Settings by name, "auto" resolved, for a record."""
+        return {**asdict(self), "device": str(self.torch_device)}
 
     def prepare(self) -> None:
         """Set what torch keeps per process."""

@@ -70,6 +70,8 @@ class CellGenes:
                 f"{self.kind}: the output is made of nodes {list(self.concat)}, "
                 f"but it needs one or more of 0 to {last - 1}"
             )
+        if len(set(self.concat)) < len(self.concat):
+            raise GenotypeError(f"{self.kind}: the output names a node twice: {list(self.concat)}")
 
     def into(self, node: int) -> tuple[Gene, ...]:
         """The genes that end in `node`."""

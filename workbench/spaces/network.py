@@ -48,6 +48,10 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         family, layers, stem_channels = _macro(genotype, channels, cells, stem)
+        if stem == "imagenet" and channels < 2:
+            raise GenotypeError(
+                f"channels must be 2 or more with the ImageNet stem, not {channels}"
+            )
         if auxiliary and family != "darts":
             raise GenotypeError("the auxiliary head belongs to DARTS networks; leave it off here")
         self.genotype = genotype
@@ -101,6 +105,11 @@ class DerivedCell(nn.Module):
         channels = place.layer.channels
         self.preprocess = preprocess(place, True, nn.ReLU) if genes.inputs == 2 else nn.ModuleList()
         self.stride = 2 if place.layer.reduction else 1
+        if self.stride == 2 and min(genes.concat) < genes.inputs:
+            raise GenotypeError(
+                f"{genes.kind}: node {min(genes.concat)} is an input, twice the size of the "
+                f"others, and cannot be part of the output {list(genes.concat)}"
+            )
         self.ops = nn.ModuleList(
             op_factory(gene.op, affine=True)(
                 channels, self.stride if gene.src < genes.inputs else 1

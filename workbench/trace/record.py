@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import shlex
+import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 
@@ -24,6 +28,8 @@ from workbench.trace import folder
 from workbench.trace.folder import RunError
 from workbench.trace.lines import Line, RareEvent, event_line
 from workbench.trace.stage import StageArrays
+
+_VERSIONS = ("workbench", "torch", "torchvision", "entmax", "numpy", "zarr")
 
 
 def record(
@@ -84,6 +90,15 @@ def record_evaluation(
     return _record_evaluation(events, path, dict(recipe), recipe.get("classes", classes))
 
 
+def _made_with() -> Line:
+    """Versions, and the command of this process."""
+    return {
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _VERSIONS},
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
 def _refuse_other_than_json(name: str, value: Mapping[str, object]) -> None:
     try:
         folder.to_json(dict(value))
@@ -93,7 +108,7 @@ def _refuse_other_than_json(name: str, value: Mapping[str, object]) -> None:
 
 def _refuse_occupied(path: Path) -> None:
     if (path / folder.HEADER).exists():
-        raise RunError(f"{path} holds a run; record into another folder, or open it with open_run")
+        raise RunError(f"{path} holds a run; choose another folder, or remove this one first")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path} is no empty folder; record into a new one")
 
@@ -109,9 +124,12 @@ def _record_evaluation(
     events: Iterator[EvaluationEvent], path: Path, recipe: Mapping[str, object], classes: object
 ) -> Generator[EvaluationEvent]:
     epochs = path / folder.EVALUATION_EPOCHS
-    epochs.parent.mkdir(exist_ok=True)
-    folder.replace_text(epochs, "")
+    begun = False
     for event in events:
+        if not begun:
+            epochs.parent.mkdir(exist_ok=True)
+            folder.replace_text(epochs, "")
+            begun = True
         if isinstance(event, EpochEnded):
             folder.append_line(epochs, event_line(event))
         else:
@@ -146,8 +164,9 @@ class _RunWriter:
             "heartbeat": None,
             "pid": os.getpid(),
             "error": None,
-            "meta": meta,
+            "meta": dict(meta),
         }
+        self._meta = meta
         self._began = self._flushed = 0.0  # time.monotonic
         self._stage: StageArrays | None = None
         self._step_offset = 0
@@ -180,7 +199,7 @@ class _RunWriter:
     def write(self, event: SearchEvent) -> None:
         """Write one event down; steps may wait for `flush_seconds`."""
         if self._header["started"] is None:
-            self._begin()
+            self._begin(event.about if isinstance(event, StageStarted) else {})
         if isinstance(event, StageStarted):
             self._begin_stage(event)
         elif self._stage is None:
@@ -194,9 +213,15 @@ class _RunWriter:
             self._write_header()
             self._flushed = time.monotonic()
 
-    def _begin(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+    def _begin(self, about: Mapping[str, object]) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"no folder can be made at {self.path} ({error.strerror}); choose another"
+            ) from error
         _refuse_occupied(self.path)
+        self._header["meta"] = {**_made_with(), **about, **self._meta}
         self._began = self._flushed = time.monotonic()
         self._header["started"] = folder.now()
         self._write_header()

@@ -1,0 +1,40 @@
+"""One line for each thing the command line refuses, in the words of the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from workbench.config import EvaluateConfig, SearchConfig
+
+_SETTINGS = sorted({*SearchConfig.model_fields, *EvaluateConfig.model_fields}, key=len)
+_NUMBERS = {"INT": "a whole number", "FLOAT": "a number"}
+
+
+def with_flags(text: str) -> str:
+    """A message whose settings are called as flags: `batch_size=4` becomes `--batch-size 4`."""
+    line = " ".join(text.split())
+    for name in _SETTINGS:
+        flag = f"--{name.replace('_', '-')}"
+        line = re.sub(
+            rf"`{name}(?:=([^`]*))?`", lambda m, f=flag: f"{f} {m[1] or ''}".strip(), line
+        )
+        line = re.sub(rf"(^|; ){name}: ", rf"\1{flag}: ", line)
+        if "_" in name:
+            line = re.sub(rf"(?<![-\w]){name}(?![-\w])", flag, line)
+    return line
+
+
+def parser_line(said: str, words: Sequence[str]) -> str:
+    """What the parser of flags said in a framed box, as one line."""
+    text = " ".join(re.sub(r"[\u2500-\u257f]+|-{3,}", " ", said).split())
+    text = re.sub(r" For full.*", "", text).strip()
+    wrong = re.match(r".*?Error parsing (--[\w-]+): .*?(?:helptext: )?(?:\1 )(\S+) (.*)$", text)
+    if wrong is None:
+        return re.sub(r"^(Unrecognized options|Parsing error|Value error) (?=\S+ )", "", text)
+    flag, kind, about = wrong.groups()
+    at = words.index(flag) + 1 if flag in words else len(words)
+    given = f", not {words[at]!r}" if at < len(words) else ""
+    choices = kind.replace("{None}|", "")
+    meaning = re.sub(r" \(default: .*", "", about)
+    return f"{flag} takes {_NUMBERS.get(choices, choices)}{given}: {meaning}"
