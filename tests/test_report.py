@@ -54,7 +54,7 @@ def test_report_is_one_file_that_needs_no_network(tmp_path: Path) -> None:
     assert not re.search(r"<script[^>]*\bsrc\s*=", text)
     assert f'content="{POLICY}"' in text
     assert len(re.findall(r"plotly\.js v\d", text)) == 1
-    assert text.count('class="wb-figure"') == 8
+    assert text.count('class="wb-figure"') == 7
     assert '"showSendToCloud": false' in text
     assert "<svg" in text
     assert "import workbench" not in text
