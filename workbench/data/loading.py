@@ -21,7 +21,8 @@ class Loader:
     The raw images lie on the device; a batch is one gather from them (which crops and flips),
     then arithmetic.  Every batch is full: the images left over at the end of a pass are dropped,
     other ones each pass.  The published DARTS code keeps a smaller last batch; here shapes are
-    static, so that a step can be compiled or captured once.
+    static, so that a step can be compiled or captured once.  It also draws each batch for the
+    alphas from a fresh shuffle; here those come in passes too, every image once in each.
 
     Args:
         data: whose `train` images are served.
