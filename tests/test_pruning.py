@@ -213,7 +213,6 @@ def test_parameters_of_the_supernet_fall_by_those_of_the_operations_pruned(space
 def test_optimizers_forget_what_was_pruned(name, space):
     run = start(shrunk(VARIANTS[name], epochs=2), space)
     at_first = {id(weight) for weight in run.net.parameters()}
-    pending: dict[str, Tensor] = {kind: ~mask for kind, mask in run.arch.alive.items()}
     for _ in range(2):
         for event in run.epoch(0, ()):
             if not isinstance(event, Stepped):
@@ -222,14 +221,14 @@ def test_optimizers_forget_what_was_pruned(name, space):
             groups = run.weight_optimizer.param_groups
             assert {id(w) for group in groups for w in group["params"]} == mine
             assert {id(w) for w in run.weight_optimizer.state} == mine
-            for kind, gone in pending.items():  # as of the step before: this one has zeroed them
+            gone = {kind: ~mask for kind, mask in event.alive.items()}
+            for kind, dead_here in gone.items():
                 state = run.arch_optimizer.state[run.arch.alpha[kind]]
                 for moment in ("exp_avg", "exp_avg_sq"):
-                    assert not state[moment][gone].any()
+                    assert not state[moment][dead_here].any()
                     assert state[moment][run.arch.alive[kind]].any()
-            pending = {kind: ~mask for kind, mask in event.alive.items()}
     assert mine < at_first
-    assert any(gone.any() for gone in pending.values())
+    assert any(dead_here.any() for dead_here in gone.values())
 
 
 @BOTH

@@ -78,8 +78,12 @@ class Arch:
         if before is None:
             return
         for kind, rows in self.alpha.items():
-            alive = self.alive[kind]
-            rows.copy_(torch.where(alive, rows, before[kind]))
+            rows.copy_(torch.where(self.alive[kind], rows, before[kind]))
+        self.forget_dead(optimizer)
+
+    def forget_dead(self, optimizer: torch.optim.Optimizer) -> None:
+        """Zero what the optimizer remembers of logits that are not alive."""
+        for kind, rows in self.alpha.items():
             for value in optimizer.state[rows].values():
                 if isinstance(value, Tensor) and value.shape == rows.shape:
-                    value.mul_(alive)
+                    value.mul_(self.alive[kind])

@@ -32,9 +32,16 @@ def verdict(
     return events
 
 
-def remove(net: Supernet, arch: Arch, optimizer: torch.optim.Optimizer, alive: Rows) -> None:
-    """Mask dead operations, delete their modules, and forget their weights in the optimizer."""
+def remove(
+    net: Supernet,
+    arch: Arch,
+    optimizer: torch.optim.Optimizer,
+    arch_optimizer: torch.optim.Optimizer,
+    alive: Rows,
+) -> None:
+    """Mask dead operations, delete their modules, and forget them in both optimizers."""
     arch.prune(alive)
+    arch.forget_dead(arch_optimizer)
     net.drop(arch.alive)
     left = {id(weight) for weight in net.parameters()}
     for group in optimizer.param_groups:

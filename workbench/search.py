@@ -240,7 +240,8 @@ class Run:
                 clock, cell, self.last_weights, self.mix, self.arch.alive, alive, rule
             )
         if any(isinstance(event, Pruned) for event in events):
-            remove(self.net, self.arch, self.weight_optimizer, alive)
+            optimizers = (self.weight_optimizer, self.arch_optimizer)
+            remove(self.net, self.arch, *optimizers, alive)
         new = [e for e in events if isinstance(e, Pruned) or (e.edge, e.op) not in self.held]
         self.held |= {(event.edge, event.op) for event in new if isinstance(event, Held)}
         return new

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from workbench.protocols import Edge, Mixture, Mixtures
+from workbench.protocols import Edge, MixedEdge, Mixture, Mixtures
 from workbench.spaces.ops import Activation, op_factory
 from workbench.spaces.skeleton import Head, Place, ResidualBlock, Stem, places, preprocess
 from workbench.spaces.space import CellShape, Space
@@ -147,7 +148,7 @@ class SearchCell(nn.Module):
         """Delete dead operations; `alive` is `(edges, columns)`."""
         for edge, row, columns in zip(self.edges, alive, self.columns, strict=True):
             chosen = row if columns is None else [row[column] for column in columns]
-            edge.drop(chosen)  # type: ignore[operator]  # nn.ModuleList does not know its items
+            cast("MixedEdge", edge).drop(chosen)  # nn.ModuleList does not know its items
 
 
 def _total(terms: Sequence[Tensor]) -> Tensor:

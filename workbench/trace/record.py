@@ -48,7 +48,8 @@ def record(
     Args:
         events: What `search` yields.
         path: A folder that does not exist yet, or is empty.
-        meta: What to remember about the run, as JSON values: method, space, data, seed, …
+        meta: What to remember beside method, data, machine and seed, which `search` tells itself,
+            and versions and command: JSON values, which win over those.
         flush_seconds: Steps reach the disk at least this often, while events come.
 
     Raises:
