@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import pytest
 import torch
 from torch import Tensor
 
 from workbench.arch import Arch
 from workbench.parts.arch_optimizers import Adam
-from workbench.parts.relaxations import Entmax, Softmax
+from workbench.parts.relaxations import Entmax, Sigmoid, Softmax
+from workbench.protocols import Relaxation
 from workbench.spaces.darts import darts
 from workbench.spaces.nasbench201 import nasbench201
 from workbench.spaces.space import CellShape, Layer, Space
@@ -122,3 +125,85 @@ def test_alphas_are_copies_in_the_order_of_kinds() -> None:
     assert (given["normal"] == 1).all()
     assert (snapshot["normal"] == 1).all()
     assert not (own.alpha["normal"] == 1).any()
+
+
+# One call for all cells
+
+
+@dataclass(frozen=True)
+class Calls:
+    """A relaxation that samples and remembers the shapes it was called with."""
+
+    inner: Relaxation = Softmax()
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+
+    def mix(self, logits: Tensor, alive: Tensor, t: float) -> Tensor:
+        self.shapes.append(tuple(logits.shape))
+        return self.inner.mix(logits, alive, t)
+
+    def sample(self, logits: Tensor, alive: Tensor, t: float, generator: torch.Generator) -> Tensor:
+        return self.mix(logits + torch.randn(logits.shape, generator=generator), alive, t)
+
+
+def three_kinds() -> Space:
+    """Kinds of 2, 5 and 5 edges with 5, 3 and 5 columns; the last with fewer candidates on one."""
+    ops = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+    cells = (
+        CellShape("first", 2, 1, (ops,) * 2),
+        CellShape("second", 2, 2, (ops[:3],) * 5),
+        CellShape("third", 2, 2, (*(ops,) * 4, ops[1:])),
+    )
+    return Space("darts", cells, (Layer("first", 2, reduction=False),), 2)
+
+
+def test_cells_of_equally_many_columns_are_mixed_in_one_call() -> None:
+    calls = Calls()
+    arch(darts(), calls).mix(0.0)
+    assert calls.shapes == [(28, 8)]
+    arch(darts(), calls).mixtures(0.0, torch.Generator())
+    assert calls.shapes == 2 * [(28, 8)]
+
+
+def test_cells_of_other_columns_are_mixed_in_a_call_of_their_own() -> None:
+    calls = Calls()
+    own = arch(three_kinds(), calls)
+    for rows in (own.mix(0.0), own.mixtures(0.0, torch.Generator())):
+        assert list(rows) == ["first", "second", "third"]
+        assert [tuple(row.ops.shape) for row in rows.values()] == [(2, 5), (5, 3), (5, 5)]
+    assert calls.shapes == 2 * [(5, 3), (7, 5)]
+
+
+@pytest.mark.parametrize("relaxation", [Softmax(), Sigmoid(), *map(Entmax, (1.5, 2, 3, 4))])
+def test_a_stacked_cell_is_mixed_as_if_it_came_alone(relaxation: Relaxation) -> None:
+    own = arch(darts(), relaxation)
+    own.prune({"normal": some_dead((14, 8)), "reduce": some_dead((14, 8)).flip(0)})
+    incoming = torch.randn(14, 8, generator=torch.Generator().manual_seed(2))
+    mixtures = own.mixtures(0.5, torch.Generator())
+    for kind, mixture in own.mix(0.5).items():
+        alone = relaxation.mix(own.alpha[kind], own.alive[kind], 0.5)
+        assert torch.equal(mixture.ops, alone)
+        assert torch.equal(mixtures[kind].ops, alone.float())
+        got, want = (
+            torch.autograd.grad(rows, own.alpha[kind], incoming, retain_graph=True)[0]
+            for rows in (mixtures[kind].ops, alone.float())
+        )
+        assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize("order", [1.2, 2.5])
+def test_a_fractional_power_of_stacked_rows_differs_in_the_last_digit_at_most(order: float) -> None:
+    """Torch takes powers of whole vectors and of what is left of a tensor by different code."""
+    own = arch(darts(), Entmax(order))
+    for kind, mixture in own.mix(0.5).items():
+        alone = Entmax(order).mix(own.alpha[kind].detach(), own.alive[kind], 0.5)
+        torch.testing.assert_close(mixture.ops, alone, rtol=0, atol=1e-15)
+        assert torch.equal(mixture.ops == 0, alone == 0)
+
+
+def test_a_relaxation_that_samples_draws_for_every_cell() -> None:
+    own = arch(darts(), Calls())
+    for rows in own.alpha.values():
+        rows.data.zero_()
+    first, again = (own.mixtures(0.0, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert not torch.equal(first["normal"].ops, first["reduce"].ops)
+    assert all(torch.equal(first[kind].ops, again[kind].ops) for kind in own.space.kinds)

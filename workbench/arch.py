@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,11 @@ class Arch:
             cell.kind: torch.tensor(cell.candidates, device=device) for cell in space.cells
         }
         self._whole = all(bool(mask.all()) for mask in self.alive.values())
+        columns = {cell.kind: len(cell.columns) for cell in space.cells}
+        self._alike = [
+            [kind for kind in space.kinds if columns[kind] == width]
+            for width in sorted(set(columns.values()))
+        ]
 
     def parameters(self) -> tuple[Tensor, ...]:
         """The alphas, in the order of the space's kinds."""
@@ -44,19 +49,24 @@ class Arch:
 
     def mixtures(self, t: float, generator: torch.Generator) -> dict[str, Mixture]:
         """Mixing weights for a forward pass at progress `t`, differentiable in alpha."""
-        relax = self.relaxation.sample
-        return {
-            kind: Mixture(relax(self.alpha[kind], self.alive[kind], t, generator).to(self.dtype))
-            for kind in self.space.kinds
-        }
+        rows = self._relax(lambda z, alive: self.relaxation.sample(z, alive, t, generator))
+        return {kind: Mixture(ops.to(self.dtype)) for kind, ops in rows.items()}
 
     @torch.no_grad()
     def mix(self, t: float) -> dict[str, Mixture]:
         """The deterministic mixing weights, detached, in the relaxation's own precision."""
-        return {
-            kind: Mixture(self.relaxation.mix(self.alpha[kind], self.alive[kind], t))
-            for kind in self.space.kinds
-        }
+        rows = self._relax(lambda z, alive: self.relaxation.mix(z, alive, t))
+        return {kind: Mixture(ops) for kind, ops in rows.items()}
+
+    def _relax(self, relax: Callable[[Tensor, Tensor], Tensor]) -> dict[str, Tensor]:
+        """`{kind: (edges, ops)}` by one call for all kinds that have equally many columns."""
+        rows: dict[str, Tensor] = {}
+        for kinds in self._alike:
+            alpha = torch.cat([self.alpha[kind] for kind in kinds])
+            alive = torch.cat([self.alive[kind] for kind in kinds])
+            edges = [len(self.alpha[kind]) for kind in kinds]
+            rows |= zip(kinds, relax(alpha, alive).split(edges), strict=True)
+        return {kind: rows[kind] for kind in self.space.kinds}
 
     def snapshot(self) -> dict[str, Tensor]:
         """Detached copies of the alphas."""

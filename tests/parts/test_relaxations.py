@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, localcontext
+
 import pytest
 import torch
 from entmax import entmax_bisect
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench.parts.relaxations import Entmax, Sigmoid, Softmax
 from workbench.parts.schedules import Cosine, Linear
 
 ORDERS = [1.0, 1.2, 1.5, 1.8, 2.0, 2.5, 3.0, 4.0]
+SOLVED = [1.01, 1.2, 1.7, 1.95, 2.05, 2.5, 3.0, 4.0, 6.0]  # by Newton's steps
 EIGHT = [0.5, 0.4, 0.3, 0.2, 0.1, 0.0, -0.1, -0.2]
 
 # order, logits, mixing weights (methods.md, 11.5)
@@ -141,6 +145,108 @@ def test_bisection_agrees_with_the_closed_form(order: float) -> None:
     assert (closed == 0).any()
 
 
+# Newton's steps against bisection
+
+
+def many_rows(order: float, ops: int) -> Tensor:
+    """Ordinary, flat, tied, far, half dead, nearly dead and lonely rows, 0 at the largest."""
+    draw, n = torch.Generator().manual_seed(ops), order - 1
+    scale = torch.tensor([1e-4, 1e-2, 0.1, 0.3, 1, 3, 30, 1e3]).double().repeat(25)[:, None]
+    z = scale * torch.randn(200, ops, generator=draw, dtype=torch.float64)
+    z[::5, 1] = z[::5, 0]
+    z[1::5].masked_fill_(~some_dead(z[1::5].shape), -torch.inf)
+    z[2::25] = 0
+    z[2::50, -1] = -0.999 * (1 / (ops - 1)) ** n / n  # just alive
+    z[27::50, -1] = -1.001 * (1 / (ops - 1)) ** n / n  # just dead
+    z[3::25, 1:] = -torch.inf
+    return z - z.amax(dim=1, keepdim=True)
+
+
+def digits_of_tau(p: Tensor, order: float) -> Tensor:
+    """How far the last digit of tau moves the smallest weight of a row; the package has no more."""
+    smallest = torch.where(p > 0, p, 1.0).amin(dim=1, keepdim=True)
+    return 8 * torch.finfo(p.dtype).eps * smallest ** min(2 - order, 0)
+
+
+@pytest.mark.parametrize("order", SOLVED)
+@pytest.mark.parametrize("ops", [2, 3, 8, 16])
+def test_newton_and_bisection_agree_and_so_do_their_zeros(order: float, ops: int) -> None:
+    z = many_rows(order, ops)
+    p, slow = mix(Entmax(order), z), entmax_bisect(z, alpha=order, dim=-1, n_iter=60)
+    assert p.isfinite().all()
+    differ = (p == 0) != (slow == 0)
+    assert order > 4 or not differ.any()
+    assert (torch.maximum(p, slow)[differ] ** (order - 1) < 1e-15).all()  # less than a digit of tau
+    assert ((p - slow).abs() <= 1e-10 + digits_of_tau(p, order)).all()
+    if order <= 3:
+        torch.testing.assert_close(p, slow, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("order", SOLVED)
+def test_newton_and_bisection_agree_on_the_gradient(order: float) -> None:
+    z = many_rows(order, 8).requires_grad_()
+    p, slow = mix(Entmax(order), z), entmax_bisect(z, alpha=order, dim=-1, n_iter=60)
+    incoming = torch.randn(p.shape, generator=torch.Generator().manual_seed(0)).double()
+    (got,), (want,) = (torch.autograd.grad(q, z, incoming) for q in (p, slow))
+    assert got.isfinite().all()
+    assert (got[p == 0] == 0).all()
+    known = (digits_of_tau(p, order) < 1e-13).squeeze(1)
+    assert known.sum() > 100
+    torch.testing.assert_close(got[known], want[known], rtol=1e-10, atol=1e-10)
+
+
+def exact(row: list[float], order: float) -> list[float]:
+    """entmax in 80 digits, by halving the interval of the largest weight's power."""
+    with localcontext(prec=80):
+        n = Decimal(order) - 1
+        gaps = [n * (Decimal(max(row)) - Decimal(z)) for z in row]
+        low, high = Decimal(0), Decimal(1)
+        for _ in range(260):
+            half = (low + high) / 2
+            total = sum((half - gap) ** (1 / n) for gap in gaps if gap < half)
+            low, high = (low, half) if total >= 1 else (half, high)
+        return [float((high - gap) ** (1 / n)) if gap < low else 0.0 for gap in gaps]
+
+
+@pytest.mark.parametrize("order", [1.2, 3.0, 6.0])
+def test_weights_are_exact_where_the_last_digit_of_tau_is_a_large_weight(order: float) -> None:
+    edge = (1 / 3) ** (order - 1) / (order - 1)  # the gap at which the last of four dies
+    rows = [[0, 0, 0, -edge * (1 + side)] for side in (-1e-3, -1e-9, -1e-12, 1e-12, 1e-9)]
+    rows += [[edge, -edge * 0.3, -edge * 0.3 - 1e-10, 0], [0, -1e-9, -1e-6, -1e-3]]
+    p = mix(Entmax(order), torch.tensor(rows, dtype=torch.float64))
+    want = torch.tensor([exact(row, order) for row in rows], dtype=torch.float64)
+    torch.testing.assert_close(p, want, rtol=0, atol=1e-14)
+    assert torch.equal(p == 0, want == 0)
+
+
+def test_what_is_not_a_number_stays_in_its_row() -> None:
+    for order in (1.2, 3.0):
+        z = logits(rows=3)
+        z[1, 2] = torch.nan
+        p = mix(Entmax(order), z)
+        assert p.isnan().any(dim=1).tolist() == [False, True, False]
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what reads a value on the host."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func.overloadpacket.__name__ not in ("_local_scalar_dense", "nonzero", "is_nonzero")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_entmax_waits_for_no_value(order: float) -> None:
+    z, alive = logits().requires_grad_(), some_dead(logits().shape)
+    with NoWaiting():
+        torch.autograd.backward(mix(Entmax(order), z, alive), torch.ones_like(z))
+        with pytest.raises(AssertionError):
+            z.sum().item()
+    shapes = torch.empty(28, 8, dtype=torch.float64, device="meta", requires_grad=True)
+    mix(Entmax(order), shapes).sum().backward()
+    assert shapes.grad.shape == (28, 8)
+
+
 # Thresholds
 
 
@@ -204,6 +310,25 @@ def test_entmax_passes_gradcheck_away_from_its_thresholds(order: float) -> None:
     if order > 1:
         assert (mix(Entmax(order), z) > 0).sum(dim=1).tolist()[:3] == [4, 4, 4]
     assert torch.autograd.gradcheck(lambda z: mix(Entmax(order), z), (z,))
+
+
+@pytest.mark.parametrize("order", [1.2, 1.8, 2.5, 3.0, 4.0])
+def test_newtons_entmax_has_second_derivatives_also_beside_exact_zeros(order: float) -> None:
+    rows = [[0.004, 0.0, 0.001, -0.002], [0.9, 0.8, -6.0, -7.0], [0.5, -8.0, -9.0, -10.0]]
+    z = torch.tensor(rows, dtype=torch.float64, requires_grad=True)
+    p = mix(Entmax(order), z)
+    assert (p > 0).sum(dim=1).tolist() == [4, 2, 1]
+    assert torch.autograd.gradgradcheck(lambda z: mix(Entmax(order), z), (z,))
+
+
+@pytest.mark.parametrize("order", [3.0, 6.0, 40.0])
+def test_a_tiny_weight_has_a_finite_gradient(order: float) -> None:
+    gap = (1 / 3) ** (order - 1) / (order - 1)
+    rows = [[0.0, 0.0, 0.0, -gap * (1 - side)] for side in (1e-3, 1e-9, 1e-14, 0.0)]
+    z = torch.tensor(rows, dtype=torch.float64, requires_grad=True)
+    (grad,) = torch.autograd.grad(mix(Entmax(order), z)[:, 3].sum(), z)
+    assert grad.isfinite().all()
+    torch.testing.assert_close(grad.sum(dim=1), torch.zeros(4).double(), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("order", ORDERS[2:])
