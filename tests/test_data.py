@@ -20,7 +20,9 @@ from workbench.data import (
     Loader,
     evaluation_batches,
     split_indices,
+    streaming,
 )
+from workbench.protocols import Batch
 
 CPU = torch.device("cpu")
 DEVICES = [CPU, *([torch.device("cuda")] if torch.cuda.is_available() else [])]
@@ -37,9 +39,19 @@ def numbered(count: int, size: int = 6, augment: Augment | None = None) -> Data:
 
 
 def loader(
-    data: Data, batch_size: int, seed: int = 0, indices: Tensor | None = None, device=CPU
+    data: Data,
+    batch_size: int,
+    seed: int = 0,
+    indices: Tensor | None = None,
+    device=CPU,
+    resident: bool | None = None,
 ) -> Loader:
-    return Loader(data, indices, batch_size=batch_size, seed=seed, device=device)
+    return Loader(data, indices, batch_size=batch_size, seed=seed, device=device, resident=resident)
+
+
+def assert_equal(a: Batch, b: Batch) -> None:
+    assert torch.equal(a.images, b.images)
+    assert torch.equal(a.labels, b.labels)
 
 
 def raw(data: Data, images: Tensor) -> Tensor:
@@ -113,22 +125,69 @@ def test_each_pass_shows_different_images_without_repeats(device: torch.device) 
     assert other.next().labels.tolist() != passes[0][:4]
 
 
+EVERYTHING = Augment(crop_padding=2, flip=True, cutout=3, noise=0.1)
+
+
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_resumed_loader_goes_on_bit_for_bit(device: torch.device) -> None:
-    data = numbered(10, augment=Augment(crop_padding=2, flip=True, cutout=3, noise=0.1))
-    straight, batches = loader(data, 3, device=device), loader(data, 3, device=device)
+@pytest.mark.parametrize(("before", "after"), [(True, True), (False, False), (True, False)])
+def test_a_resumed_loader_goes_on_bit_for_bit(
+    device: torch.device, before: bool, after: bool
+) -> None:
+    data = numbered(10, augment=EVERYTHING)
+    straight = loader(data, 3, device=device, resident=before)
+    batches = loader(data, 3, device=device, resident=before)
+    reused = loader(data, 3, seed=9, device=device, resident=after)
     want = [straight.next() for _ in range(12)]  # a pass is three batches
     for taken in range(1, 8):
         batches.next()
         stream = io.BytesIO()
         torch.save(batches.state_dict(), stream)
-        stream.seek(0)
-        resumed = loader(data, 3, seed=taken, device=device)
-        resumed.load_state_dict(torch.load(stream))
-        for batch in want[taken : taken + 5]:
-            got = resumed.next()
-            assert torch.equal(got.images, batch.images)
-            assert torch.equal(got.labels, batch.labels)
+        for resumed in (reused, loader(data, 3, seed=taken, device=device, resident=after)):
+            stream.seek(0)
+            resumed.load_state_dict(torch.load(stream))
+            for batch in want[taken : taken + 5]:
+                assert_equal(resumed.next(), batch)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("augment", [EVERYTHING, Augment()])
+@pytest.mark.parametrize("indices", [None, torch.tensor([8, 1, 9, 2, 3, 7, 4])])
+def test_a_streamed_loader_makes_the_batches_of_a_resident_one(
+    device: torch.device, augment: Augment, indices: Tensor | None
+) -> None:
+    data = numbered(10, augment=augment)
+    resident = loader(data, 3, indices=indices, device=device, resident=True)
+    streamed = loader(data, 3, indices=indices, device=device, resident=False)
+    assert (resident.resident, streamed.resident) == (True, False)
+    kept = []
+    for _ in range(10):  # passes of two or three batches
+        kept.append((resident.next(), streamed.next()))
+        for name, value in resident.state_dict().items():
+            other = streamed.state_dict()[name]
+            assert torch.equal(value, other) if isinstance(value, Tensor) else value == other
+    for pair in kept:  # a batch stays what it was while others are made
+        assert_equal(*pair)
+
+
+def test_images_are_streamed_where_a_share_of_the_free_memory_is_too_small(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data, half = numbered(10), torch.arange(5)  # 108 bytes an image
+    assert loader(data, 2).resident  # a CPU's memory is where they are
+    monkeypatch.setattr(streaming, "_free", lambda device: 5 * 108 / streaming.SHARE)
+    assert loader(data, 2, indices=half).resident
+    assert not loader(data, 2).resident
+    assert loader(data, 2, resident=True).resident
+    assert not loader(data, 2, indices=half, resident=False).resident
+
+
+def test_a_streamed_loader_copies_no_image_before_it_is_due() -> None:
+    data = numbered(6)
+    batches = loader(data, 2, resident=False)
+    batches.next()  # the second batch is on its way
+    data.train.images.zero_()
+    black = [bool((raw(data, batches.next().images) == 0).all()) for _ in range(2)]
+    assert black == [False, True]
 
 
 def test_a_state_of_another_loader_is_refused() -> None:
@@ -154,6 +213,22 @@ def test_a_training_image_is_one_shift_and_mirror_of_its_original(device: torch.
     assert len({(top, left) for top, left, _ in seen}) == 25
     assert 60 < sum(flip for *_, flip in seen) < 140
     assert 20 < sum(top == 0 for top, *_ in seen) < 65
+
+
+@pytest.mark.parametrize("size", [6, 2])  # the padding is smaller, and larger, than the image
+@pytest.mark.parametrize("flip", [True, False])
+def test_crops_and_mirrors_are_those_that_are_drawn(size: int, flip: bool) -> None:
+    data = numbered(40, size, Augment(crop_padding=3, flip=flip))
+    batches, draws = loader(data, 20), torch.Generator()
+    for _ in range(3):
+        draws.set_state(batches.state_dict()["generator"])
+        images, labels = batches.next()
+        down, right = torch.randint(-3, 4, (2, 20, 1), generator=draws)[..., 0]
+        mirrored = torch.rand(20, 1, generator=draws)[:, 0] < (0.5 if flip else 0.0)
+        for index, image in enumerate(raw(data, images)):
+            padded = tv.pad(data.train.images[int(labels[index])], [3])
+            want = tv.crop(padded, 3 + int(down[index]), 3 + int(right[index]), size, size)
+            assert torch.equal(image, tv.horizontal_flip(want) if mirrored[index] else want)
 
 
 def test_normalisation_is_that_of_torchvision() -> None:

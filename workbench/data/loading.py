@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from workbench.data.sets import DataError
+from workbench.data.streaming import Order, Stream, fits
 from workbench.protocols import Batch
 
 if TYPE_CHECKING:
@@ -18,19 +20,23 @@ if TYPE_CHECKING:
 class Loader:
     """Endless training batches of some of `data.train`, reshuffled every pass.
 
-    The raw images lie on the device; a batch is one gather from them (which crops and flips),
-    then arithmetic.  Every batch is full: the images left over at the end of a pass are dropped,
-    other ones each pass.  The published DARTS code keeps a smaller last batch; here shapes are
-    static, so that a step can be compiled or captured once.  It also draws each batch for the
-    alphas from a fresh shuffle; here those come in passes too, every image once in each.
+    The raw images lie on the device, or on the host where they would take too much of it; then a
+    batch comes over while the one before is in use.  There it is cropped and mirrored in bulk, and
+    normalised: the same bits either way.
+
+    Every batch is full: the images left over at the end of a pass are dropped, other ones each
+    pass.  The published DARTS code keeps a smaller last batch; here shapes are static, so that a
+    step can be compiled or captured once.  It also draws each batch for the alphas from a fresh
+    shuffle; here those come in passes too, every image once in each.
 
     Args:
         data: whose `train` images are served.
         indices: which of them, `(n,)`; None is all.
         batch_size: images per batch.
         seed: of the order and of the augmentation; the same on the same device is the same batches.
-        device: where the images are kept and the batches made.
+        device: where the batches are made.
         augment: instead of `data.augment`.
+        resident: whether all images lie on `device`; None is as its free memory allows.
 
     Raises:
         DataError: if there are fewer images than `batch_size`.
@@ -45,51 +51,68 @@ class Loader:
         seed: int,
         device: torch.device,
         augment: Augment | None = None,
+        resident: bool | None = None,
     ) -> None:
-        images = data.train if indices is None else _taken(data.train, indices)
+        count = len(data.train) if indices is None else _checked(indices, len(data.train))
         _check_batch_size(batch_size)
-        if batch_size > len(images):
+        if batch_size > count:
             raise DataError(
-                f"`batch_size={batch_size}` is more than the {len(images)} images of this part of "
-                f"{data.name!r}; choose {len(images)} or less, or give this part more images."
+                f"`batch_size={batch_size}` is more than the {count} images of this part of "
+                f"{data.name!r}; choose {count} or less, or give this part more images."
             )
-        self._images = images.to(device)
         self._normalise = _Normalise(data, device)
         self._augment = data.augment if augment is None else augment
-        self._batch_size = batch_size
-        self._order_generator = torch.Generator().manual_seed(seed)
+        order = torch.Generator().manual_seed(seed)
         # Seeded by a draw, so that order and augmentation are not one stream used twice.
-        derived = int(torch.randint(2**62, (), generator=self._order_generator))
+        derived = int(torch.randint(2**62, (), generator=order))
         self._generator = torch.Generator(device).manual_seed(derived)
-        self._reshuffle()
+        self._order = Order(count, batch_size, device, order.get_state())
+        if resident is None:
+            resident = fits(count * data.train.images[0].numel(), device)
+        self._labels = _part(data.train.labels, indices).to(device)
+        if resident:
+            self._images = _part(data.train.images, indices).to(device)
+        else:
+            ahead = Order(count, batch_size, torch.device("cpu"), order.get_state())
+            host = None if indices is None else indices.cpu()
+            self._images = Stream(data.train.images.cpu(), host, ahead, device)
+
+    @property
+    def resident(self) -> bool:
+        """Whether all images lie on the device."""
+        return isinstance(self._images, Tensor)
 
     def __len__(self) -> int:
         """Batches per pass."""
-        return len(self._images) // self._batch_size
+        return len(self._order)
 
     def next(self) -> Batch:
         """The next batch: float32 `(batch_size, channels, height, width)` and its labels."""
-        if self._position == len(self):
-            self._reshuffle()
-        start = self._position * self._batch_size
-        picks = self._order[start : start + self._batch_size]
-        self._position += 1
-        images = self._normalise(_crop_flip(self._images, picks, self._augment, self._generator))
+        picks = self._order.next()
+        if isinstance(self._images, Stream):
+            raw = self._images.next()
+        else:
+            raw = self._images.index_select(0, picks)
+        if self._augment.crop_padding:
+            raw = _crop(raw, self._augment.crop_padding, self._generator)
+        if self._augment.flip:
+            raw = _mirror(raw, self._generator)
+        images = self._normalise(raw)
         if self._augment.noise:
             noise = torch.empty_like(images).normal_(generator=self._generator)
             images = images.add_(noise, alpha=self._augment.noise)
         if self._augment.cutout:
             images = _cut_out(images, self._augment.cutout, self._generator)
-        return Batch(images, self._images.labels[picks])
+        return Batch(images, self._labels[picks])
 
     def state_dict(self) -> dict[str, object]:
         """Where the loader is; with it, a loader built alike goes on bit for bit."""
         return {
-            "images": len(self._images),
-            "batch_size": self._batch_size,
+            "images": self._order.count,
+            "batch_size": self._order.batch_size,
             "device": self._generator.device.type,
-            "position": self._position,
-            "pass_start": self._pass_start,
+            "position": self._order.position,
+            "pass_start": self._order.pass_start,
             "generator": self._generator.get_state(),
         }
 
@@ -110,16 +133,10 @@ class Loader:
             isinstance(position, int) and isinstance(order, Tensor) and isinstance(augment, Tensor)
         ):
             raise DataError("`state` is no state of a loader; give what `state_dict()` returned.")
-        self._order_generator.set_state(order.cpu())
-        self._reshuffle()
-        self._position = position
+        self._order.goto(order.cpu(), position)
+        if isinstance(self._images, Stream):
+            self._images.goto(order.cpu(), position)
         self._generator.set_state(augment.cpu())
-
-    def _reshuffle(self) -> None:
-        self._pass_start = self._order_generator.get_state()
-        order = torch.randperm(len(self._images), generator=self._order_generator)
-        self._order = order.to(self._generator.device)
-        self._position = 0
 
 
 def evaluation_batches(
@@ -155,52 +172,51 @@ def _check_batch_size(batch_size: int) -> None:
         raise DataError(f"`batch_size={batch_size}` must be 1 image or more.")
 
 
-def _taken(images: ImageSet, indices: Tensor) -> ImageSet:
-    """The images at `indices`, checked: an index on a device fails late and without a name."""
+def _checked(indices: Tensor, count: int) -> int:
+    """How many there are: a wrong index of `count` images on a device fails late and unnamed."""
     if not len(indices):
         raise DataError(
             "`indices` is empty, so there is nothing to load; give this part a larger portion of "
             "the training images."
         )
     low, high = int(indices.min()), int(indices.max())
-    if low < 0 or high >= len(images):
+    if low < 0 or high >= count:
         raise DataError(
-            f"`indices` reach from {low} to {high}, but there are {len(images)} training images; "
+            f"`indices` reach from {low} to {high}, but there are {count} training images; "
             "make them with split_indices(data.train.labels, ...)."
         )
-    return images.take(indices)
+    return len(indices)
 
 
-def _crop_flip(
-    images: ImageSet, picks: Tensor, augment: Augment, generator: torch.Generator
-) -> Tensor:
-    """Raw images at `picks` `(batch,)`, shifted within black padding, then mirrored.
+def _part(values: Tensor, indices: Tensor | None) -> Tensor:
+    return values if indices is None else values[indices.to(values.device)]
 
-    Both only say which row and which column a pixel comes from, so one gather does the work.
+
+def _crop(raw: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+    """Images of `raw`'s shape, shifted by up to `padding` pixels each way; what moves in is black.
+
+    All places where a crop may start are one view of the padded images, whose first axis counts
+    pixels; a crop is an entry of that view, copied row by row, with no index per pixel.
     """
-    raw, padding = images.images, augment.crop_padding
-    if not padding and not augment.flip:
-        return raw[picks]
-    batch, (height, width), device = len(picks), raw.shape[2:], raw.device
-    rows = torch.arange(height, device=device).expand(batch, height)
-    cols = torch.arange(width, device=device).expand(batch, width)
-    if padding:
-        shift = torch.randint(
-            -padding, padding + 1, (2, batch, 1), generator=generator, device=device
-        )
-        rows, cols = rows + shift[0], cols + shift[1]
-    if augment.flip:
-        mirrored = torch.rand(batch, 1, generator=generator, device=device) < 0.5
-        cols = torch.where(mirrored, cols.flip(1), cols)
-    inside_rows = (rows >= 0) & (rows < height)  # (batch, height)
-    inside_cols = (cols >= 0) & (cols < width)  # (batch, width)
-    pixels = raw[
-        picks[:, None, None, None],
-        torch.arange(raw.shape[1], device=device)[:, None, None],
-        rows.clamp(0, height - 1)[:, None, :, None],
-        cols.clamp(0, width - 1)[:, None, None, :],
-    ]
-    return pixels * (inside_rows[:, None, :, None] & inside_cols[:, None, None, :])
+    batch, channels, height, width = raw.shape
+    size = (2, batch, 1)  # downwards, to the right
+    shift = torch.randint(-padding, padding + 1, size, generator=generator, device=raw.device)
+    wide = functional.pad(raw, (padding,) * 4)
+    image, channel, row, _ = wide.stride()
+    starts = wide.numel() - (channels - 1) * channel - (height - 1) * row - (width - 1)
+    crops = wide.as_strided((starts, channels, height, width), (1, channel, row, 1))
+    first = torch.arange(0, wide.numel(), image, device=raw.device)  # (batch,)
+    top, left = (shift[..., 0] + padding).unbind()
+    return crops.index_select(0, first + top * row + left)
+
+
+def _mirror(raw: Tensor, generator: torch.Generator) -> Tensor:
+    """Every image as it is or, with probability 1/2, with left and right changed."""
+    batch = len(raw)
+    mirrored = torch.rand(batch, 1, generator=generator, device=raw.device) < 0.5
+    both = torch.cat((raw, raw.flip(3)))
+    picks = torch.arange(batch, device=raw.device) + batch * mirrored[:, 0]
+    return both.index_select(0, picks)  # of whole images, which is faster than a choice per pixel
 
 
 def _cut_out(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
