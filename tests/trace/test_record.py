@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.fakes import fake_evaluation, fake_events, fake_run
 from workbench.events import Derived, Pruned, SearchEvent, StageStarted, Stepped
@@ -68,6 +69,55 @@ def test_a_scalar_may_come_late_and_go(tmp_path: Path) -> None:
     assert_recorded(run, stepped(events))
     assert run.trace["loss_val"].isnull().to_numpy().tolist() == [True] * 2 + [False] * 3 + [True]
     assert run.trace["odd"].isnull().to_numpy().tolist() == [True] * 5 + [False]
+
+
+def test_a_scalar_may_be_a_float_and_a_tensor_of_any_type_by_turns(tmp_path: Path) -> None:
+    kinds = [
+        lambda x: x,
+        lambda x: torch.tensor(x, dtype=torch.float64, requires_grad=True),
+        lambda x: torch.tensor(x, dtype=torch.bfloat16),
+        lambda x: torch.tensor(int(x)),
+    ]
+    events = [
+        replace(e, scalars={"odd": kinds[e.clock.step % 4](e.clock.step + 0.1)})
+        if isinstance(e, Stepped)
+        else e
+        for e in fake_events(kinds=("normal",), steps_per_epoch=3)
+    ]
+    list(record(iter(events), tmp_path / "run"))
+    values = [torch.as_tensor(event.scalars["odd"]).detach() for event in stepped(events)]
+    expected = [value.float().item() for value in values]
+    assert open_run(tmp_path / "run").trace["odd"].to_numpy().tolist() == expected
+
+
+def test_a_step_is_taken_in_as_it_was_when_it_came(tmp_path: Path) -> None:
+    kept = stepped(list(fake_events()))
+    for event in record(fake_events(), tmp_path / "run", flush_seconds=math.inf):
+        if isinstance(event, Stepped):  # nobody should; but what is recorded is what happened
+            for rows in (event.alpha, event.mix, event.alive):
+                for value in rows.values():
+                    value.zero_()
+            event.scalars["loss_train"].zero_()
+    assert_recorded(open_run(tmp_path / "run"), kept)
+
+
+def on_meta(events: Iterator[SearchEvent]) -> Iterator[SearchEvent]:
+    """Steps on a device whose numbers cannot be read at all."""
+    for event in events:
+        if isinstance(event, Stepped):
+            rows = {
+                name: {kind: value.to("meta") for kind, value in getattr(event, name).items()}
+                for name in ("alpha", "mix", "alive")
+            }
+            event = replace(event, **rows, scalars={"loss_train": torch.zeros((), device="meta")})
+        yield event
+
+
+def test_a_step_is_taken_in_without_reading_its_numbers(tmp_path: Path) -> None:
+    pipe = record(on_meta(fake_events(steps_per_epoch=50)), tmp_path / "a", flush_seconds=math.inf)
+    assert len(stepped([next(pipe) for _ in range(100)])) > 90
+    with pytest.raises(NotImplementedError, match="no data"):  # at the flush they are
+        pipe.close()
 
 
 def test_a_stage_may_be_longer_than_its_clock_said(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,11 +13,15 @@ from workbench.events import (
     Held,
     Probed,
     Pruned,
+    Rows,
     StageStarted,
     Stopped,
 )
 from workbench.spaces.space import Space
-from workbench.trace.stage import Layout, numbers
+from workbench.trace.stage import Layout
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Line = dict[str, object]
 RareEvent = StageStarted | Probed | Pruned | Held | EpochEnded | Stopped | Derived
@@ -31,7 +36,7 @@ def event_line(event: RareEvent) -> Line:
         case StageStarted():
             return line | _stage(event)
         case Probed():
-            return line | {"values": {k: _plain(numbers(v)) for k, v in event.values.items()}}
+            return line | {"values": {k: _plain(_numbers(v)) for k, v in event.values.items()}}
         case Pruned():
             weight = _plain(np.asarray(event.weight))
             return line | {
@@ -62,10 +67,21 @@ def _stage(event: StageStarted) -> Line:
         "parameters": event.parameters,
         "split": {name: indices.tolist() for name, indices in event.split.items()},
         "space": _space(event.space),
-        "alpha": _plain(layout.spread([event.alpha], np.nan)[0]),
-        "mix": _plain(layout.spread([event.mix], 0.0)[0]),
-        "alive": (layout.spread([event.alive], 0.0)[0] != 0).tolist(),
+        "alpha": _plain(layout.spread(_by_kind(event.alpha), np.nan)),
+        "mix": _plain(layout.spread(_by_kind(event.mix), 0.0)),
+        "alive": (layout.spread(_by_kind(event.alive), 0.0) != 0).tolist(),
     }
+
+
+def _by_kind(rows: Rows) -> dict[str, np.ndarray]:
+    return {kind: _numbers(value) for kind, value in rows.items()}
+
+
+def _numbers(value: Tensor | float) -> np.ndarray:
+    """The float32 numbers of a tensor on any device, or of a float."""
+    if isinstance(value, int | float):
+        return np.asarray(value, dtype=np.float32)
+    return value.detach().float().cpu().numpy()
 
 
 def _space(space: Space) -> Line:

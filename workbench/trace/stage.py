@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from workbench.trace.folder import RunError
+from workbench.trace.waiting import Waiting
 
 if TYPE_CHECKING:
     import zarr
-    from torch import Tensor
     from zarr.core.common import JSON
 
-    from workbench.events import Rows, StageStarted, Stepped
+    from workbench.events import StageStarted, Stepped
     from workbench.spaces.space import Space
 
 CHUNK = 200  # steps
 STATE = {"alpha": np.nan, "mix": 0.0, "alive": False}  # arrays (step, edge, op): no candidate
 LINES = {"epoch": -1, "seconds": np.nan, "step": -1}  # arrays (step,): not written yet
 NAMES = ("edge", "op", "kind", "src", "dst", "stage")  # of the axes of a trace
+TAKEN = (*STATE, *LINES, *NAMES)  # not for scalars
 TYPES = {"alive": "bool", "epoch": "int64", "seconds": "float64", "step": "int64"}
-
-
-def numbers(value: Tensor | float) -> np.ndarray:
-    """The float32 numbers of a tensor on any device, or of a float."""
-    if isinstance(value, int | float):
-        return np.asarray(value, dtype=np.float32)
-    return value.detach().float().cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -49,25 +44,42 @@ class Layout:
             "ops": list(self.space.columns),
         }
 
-    def spread(self, steps: Sequence[Rows], fill: float) -> np.ndarray:
-        """Rows by kind of some steps as one array `(steps, edges, ops)`; no candidate is `fill`."""
-        ops = self.space.columns
-        out = np.full((len(steps), len(self.space.edge_names), len(ops)), fill, dtype=np.float32)
-        first = 0
-        for cell in self.space.cells:
-            columns = [ops.index(op) for op in cell.columns]
-            stacked = np.stack([numbers(rows[cell.kind]) for rows in steps])
-            last = first + len(cell.edges)
-            out[:, first:last, columns] = np.where(np.array(cell.candidates), stacked, fill)
-            first = last
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Edges and operations of all kinds."""
+        return len(self.space.edge_names), len(self.space.columns)
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Edges and operations by kind."""
+        return {cell.kind: (len(cell.edges), len(cell.columns)) for cell in self.space.cells}
+
+    def spread(self, rows: Mapping[str, np.ndarray], fill: float) -> np.ndarray:
+        """Rows `(…, edges, ops)` by kind as one array of that form; no candidate is `fill`."""
+        steps = next(iter(rows.values())).shape[:-2]
+        out = np.full((*steps, *self.shape), fill, dtype=np.float32)
+        for kind, edges, columns, candidates in self._places:
+            out[..., edges, columns] = np.where(candidates, rows[kind], fill)
         return out
+
+    @cached_property
+    def _places(self) -> list[tuple[str, slice, list[int], np.ndarray]]:
+        """Of every kind: its edges, its columns and which of them are candidates."""
+        ops, first = self.space.columns, 0
+        places = []
+        for cell in self.space.cells:
+            edges = slice(first, first + len(cell.edges))
+            columns = [ops.index(op) for op in cell.columns]
+            places.append((cell.kind, edges, columns, np.array(cell.candidates)))
+            first = edges.stop
+        return places
 
 
 class StageArrays:
     """Writes the steps of one stage into `group`.
 
-    Rows wait in memory, as the events' own tensors, until a chunk is full or `flush` is called; a
-    flush writes the whole chunk again, which costs a write but never a read.
+    Rows wait on their device until a chunk is full or `flush` is called; a flush writes the whole
+    chunk again, which costs a write but never a read.
     """
 
     def __init__(self, group: zarr.Group, started: StageStarted) -> None:
@@ -76,7 +88,7 @@ class StageArrays:
         self.rows = 0  # steps seen
         self._size = started.clock.steps
         self._start = 0  # first step of the chunk that is being filled
-        self._waiting: list[tuple[Stepped, float]] = []
+        self._waiting = Waiting(CHUNK, tuple(STATE), self.layout.shapes)
         self._block: dict[str, np.ndarray] = {}  # the chunk that is being filled, by array
         self._arrays: dict[str, zarr.Array] = {}
         self._scalars: list[str] = []
@@ -92,55 +104,47 @@ class StageArrays:
             RunError: if a scalar is called like something else in a trace, or not by an identifier.
         """
         for name in event.scalars:
-            if name in (*STATE, *LINES, *NAMES) or not name.isidentifier():
-                taken = ", ".join((*STATE, *LINES, *NAMES))
+            if name in TAKEN or not name.isidentifier():
                 raise RunError(
-                    f"a scalar of Stepped is called {name!r}; use an identifier other than {taken}"
+                    f"a scalar of Stepped is called {name!r}; use an identifier other than "
+                    f"{', '.join(TAKEN)}"
                 )
-        self._waiting.append((event, seconds))
+        self._waiting.append(event, seconds)
         self.rows += 1
         if self.rows == self._start + CHUNK:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits; a reader sees a step when its `step` is there, which comes last."""
-        if not self._waiting:
+        if not self._waiting.count:
             return
-        events = [event for event, _ in self._waiting]
-        names = dict.fromkeys(name for event in events for name in event.scalars)
+        self._waiting.send()
         self._grow()
-        self._name_scalars([name for name in names if name not in self._scalars])
-        self._fill(events, [seconds for _, seconds in self._waiting])
+        self._name_scalars([name for name in self._waiting.scalars if name not in self._scalars])
+        self._waiting.wait()
+        self._fill()
         stop = min(self._start + CHUNK, self._size)
         for name in self._order():
             self._arrays[name][self._start : stop] = self._block[name][: stop - self._start]
-        self._waiting = []
+        self._waiting.clear()
         if self.rows == self._start + CHUNK:
             self._start = self.rows
             self._block = {}
 
-    def _fill(self, events: Sequence[Stepped], seconds: Sequence[float]) -> None:
+    def _fill(self) -> None:
         """Put waiting rows into the block, which holds what earlier flushes of it wrote."""
         stop = self.rows - self._start
-        here = slice(stop - len(events), stop)
-        values: Mapping[str, object] = {
-            "alpha": self.layout.spread([event.alpha for event in events], np.nan),
-            "mix": self.layout.spread([event.mix for event in events], 0.0),
-            "alive": self.layout.spread([event.alive for event in events], 0.0) != 0,
-            "epoch": [event.clock.epoch for event in events],
-            "seconds": seconds,
-            "step": [event.clock.step for event in events],
-            **{
-                name: [numbers(event.scalars.get(name, np.nan)) for event in events]
-                for name in self._scalars
-            },
-        }
-        for name, value in values.items():
+        here = slice(stop - self._waiting.count, stop)
+        for name in self._order():
             if name not in self._block:
                 shape = (CHUNK, *self._arrays[name].shape[1:])
                 array = self._arrays[name]
                 self._block[name] = np.full(shape, array.fill_value, dtype=array.dtype)
-            self._block[name][here] = value
+            if name in STATE:
+                rows = self._waiting.state(name)
+                self._block[name][here] = self.layout.spread(rows, STATE[name])
+            else:
+                self._block[name][here] = self._waiting.column(name)
 
     def _order(self) -> tuple[str, ...]:
         return (*STATE, *self._scalars, *LINES)  # "step" is the last of LINES
@@ -161,8 +165,7 @@ class StageArrays:
             self.group.attrs["scalars"] = list(self._scalars)
 
     def _create(self, name: str) -> None:
-        space = self.layout.space
-        inner = (len(space.edge_names), len(space.columns)) if name in STATE else ()
+        inner = self.layout.shape if name in STATE else ()
         self._arrays[name] = self.group.create_array(
             name,
             shape=(self._size, *inner),
