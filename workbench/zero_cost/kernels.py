@@ -48,7 +48,8 @@ def ntk(outputs: Tensor, weights: Sequence[Tensor], *, create_graph: bool = Fals
     (arXiv:2102.11535).  Differs from TE-NAS: all weights count, not only those named "weight".
     """
     rows = gradients(outputs, weights, create_graph=create_graph).double()
-    return rows @ rows.T
+    kernel = rows @ rows.T
+    return (kernel + kernel.T) / 2  # some processors add up a product's halves differently
 
 
 @dataclass(frozen=True)
