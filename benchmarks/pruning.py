@@ -33,6 +33,7 @@ class Priced:
 
     prices: Rows
     needs_data = True
+    opens_net = False
 
     def __call__(self, net, mixtures, batch, t, generator) -> Loss:
         """The loss on `batch`."""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.fakes import fake_events
 from tests.tiny import SPACES, shrunk, tiny_data
 from workbench import Machine, load, methods, open_run, record
+from workbench.data import Augment, Loader
+from workbench.engine.machine import Precision
 from workbench.evaluate import Recipe, evaluate
-from workbench.events import Derived, Evaluated, Stepped
+from workbench.events import Derived, Evaluated, SearchEvent, Stepped
+from workbench.parts.arch_optimizers import Adam
 from workbench.search import search
 from workbench.spaces.darts import darts
 
@@ -51,3 +58,121 @@ def test_a_network_is_evaluated_on_a_gpu() -> None:
     recipe = Recipe(channels=2, cells=1, epochs=1, batch_size=256)
     last = list(evaluate(found.genotype, load("digits"), recipe, machine=Machine("cuda")))[-1]
     assert isinstance(last, Evaluated)
+
+
+def gpu_loader(*, resident: bool | None) -> Loader:
+    """Batches of 64 digits, 22 a pass."""
+    augment = Augment(crop_padding=1, flip=True, cutout=2, noise=0.1)
+    device = torch.device("cuda")
+    return Loader(
+        load("digits"), None, batch_size=64, seed=0, device=device, augment=augment,
+        resident=resident,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("late", ["copies", "steps"])
+def test_streamed_batches_are_whole_whoever_is_late(late: str) -> None:
+    resident, streamed = gpu_loader(resident=True), gpu_loader(resident=False)
+    copies = streamed._images._slots[0]._copies
+    stream = copies if late == "copies" else torch.cuda.current_stream()
+    pairs = []
+    for _ in range(2 * len(resident) + 3):
+        with torch.cuda.stream(stream):
+            torch.cuda._sleep(10_000_000)  # cycles: some milliseconds
+        pairs.append((streamed.next(), resident.next()))
+    for ours, theirs in pairs:
+        assert torch.equal(ours.images, theirs.images)
+        assert torch.equal(ours.labels, theirs.labels)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_a_batch_on_a_gpu_keeps_the_host_waiting_for_nothing(resident: bool) -> None:
+    batches = gpu_loader(resident=resident)
+    batches.next()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(10):  # of the same pass; the next one's order is a copy from the host
+            batches.next()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_gpu_with_room_keeps_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gpu_loader(resident=None).resident
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (300_000, 0))
+    assert not gpu_loader(resident=None).resident  # 92,032 bytes are more than a quarter
+
+
+def test_recording_on_a_gpu_keeps_the_host_waiting_at_flushes_only(tmp_path: Path) -> None:
+    method = methods.darts.but(epochs=1, batch_size=64)
+    space = darts(channels=2, cells=1, nodes=2)
+    events = list(search(method, space, load("digits"), machine=Machine("cuda")))
+    steps = [event for event in events if isinstance(event, Stepped)]
+    assert all(event.alpha["normal"].is_cuda for event in steps)
+
+    def watched() -> Iterator[SearchEvent]:
+        for event in events:
+            mode = "error" if isinstance(event, Stepped) and event is not steps[0] else "default"
+            torch.cuda.set_sync_debug_mode(mode)  # the first step makes the buffers
+            yield event
+
+    try:
+        list(record(watched(), tmp_path / "run", flush_seconds=math.inf))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    list(record(iter(events), tmp_path / "often", flush_seconds=0.0))
+    for run in (open_run(tmp_path / "run"), open_run(tmp_path / "often")):
+        assert run.trace.sizes["step"] == len(steps) < 200  # no flush but the last
+        for row, event in enumerate(steps):
+            for name in ("alpha", "mix", "alive"):
+                for kind, value in getattr(event, name).items():
+                    own = run.trace[name].to_numpy()[row][run.trace["kind"].to_numpy() == kind]
+                    assert (own == value.float().cpu().numpy()).all()
+            for name, value in event.scalars.items():
+                assert run.trace[name].to_numpy()[row] == torch.as_tensor(value).float().item()
+
+
+def test_a_flush_waits_for_the_steps_on_the_gpu(tmp_path: Path) -> None:
+    events = list(fake_events(steps_per_epoch=20))
+
+    def late() -> Iterator[SearchEvent]:
+        for event in events:
+            if isinstance(event, Stepped):
+                torch.cuda._sleep(10_000_000)  # cycles: some milliseconds
+                rows = {
+                    name: {k: v.cuda(non_blocking=True) for k, v in getattr(event, name).items()}
+                    for name in ("alpha", "mix", "alive")
+                }
+                event = replace(event, **rows)
+            yield event
+
+    list(record(late(), tmp_path / "gpu", flush_seconds=0.05))
+    list(record(iter(events), tmp_path / "cpu"))
+    gpu, cpu = (open_run(tmp_path / name).trace.drop_vars("seconds") for name in ("gpu", "cpu"))
+    assert gpu.identical(cpu)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"graphs": True}, {"compile": True}, {"recompute": True}, {"deterministic": True}],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_a_setting_changes_no_search_on_a_gpu(settings: dict[str, bool]) -> None:
+    method = shrunk(methods.entmax3_prune.but(arch_optimizer=Adam(lr=0.03)), epochs=2)
+    alphas = []
+    try:
+        for machine in (Machine("cuda", "float64"), Machine("cuda", "float64", **settings)):
+            events = search(method, SPACES["nasbench201"], tiny_data(), machine=machine)
+            alphas.append([e.alpha["cell"] for e in events if isinstance(e, Stepped)])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.allclose(torch.stack(alphas[0]), torch.stack(alphas[1]), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_a_search_in_less_precision_stays_near_on_a_gpu(precision: Precision) -> None:
+    losses = []
+    for machine in (Machine("cuda"), Machine("cuda", precision)):
+        events = search(shrunk(methods.darts), SPACES["darts"], tiny_data(), machine=machine)
+        losses.append([e.scalars["loss_train"] for e in events if isinstance(e, Stepped)])
+    assert torch.allclose(torch.stack(losses[0]), torch.stack(losses[1]), rtol=0, atol=0.5)

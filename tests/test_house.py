@@ -24,7 +24,7 @@ SCALARS = {"Scalar", "Linear", "Cosine", "scalar_at", "scalar_range"}  # of part
 PART = {"errors", "protocols", "spaces", f"parts.schedules({', '.join(sorted(SCALARS))})"}
 LOOP = {
     "arch", "bilevel", "data", "engine", "errors", "events", "method", "protocols", "pruning",
-    "spaces",
+    "spaces", "supernets",
 }  # fmt: skip
 READING = {"errors", "spaces.genotype", "spaces.space", "trace"}
 
@@ -42,10 +42,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zero_cost": PART,
     "probes": PART,
     "arch": {"errors", "protocols", "spaces"},
-    "bilevel": {"arch", "errors", "protocols", "spaces"},
+    "bilevel": {"arch", "engine", "errors", "protocols", "spaces"},
     "method": {"errors", "parts", "protocols"},
     "methods": {"method", "parts", "zero_cost"},
     "pruning": LOOP,
+    "supernets": LOOP,
     "search": LOOP,
     "evaluate": LOOP,
     "trace": READING | {"events"},

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.tiny import (
+    CPU,
     CPU64,
+    READABLE,
+    READABLE64,
     SPACES,
     assert_same,
     holdings,
@@ -29,6 +32,7 @@ from tests.tiny import (
     trajectory,
 )
 from workbench import methods
+from workbench.engine import FastSupernet
 from workbench.events import Derived, EpochEnded, Pruned, StageStarted, Stepped
 from workbench.parts.arch_optimizers import Adam
 from workbench.parts.pruners import ExactZeros
@@ -39,6 +43,7 @@ from workbench.search import Run, search
 from workbench.spaces.space import Space
 from workbench.spaces.supernet import SearchCell, Supernet
 
+ENGINES = pytest.mark.parametrize("machine", [CPU, READABLE], ids=["fast", "readable"])
 BOTH = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 NASBENCH = SPACES["nasbench201"]
 
@@ -191,11 +196,12 @@ def test_nothing_is_pruned_or_held_in_the_grace_epochs():
 # --- what a removal frees -----------------------------------------------------------------------
 
 
+@ENGINES
 @BOTH
-def test_parameters_of_the_supernet_fall_by_those_of_the_operations_pruned(space):
-    run = start(shrunk(HASTY, epochs=2), space)
+def test_parameters_of_the_supernet_fall_by_those_of_the_operations_pruned(space, machine):
+    run = start(shrunk(HASTY, epochs=2), space, machine=machine)
     sizes = Counter[Place]()
-    for place, module in modules(run.net):
+    for place, module in modules(run.readable()):
         sizes[place] += sum(weight.numel() for weight in module.parameters())
     events = play(run)
     freed = 0
@@ -211,7 +217,7 @@ def test_parameters_of_the_supernet_fall_by_those_of_the_operations_pruned(space
 @BOTH
 @pytest.mark.parametrize("name", ["bilevel", "single_level"])
 def test_optimizers_forget_what_was_pruned(name, space):
-    run = start(shrunk(VARIANTS[name], epochs=2), space)
+    run = start(shrunk(VARIANTS[name], epochs=2), space, machine=READABLE)
     at_first = {id(weight) for weight in run.net.parameters()}
     for _ in range(2):
         for event in run.epoch(0, ()):
@@ -233,7 +239,7 @@ def test_optimizers_forget_what_was_pruned(name, space):
 
 @BOTH
 def test_an_operation_is_not_called_after_it_was_pruned_and_the_others_are(space):
-    run = start(shrunk(HASTY, epochs=2), space)
+    run = start(shrunk(HASTY, epochs=2), space, machine=READABLE)
     called: set[Place] = set()
     for place, module in modules(run.net):
         module.register_forward_hook(lambda *_, place=place: called.add(place))
@@ -265,7 +271,7 @@ class Dispatches(TorchDispatchMode):
 
 def dispatches_of_a_step(space: Space, keep: int) -> int:
     """In a step with the last `keep` operations alive on every edge."""
-    run = start(shrunk(methods.entmax2_prune.but(pruner=None)), space)
+    run = start(shrunk(methods.entmax2_prune.but(pruner=None)), space, machine=READABLE)
     alive = {kind: mask.clone() for kind, mask in run.arch.alive.items()}
     for mask in alive.values():
         mask[:, : mask.shape[1] - keep] = False
@@ -287,12 +293,14 @@ def test_a_step_with_fewer_operations_alive_costs_fewer_operations(space):
 # --- pruned and masked --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("machine", [CPU64, READABLE64], ids=["fast", "readable"])
 @EACH
-def test_the_pruned_search_is_the_masked_search(method, space, monkeypatch):
+def test_the_pruned_search_is_the_masked_search(method, space, machine, monkeypatch):
     method = shrunk(method, epochs=2)
-    pruned = searched(method, space, machine=CPU64)
-    monkeypatch.setattr(Supernet, "drop", lambda self, alive: None)
-    masked = searched(method, space, machine=CPU64)
+    pruned = searched(method, space, machine=machine)
+    for net in (Supernet, FastSupernet):
+        monkeypatch.setattr(net, "drop", lambda self, alive: {})
+    masked = searched(method, space, machine=machine)
     # The outputs are equal to the bit; the gradient norm that clips adds up in another order.
     rounded = [
         [replace(e, weight=round(e.weight, 12)) for e in prunings(es)] for es in (pruned, masked)
@@ -426,11 +434,12 @@ def test_the_search_takes_over_weights_and_alphas_but_not_momentum_or_statistics
     run = start(warmed(), space, index=SEARCH, before=warm)
     for kind in space.kinds:
         assert torch.equal(run.arch.alpha[kind], warm.arch.alpha[kind])
-    assert_same([dict(run.net.named_parameters())] * 2, [dict(warm.net.named_parameters())] * 2)
+    nets = [run.readable(), warm.readable()]
+    assert_same(*([dict(net.named_parameters())] * 2 for net in nets))
     assert any("momentum_buffer" in state for state in warm.weight_optimizer.state.values())
     assert not run.weight_optimizer.state
-    fresh = dict(start(shrunk(methods.darts), space).net.named_buffers())
-    assert_same([dict(run.net.named_buffers())] * 2, [fresh] * 2)
+    fresh = dict(start(shrunk(methods.darts), space).readable().named_buffers())
+    assert_same([dict(nets[0].named_buffers())] * 2, [fresh] * 2)
     assert not all(torch.equal(x, fresh[name]) for name, x in warm.net.named_buffers())
 
 

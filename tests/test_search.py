@@ -333,7 +333,7 @@ class ByHand:
 @pytest.fixture
 def smooth(monkeypatch):
     """Searches whose supernets are twice differentiable."""
-    monkeypatch.setattr("workbench.search.Supernet", partial(Supernet, activation=nn.Softplus))
+    monkeypatch.setattr("workbench.supernets.Supernet", partial(Supernet, activation=nn.Softplus))
 
 
 SMOOTH_SPACE = darts(channels=2, cells=3, nodes=1, ops=SMOOTH_OPS)
@@ -415,7 +415,7 @@ def test_with_kinks_the_difference_is_the_published_one():
 def test_virtual_steps_leave_weights_and_statistics_alone(exact):
     run, train, val = about_to_unroll(KINKED_SPACE)
     once, _, _ = about_to_unroll(KINKED_SPACE)
-    first = {name: x.clone() for name, x in run.net.state_dict().items()}
+    first = {name: x.detach().clone() for name, x in run.net.named_parameters()}
     Unrolled(exact=exact)(LiveBilevel(run, train, val), train, val)
     bilevel = LiveBilevel(once, train, val)
     bilevel.loss(bilevel.weights, train)  # the one pass at the search's own weights

@@ -22,6 +22,8 @@ from workbench.spaces.nasbench201 import nasbench201
 from workbench.spaces.space import Space
 
 CPU, CPU64 = Machine("cpu"), Machine("cpu", "float64")
+READABLE = Machine("cpu", engine="readable")  # for who looks at modules
+READABLE64 = Machine("cpu", "float64", engine="readable")
 SMOOTH_OPS = ("none", "avg_pool_3x3", "skip_connect", "dil_conv_3x3")  # but for their activation
 
 SPACES: Mapping[str, Space] = {
@@ -142,6 +144,7 @@ class Spy:
     """Cross-entropy that keeps what every pass was shown."""
 
     needs_data = True
+    opens_net = False
 
     def __init__(self, data: Data) -> None:
         self.data, self.passes = data, []
@@ -183,6 +186,7 @@ class Planted:
     plant: Rows  # {kind: column (edges,)}
     strength: float = 1.0
     needs_data = True
+    opens_net = False
 
     def __call__(
         self,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from workbench.engine import Machine
 from workbench.protocols import Batch, Mixture, Mixtures
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class LiveBilevel:
         """
         run = self._run
         shape = (run.data.channels, *run.data.size)
-        net = WeightedNet(run.net, weights, shape, live=weights is self.weights)
+        net = WeightedNet(run.net, weights, shape, run.machine, live=weights is self.weights)
         loss = run.stage.objective(
             net, mixtures or self.mixtures(), batch, run.clock.t, run.generator
         )
@@ -91,13 +92,19 @@ class WeightedNet:
         module: nn.Module,
         weights: Sequence[Tensor],
         input_shape: tuple[int, int, int],
+        machine: Machine,
         *,
         live: bool,
     ) -> None:
-        self.module, self.weights, self.input_shape, self.live = module, weights, input_shape, live
+        self.module, self.weights, self.input_shape = module, weights, input_shape
+        self.machine, self.live = machine, live
 
     def __call__(self, images: Tensor, mixtures: Mixtures, t: float) -> Tensor:
-        """Logits `(batch, classes)`."""
+        """Logits `(batch, classes)`, in the weights' number format."""
+        with self.machine.autocast():
+            return self._logits(images, mixtures, t).to(images.dtype)
+
+    def _logits(self, images: Tensor, mixtures: Mixtures, t: float) -> Tensor:
         if self.live:
             return self.module(images, mixtures, t)
         names = [name for name, _ in self.module.named_parameters()]

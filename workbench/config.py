@@ -10,6 +10,8 @@ from pydantic import Field, field_validator
 
 from workbench.settings import ConfigError, Settings, unknown
 
+Precision = Literal["float32", "tf32", "bfloat16", "float64"]  # as engine.machine's, without torch
+
 if TYPE_CHECKING:
     from workbench.data import Data
     from workbench.engine import Machine
@@ -64,6 +66,16 @@ class SearchConfig(Settings):
     seed: int = Field(default=0, ge=0, description="of weights, alphas, split and batches")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 …")
     threads: int = Field(default=1, ge=1, description="of the CPU; more are rarely faster")
+    precision: Precision = Field(
+        default="float32", description="of the supernet; weights and alphas stay float32 below it"
+    )
+    engine: Literal["auto", "batched", "readable"] = Field(
+        default="auto", description="auto: the fast supernet wherever it computes the same"
+    )
+    recompute: bool = Field(default=False, description="take more time and less memory")
+    compile: bool = Field(default=False, description="put cells through torch.compile (GPU)")
+    graphs: bool = Field(default=False, description="replay CUDA graphs (GPU)")
+    deterministic: bool = Field(default=False, description="the same bits every time, or an error")
     out: Path | None = Field(default=None, description="run folder; by default a new one in runs/")
 
     @field_validator("data")
@@ -204,7 +216,16 @@ class SearchConfig(Settings):
         """Where it runs."""
         from workbench.engine import Machine
 
-        return Machine(self.device, threads=self.threads)
+        return Machine(
+            self.device,
+            self.precision,
+            self.threads,
+            engine=self.engine,
+            recompute=self.recompute,
+            compile=self.compile,
+            graphs=self.graphs,
+            deterministic=self.deterministic,
+        )
 
 
 class EvaluateConfig(Settings):

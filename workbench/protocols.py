@@ -86,10 +86,7 @@ class Loss(NamedTuple):
 
 
 class BoundNet(Protocol):
-    """A supernet at given weights: what an objective sees.
-
-    `module` is for hooks; `input_shape` is (channels, height, width) of the search's pictures.
-    """
+    """A supernet at given weights; `input_shape` is (channels, height, width) of the pictures."""
 
     module: nn.Module
     weights: Sequence[Tensor]
@@ -101,9 +98,10 @@ class BoundNet(Protocol):
 
 
 class Objective(Protocol):
-    """What a search minimises.  One that needs no data is handed None instead of a batch."""
+    """What a search minimises; one that `opens_net` looks at the modules of `net.module`."""
 
     needs_data: ClassVar[bool]
+    opens_net: ClassVar[bool]
 
     def __call__(
         self,
@@ -118,11 +116,7 @@ class Objective(Protocol):
 
 
 class Bilevel(Protocol):
-    """The two-level problem as an architecture gradient sees it.
-
-    `lr`, `weight_decay` and `velocity` (momentum times buffer, per weight) are those of the weight
-    optimizer's next step, so that a virtual step can be written out.
-    """
+    """The two-level problem as an architecture gradient sees it: a virtual step can be written."""
 
     weights: tuple[Tensor, ...]
     alphas: tuple[Tensor, ...]
@@ -162,7 +156,7 @@ class Init(Protocol):
 
 
 class Relaxation(Protocol):
-    """Turns logits into mixing weights; rows of `alive` that are False get exactly 0."""
+    """Turns each row of logits, by itself, into mixing weights: exactly 0 where not `alive`."""
 
     def mix(self, logits: Tensor, alive: Tensor, t: float) -> Tensor:
         """The deterministic face `(edges, ops)`: recorded, pruned by and derived from."""
@@ -177,7 +171,9 @@ OpFactory = Callable[[int, int], "nn.Module"]  # (channels, stride) -> module
 
 
 class MixedEdge(Protocol):
-    """One edge of a supernet."""
+    """One edge of a supernet; a `plain_sum` of its `ops` may run on the fast supernet."""
+
+    plain_sum: ClassVar[bool]
 
     def __call__(self, x: Tensor, row: Tensor, t: float) -> Tensor:
         """The edge's output for input `x` `(batch, c, h, w)` and mixing weights `row` `(ops,)`."""
@@ -214,12 +210,16 @@ class Optimizer(Protocol):
         ...
 
 
-class ArchOptimizer(Optimizer, Protocol):
-    """Geometry of the architecture step."""
+ArchOptimizer = Optimizer  # the geometry of the architecture step
 
 
 class WeightOptimizer(Optimizer, Protocol):
-    """The weight step: its learning rate at epoch `e` of `epochs` and its gradient-norm bound."""
+    """The weight step; an `elementwise` one treats every number alike, whichever its tensor."""
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether weights may be packed."""
+        ...
 
     @property
     def clip(self) -> float | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from workbench.arch import Arch
+from workbench.engine import FastSupernet
 from workbench.events import Held, Pruned
 from workbench.protocols import Clock, Mixtures, Rows
 from workbench.spaces.space import CellShape
@@ -33,7 +34,7 @@ def verdict(
 
 
 def remove(
-    net: Supernet,
+    net: Supernet | FastSupernet,
     arch: Arch,
     optimizer: torch.optim.Optimizer,
     arch_optimizer: torch.optim.Optimizer,
@@ -42,12 +43,20 @@ def remove(
     """Mask dead operations, delete their modules, and forget them in both optimizers."""
     arch.prune(alive)
     arch.forget_dead(arch_optimizer)
-    net.drop(arch.alive)
+    for weight, kept in net.drop(arch.alive).items():
+        _shrink(optimizer.state[weight], kept)
     left = {id(weight) for weight in net.parameters()}
     for group in optimizer.param_groups:
         group["params"] = [weight for weight in group["params"] if id(weight) in left]
     for weight in [weight for weight in optimizer.state if id(weight) not in left]:
         del optimizer.state[weight]
+
+
+def _shrink(state: dict[str, object], kept: Tensor) -> None:
+    """Keep of a weight's optimizer state what belongs to the numbers that are left of it."""
+    for name, value in state.items():
+        if isinstance(value, Tensor) and value.dim():
+            state[name] = value[kept]
 
 
 def count_weights(net: nn.Module) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from workbench.arch import Arch
 from workbench.bilevel import LiveBilevel, detached, frozen_statistics
 from workbench.data import Data, Loader, describe, split_indices
-from workbench.engine import Machine, independent_seeds
+from workbench.engine import Machine, accelerated, independent_seeds, needs
 from workbench.events import (
     Derived,
     EpochEnded,
@@ -30,6 +30,7 @@ from workbench.pruning import count_weights, remove, verdict
 from workbench.spaces.network import cost
 from workbench.spaces.space import Space
 from workbench.spaces.supernet import Supernet
+from workbench.supernets import first_supernet, take_over
 
 
 def search(
@@ -93,15 +94,13 @@ class Run:
         self.device = machine.torch_device
         stage, seeds = self.stage, independent_seeds(seed, index, count=5)
         self.generator = torch.Generator(self.device).manual_seed(seeds[0])
-        with machine.seeded(seeds[1]):
-            self.net = Supernet(
-                space, edge=stage.edge, in_channels=data.channels, classes=len(data.classes)
-            ).to(self.device, machine.dtype)
-        self.arch = Arch(
-            space, stage.relaxation, self._first_alpha(before, seeds[2]), self.device, machine.dtype
-        )
+        net = first_supernet(stage, space, data, machine, seeds[1])
+        alpha = self._first_alpha(net, before, seeds[2])
+        self.arch = Arch(space, stage.relaxation, alpha, self.device, machine.dtype)
         if before and stage.carry:
-            stage.carry(before.net, self.net)
+            stage.carry(before.readable(), net)
+        opens_net, elementwise = needs(stage.objective, stage.weight_optimizer)
+        self.net = accelerated(net, machine, opens_net=opens_net, elementwise=elementwise)
         self.weight_optimizer = stage.weight_optimizer(list(self.net.parameters()))
         self.arch_optimizer = stage.arch_optimizer(list(self.arch.parameters()))
         self._split(seed, seeds[3:])
@@ -112,9 +111,16 @@ class Run:
         self.last_weights = self._rows()
         self.last_batches: tuple[Batch | None, Batch | None] = (None, None)
 
-    def _first_alpha(self, before: Run | None, seed: int) -> Rows:
+    def readable(self) -> Supernet:
+        """The supernet as modules, with the weights of now and what is alive."""
+        if isinstance(self.net, Supernet):
+            return self.net
+        fresh = first_supernet(self.stage, self.space, self.data, self.machine, 0)
+        return take_over(fresh, self.net, self.arch.alive)
+
+    def _first_alpha(self, net: Supernet, before: Run | None, seed: int) -> Rows:
         if self.stage.init is not None:
-            return self.stage.init(self.space, self.net, torch.Generator().manual_seed(seed))
+            return self.stage.init(self.space, net, torch.Generator().manual_seed(seed))
         if before is None:
             raise ValueError("`init=None` goes on with an earlier stage's alphas; there is none")
         return before.arch.snapshot()
@@ -198,7 +204,8 @@ class Run:
 
     def _batch(self, loader: Loader) -> Batch:
         batch = loader.next()
-        return Batch(batch.images.to(self.machine.dtype), batch.labels)
+        last = torch.channels_last if self.machine.channels_last else torch.preserve_format
+        return Batch(batch.images.to(self.machine.dtype, memory_format=last), batch.labels)
 
     def _update(self, update: Update, bilevel: LiveBilevel) -> None:
         if update == "arch":
@@ -276,16 +283,10 @@ class Run:
             size=self.data.size,
         )
         return EpochEnded(
-            self.clock,
-            means,
-            seconds,
-            self.machine.memory(),
-            genotype,
-            found.parameters,
-            found.macs,
-            sum(int(mask.sum()) for mask in self.arch.alive.values()),
-            count_weights(self.net),
-        )
+            self.clock, means, seconds, self.machine.memory(),
+            genotype, found.parameters, found.macs,
+            sum(int(mask.sum()) for mask in self.arch.alive.values()), count_weights(self.net),
+        )  # fmt: skip
 
     def derived(self) -> Derived:
         """The search's last event."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import psutil
 import torch
 
 from workbench.errors import WorkbenchError
+
+Precision = Literal["float32", "tf32", "bfloat16", "float64"]
+Engine = Literal["auto", "batched", "readable"]
 
 
 class MachineError(WorkbenchError):
@@ -20,27 +24,61 @@ class MachineError(WorkbenchError):
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and in which number format a search runs.
+    """Where, how exactly and how fast a search runs.
+
+    What is not said to be measured in docs/performance.md is off by default.
 
     Args:
         device: "auto" takes a GPU if there is one; else a torch device such as "cpu" or "cuda:0".
-        precision: of weights and images; sparse relaxations are in float64 whatever this says.
-        threads: of the CPU, for the whole process.  One, because a supernet is thousands of small
-            operations: on two shared cores, two threads made a step of 224 candidate operations on
-            8×8 pictures 12 to 16 times slower, spinning while they waited for each other.
+        precision: of weights and images.  "tf32" rounds the factors of a GPU's matrix products;
+            "bfloat16" runs the supernet in it, with weights, alphas and batch-norm statistics in
+            float32.  Sparse relaxations are in float64 whatever this says.
+        threads: of the CPU, for the whole process.  One, because torch's threads spin while they
+            wait for each other: on two shared cores two of them made a step of the readable
+            supernet on 8×8 pictures 12 to 16 times slower.  On two free cores, and pictures of
+            32×32, two pay (docs/performance.md).
+        engine: "auto" takes the fast supernet wherever it computes the same, "batched" its form in
+            torch operations (no compiled kernels), "readable" the one that reads as the papers do.
+        channels_last: memory format of the readable supernet; the fast one's always is.
+        compile: put cells through torch.compile; needs a GPU.  Gradients cannot be differentiated
+            again then (`Unrolled(exact=True)`), nor with `graphs`: torch says so.
+        graphs: replay CUDA graphs of the fast supernet's forward and backward pass, captured anew
+            after a pruning and for every shape of batch; needs a GPU.
+        recompute: forget what cells computed in the forward pass and compute it again in the
+            backward pass: more time, less memory.  The fast supernet only.
+        deterministic: only operations that give the same bits every time, or an error.
 
     Raises:
-        MachineError: if the device does not exist here, or `threads` is below 1.
+        MachineError: if the device does not exist here, cannot do what is asked, or `threads` is
+            below 1.
     """
 
     device: str = "auto"
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Precision = "float32"
     threads: int = 1
+    engine: Engine = "auto"
+    channels_last: bool = False
+    compile: bool = False
+    graphs: bool = False
+    recompute: bool = False
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
-        _ = self.torch_device
+        on_gpu = self.torch_device.type == "cuda"
+        for name, known in (("precision", get_args(Precision)), ("engine", get_args(Engine))):
+            if getattr(self, name) not in known:
+                raise MachineError(f"{name} {getattr(self, name)!r}: choose {', '.join(known)}")
         if self.threads < 1:
             raise MachineError(f"threads must be at least 1, not {self.threads}")
+        for name in ("compile", "graphs"):
+            if getattr(self, name) and not on_gpu:
+                raise MachineError(f"{name} needs a GPU; leave it out, or choose a device with one")
+        if self.precision == "tf32" and not on_gpu:
+            raise MachineError("precision tf32 needs a GPU; choose float32")
+        if self.engine == "readable" and (self.graphs or self.compile or self.recompute):
+            raise MachineError(
+                "compile, graphs and recompute are the fast supernet's; leave them or engine out"
+            )
 
     def describe(self) -> dict[str, object]:
         """Settings by name, "auto" resolved, for a record."""
@@ -49,6 +87,19 @@ class Machine:
     def prepare(self) -> None:
         """Set what torch keeps per process."""
         torch.set_num_threads(self.threads)
+        torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
+        torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+        torch.use_deterministic_algorithms(self.deterministic)
+
+    def autocast(self) -> torch.autocast:
+        """Operations within run in `precision` where that is less than their inputs'."""
+        enabled = self.precision == "bfloat16"
+        # A cache of rounded weights cannot be captured.
+        return torch.autocast(
+            self.torch_device.type, torch.bfloat16, enabled, cache_enabled=not self.graphs
+        )
 
     @property
     def torch_device(self) -> torch.device:
@@ -68,8 +119,8 @@ class Machine:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The torch number format of `precision`."""
-        return getattr(torch, self.precision)
+        """The torch number format of weights and images."""
+        return torch.float64 if self.precision == "float64" else torch.float32
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -16,6 +17,8 @@ class WeightedSum(nn.Module):
 
     Liu et al., DARTS, ICLR 2019, arXiv:1806.09055, eq. 2.
     """
+
+    plain_sum: ClassVar[bool] = True
 
     def __init__(self, ops: Mapping[str, OpFactory], channels: int, stride: int) -> None:
         super().__init__()

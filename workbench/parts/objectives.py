@@ -16,6 +16,7 @@ class CrossEntropy:
     """Mean cross-entropy (nats) of the labels; logs the accuracy in [0, 1]."""
 
     needs_data: ClassVar[bool] = True
+    opens_net: ClassVar[bool] = False
 
     def __call__(
         self,

@@ -36,6 +36,11 @@ class Sgd:
         if self.clip is not None and self.clip <= 0:
             raise ValueError(f"`Sgd(clip={self.clip})` needs a positive bound, or None")
 
+    @property
+    def elementwise(self) -> bool:
+        """Whether a step treats every number alike, whichever tensor it lies in."""
+        return not self.keep_norms
+
     def lr_at(self, progress: float) -> float:
         """The learning rate after `progress` in [0, 1) of the stage's epochs."""
         return scalar_at(self.lr, progress)

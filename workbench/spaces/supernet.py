@@ -35,7 +35,7 @@ class Supernet(nn.Module):
         activation: Activation = nn.ReLU,
     ) -> None:
         super().__init__()
-        self.space = space
+        self.space, self.activation = space, activation
         self.stem = Stem(in_channels, space.stem_channels, "small", activation)
         widths = (space.stem_channels, space.stem_channels)
         self.blocks = nn.ModuleList()
@@ -70,15 +70,19 @@ class Supernet(nn.Module):
             far, near = near, out
         return self.head(near)
 
-    def drop(self, alive: Mapping[str, Tensor]) -> None:
+    def drop(self, alive: Mapping[str, Tensor]) -> dict[Tensor, Tensor]:
         """Delete the modules of operations that `alive` (`{kind: bool (edges, ops)}`) rules out.
 
         The outputs are those of the full supernet whose mixing weights are exactly 0 there.
+
+        Returns:
+            For every parameter that shrank, which of its numbers are left: for none, here.
         """
         rows = {kind: mask.tolist() for kind, mask in alive.items()}
         for block in self.blocks:
             if isinstance(block, SearchCell):
                 block.drop(rows[block.kind])
+        return {}
 
     def uniform_mixtures(self) -> dict[str, Mixture]:
         """Equal mixing weights for the candidates of every edge."""

@@ -48,6 +48,7 @@ class ZenObjective:
     """
 
     needs_data: ClassVar[bool] = False
+    opens_net: ClassVar[bool] = True  # to read variances before batch norms
 
     beta1: float = 1.0
     beta2: float = 1.0

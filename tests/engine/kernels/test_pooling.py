@@ -1,0 +1,57 @@
+"""Pooling against torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from workbench.engine.kernels.pooling import pool, pool_back
+from workbench.engine.kernels.simd import Tile
+
+SIZES = [(1, 1), (1, 4), (2, 2), (3, 5), (6, 6), (7, 4)]
+
+
+def pictures(size: tuple[int, int], channels: int, levels: int) -> torch.Tensor:
+    """Whole numbers below `levels`, so that many are equal; channels-last."""
+    draw = torch.Generator().manual_seed(0)
+    return torch.randint(levels, (3, *size, channels), generator=draw).double()
+
+
+@pytest.mark.parametrize("largest", [True, False], ids=["max", "mean"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("channels", [3, 4])
+def test_pooling_is_torchs_and_the_first_of_equal_values_takes_the_gradient(
+    largest, stride, size, channels
+):
+    tile, x = Tile(4 if channels == 4 else 1), pictures(size, channels, 3)
+    maps = x.permute(0, 3, 1, 2).contiguous().requires_grad_()
+    if largest:
+        want = functional.max_pool2d(maps, 3, stride, 1)
+    else:
+        want = functional.avg_pool2d(maps, 3, stride, 1, count_include_pad=False)
+    draw = torch.Generator().manual_seed(1)
+    dy = torch.randn(want.shape, generator=draw, dtype=torch.float64)
+    (want_dx,) = torch.autograd.grad(want, maps, dy)
+
+    at, shape = 2, (*x.shape[:3], channels)
+    flat, y = x.reshape(-1).numpy(), np.full(at + want.numel(), np.nan)
+    pool(tile, largest, stride, shape, flat, 0, channels, y, at)
+    dx = np.ones(x.numel())
+    dy = dy.permute(0, 2, 3, 1).reshape(-1).numpy()
+    pool_back(tile, largest, stride, shape, flat, 0, channels, y, at, dy, dx)
+    np.testing.assert_allclose(y[at:], want.detach().permute(0, 2, 3, 1).reshape(-1), rtol=1e-14)
+    # It is added to what is there.
+    np.testing.assert_allclose(dx - 1, want_dx.permute(0, 2, 3, 1).reshape(-1), atol=1e-13)
+    assert np.isnan(y[:at]).all()
+
+
+def test_a_source_among_other_nodes_is_read_where_it_lies():
+    wide = torch.randn(2, 5, 5, 3 * 4, generator=torch.Generator().manual_seed(0)).double()
+    alone = wide[..., 4:8].contiguous()
+    found = np.empty((2, 2 * 5 * 5 * 4))
+    for y, x, start, pixel in ((found[0], wide, 4, 12), (found[1], alone, 0, 4)):
+        pool(Tile(4), True, 1, (2, 5, 5, 4), x.view(-1).numpy(), start, pixel, y, 0)
+    assert (found[0] == found[1]).all()

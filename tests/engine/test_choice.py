@@ -1,0 +1,113 @@
+"""Which supernet a stage runs on, and what is said when it is the readable one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import nn
+
+from tests.tiny import CPU64, play, shrunk, start
+from workbench import methods
+from workbench.engine import FastSupernet, Machine, accelerated
+from workbench.parts.edges import WeightedSum
+from workbench.parts.weight_optimizers import Sgd
+from workbench.protocols import OpFactory
+from workbench.spaces.darts import darts
+from workbench.spaces.nasbench201 import nasbench201
+from workbench.spaces.supernet import Supernet
+
+READABLE = Machine("cpu", engine="readable")
+SPACE = darts(channels=1, cells=1, nodes=1)
+
+
+class Halved(nn.Module):
+    """Half of the weighted sum: no plain one."""
+
+    plain_sum = False
+
+    def __init__(self, ops: Mapping[str, OpFactory], channels: int, stride: int) -> None:
+        super().__init__()
+        self.sum = WeightedSum(ops, channels, stride)
+        self.ops, self.drop = self.sum.ops, self.sum.drop
+
+    def forward(self, x: torch.Tensor, row: torch.Tensor, t: float) -> torch.Tensor:
+        return self.sum(x, row, t) / 2
+
+
+def net(**parts: object) -> Supernet:
+    space = parts.pop("space", SPACE)
+    return Supernet(space, **{"edge": WeightedSum, **parts})
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    ("parts", "settings", "reason"),
+    [
+        ({}, {"opens_net": True}, "looks at modules inside the net"),
+        ({}, {"elementwise": False}, "treats each tensor by itself"),
+        ({"activation": nn.SiLU}, {}, "SiLU, not ReLU"),
+        ({"edge": Halved}, {}, "mixed edge Halved is no plain weighted sum"),
+        (
+            {"space": darts(channels=1, cells=1, nodes=1, ops=("none", "conv_7x1_1x7"))},
+            {},
+            "operation conv_7x1_1x7 has no packed form",
+        ),
+    ],
+)
+def test_a_fall_back_is_the_readable_net_and_one_line_that_says_why(
+    parts, settings, reason, caplog
+):
+    caplog.set_level(logging.INFO)
+    given = net(**parts)
+    asked = {"opens_net": False, "elementwise": True, **settings}
+    assert accelerated(given, Machine("cpu"), **asked) is given
+    assert len(said(caplog)) == 1
+    assert reason in said(caplog)[0]
+
+
+def test_a_net_that_can_be_packed_is_and_nothing_is_said(caplog):
+    fast = accelerated(net(), Machine("cpu"), opens_net=False, elementwise=True)
+    assert isinstance(fast, FastSupernet)
+    assert not said(caplog)
+
+
+def test_a_machine_that_asks_for_the_readable_net_gets_it_and_nothing_is_said(caplog):
+    given = net()
+    assert accelerated(given, READABLE, opens_net=False, elementwise=True) is given
+    assert not said(caplog)
+
+
+def test_every_method_searches_on_the_fast_supernet_but_in_the_warm_up():
+    for name, method in methods.named().items():
+        run = None
+        for index, stage in enumerate(method.stages):
+            run = start(shrunk(method), SPACE, index=index, before=run)
+            assert isinstance(run.net, FastSupernet) == (stage.name == "search"), name
+
+
+def test_an_optimizer_that_keeps_norms_has_the_readable_supernet():
+    method = shrunk(methods.darts.but(weight_optimizer=Sgd(keep_norms=True)))
+    assert isinstance(start(method, SPACE).net, Supernet)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [darts(channels=1, cells=2, nodes=1), nasbench201(channels=1, cells_per_stage=1, nodes=2)],
+)
+def test_the_readable_form_of_a_run_has_its_state(space):
+    method = shrunk(methods.entmax3_prune_single_level)
+    run = start(method, space, machine=CPU64)
+    before = {name: x.clone() for name, x in run.readable().state_dict().items()}
+    play(run)
+    fast, readable = run.net.state_dict(), run.readable().state_dict()
+    assert isinstance(run.net, FastSupernet)
+    assert isinstance(run.readable(), Supernet)
+    assert fast.keys() == readable.keys()
+    assert all(torch.equal(x, fast[name]) for name, x in readable.items())
+    assert any(not torch.equal(x, before[name]) for name, x in readable.items())

@@ -1,0 +1,247 @@
+"""The gradient of a packed cell on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.engine.forward import Forward, flat
+from workbench.engine.geometry import Placed, channels_last
+from workbench.engine.kernels.mixing import (
+    mix,
+    mix_sums,
+    norm_coefficients,
+    norm_gradients,
+    relu_back,
+)
+from workbench.engine.kernels.pooling import pool_back
+from workbench.engine.kernels.separable import backward as separable_back
+from workbench.engine.workers import in_parts, threads_for
+
+
+class Backward:
+    """The gradients of one `Forward`: of `inputs`, `weights` and mixing weights (`gains`).
+
+    States are gone through from the last to the first: when a node's turn comes, everything that
+    it goes into has handed back its gradient.
+
+    Args:
+        grad: of the cell's output.
+        weights: whether theirs is asked for.
+        inputs: whether that of each input is.
+    """
+
+    def __init__(
+        self, done: Forward, grad: Tensor, *, weights: bool, inputs: Sequence[bool]
+    ) -> None:
+        self.wanted = inputs if not weights else [True] * len(inputs)
+        self.done, self.geometry, self.c = done, done.geometry, done.c
+        self.gains = np.zeros_like(done.rows)
+        self.weights = np.zeros(len(done.weights) if weights else 0, done.dtype)
+        self.inputs = [torch.zeros_like(x) for x in done.tensors]
+        self.coef = np.empty((max(1, self.geometry.units), 3, self.c), done.dtype)
+        self.nodes = self._from_output(grad)
+
+    def _from_output(self, grad: Tensor) -> np.ndarray:
+        """The gradients of all nodes, one after the other, as the cell's output has them."""
+        shape, map_size = self.done.shape, self.geometry.node_map
+        nodes = torch.empty(shape.nodes, map_size, dtype=grad.dtype)
+        if shape.output == "concat":
+            nodes.view(shape.nodes, -1, self.c).copy_(
+                grad.view(-1, shape.nodes, self.c).movedim(1, 0)
+            )
+        else:
+            nodes[:-1] = 0
+            nodes[-1] = grad.view(-1)
+        return flat(nodes)
+
+    def run(self) -> None:
+        """Fill `inputs`, `weights` and `gains`."""
+        shape = self.done.shape
+        for state in reversed(range(shape.inputs + shape.nodes)):
+            if state >= shape.inputs or self.wanted[state]:
+                for placed in self.geometry.by_source[state]:
+                    self._bundle(placed)
+            if state >= shape.inputs:
+                self._node(state)
+
+    def _node(self, state: int) -> None:
+        """What a node's gradient, now whole, means for each of its terms."""
+        done, number = self.done, state - self.done.shape.inputs
+        terms, map_size = self.geometry.nodes[number], self.geometry.node_map
+        if not len(terms.edge):
+            return
+        threads = threads_for(len(terms.edge) * map_size)
+        parts = np.zeros((threads, len(terms.edge) + 1, self.c))
+
+        def run(thread: int, start: int, stop: int) -> None:
+            mix_sums(
+                done.tile(), self.nodes, number * map_size, done.outputs, done.inputs[0],
+                done.inputs[-1], done.nodes, terms.base, terms.at, terms.gap, parts[thread].ravel(),
+                start, stop, self.c,
+            )  # fmt: skip
+
+        in_parts(run, self.geometry.pixels, threads)
+        sums = parts.sum(axis=0)
+        gain = norm_coefficients(
+            done.rows[terms.edge, terms.column], terms.normed, terms.norm, done.mean, done.inverse,
+            sums[:-1], sums[-1:], self.geometry.pixels, terms.unit, self.coef,
+        )  # fmt: skip
+        self.gains[terms.edge, terms.column] += gain
+
+    def _into(self, source: int) -> np.ndarray:
+        """The gradient of a source."""
+        inputs, map_size = self.done.shape.inputs, self.geometry.node_map
+        if source < inputs:
+            return flat(self.inputs[source])
+        return self.nodes[(source - inputs) * map_size : (source - inputs + 1) * map_size]
+
+    def _bundle(self, placed: Placed) -> None:
+        does = placed.bundle.about.does
+        if does in ("separable", "dilated"):
+            self._separable(placed)
+        elif does in ("max", "mean"):
+            self._pool(placed)
+        elif does == "convolution":
+            self._convolution(placed)
+        elif placed.bundle.stride == 2:
+            self._halve(placed)
+        else:
+            self._skip(placed)
+
+    def _separable(self, placed: Placed) -> None:
+        done, bundle, about = self.done, placed.bundle, placed.bundle.about
+        shape, map_size = done.sized(placed), self.geometry.node_map
+        grad, go, coef, y = self.nodes, placed.grad, self.coef[placed.units], placed.y
+        if about.does == "separable":
+            scale, shift = done.middle_norm(placed)
+            inner = (shape[0], shape[1], *self.geometry.inner, self.c)
+            before = np.empty(shape[0] * map_size, done.dtype)
+            sums = self._convolve(
+                placed, 2, 1, inner, done.outputs[placed.middle :], map_size, self.c, scale, shift,
+                y, grad, go, coef, before,
+            )  # fmt: skip
+            grad, go = before, np.arange(shape[0]) * map_size
+            coef, y = self._middle(placed, sums), placed.middle
+        array, at, gap = done.source(bundle.source)
+        self._convolve(
+            placed, 0, bundle.stride, shape, array[at:], 0, gap, *done.one, y, grad, go, coef,
+            self._into(bundle.source),
+        )  # fmt: skip
+
+    def _convolve(
+        self, placed: Placed, role: int, stride: int, shape: tuple[int, ...], x: np.ndarray,
+        own: int, gap: int, scale: np.ndarray, shift: np.ndarray, y: int, grad: np.ndarray,
+        go: np.ndarray, coef: np.ndarray, dx: np.ndarray,
+    ) -> np.ndarray:  # fmt: skip
+        """Run `kernels.separable.backward`; returns the sums `(groups, 2, c)` of own inputs."""
+        done, about = self.done, placed.bundle.about
+        tile, threads = done.tile(about.size), threads_for(shape[0] * self.geometry.node_map)
+        sums = np.zeros((threads, shape[0], 2, self.c))
+        weights = [self.weights, *(np.zeros_like(self.weights) for _ in range(1, threads))]
+
+        def run(thread: int, start: int, stop: int) -> None:
+            separable_back(
+                tile, (stride, about.dilation), shape, (start, stop), x, own, gap, scale.ravel(),
+                shift.ravel(), done.weights, placed.at[role:], done.outputs, y, grad, go,
+                coef.ravel(), dx, sums[thread].ravel(), weights[thread],
+            )  # fmt: skip
+
+        in_parts(run, shape[1], threads)
+        for more in weights[1:]:
+            self.weights += more
+        return sums.sum(axis=0)
+
+    def _middle(self, placed: Placed, sums: np.ndarray) -> np.ndarray:
+        """Coefficients `(groups, 3, c)` of the batch norm between two halves."""
+        groups = len(sums)
+        coef = np.empty((groups, 3, self.c), self.done.dtype)
+        each = np.arange(groups)
+        norm_coefficients(
+            np.ones(groups), np.ones(groups, np.int64), placed.bundle.norms_at[0] + each,
+            self.done.mean, self.done.inverse, np.ascontiguousarray(sums[:, 1]),
+            np.ascontiguousarray(sums[:, 0]), self.geometry.pixels, each, coef,
+        )  # fmt: skip
+        return coef
+
+    def _gradient(
+        self, placed: Placed, which: slice, y: int, out: np.ndarray, to: int, stride: int
+    ) -> None:
+        """The gradient of the map at `y`, over the edges `which` of a bundle."""
+        coef = self.coef[placed.units][which]
+        norm_gradients(
+            self.done.tile(), self.nodes, placed.grad[which], self.done.outputs, y,
+            bool(placed.bundle.norms), coef.ravel(), out, to, stride, self.geometry.pixels, self.c,
+        )  # fmt: skip
+
+    def _pool(self, placed: Placed) -> None:
+        done, bundle = self.done, placed.bundle
+        dy = np.empty(self.geometry.node_map, done.dtype)
+        self._gradient(placed, slice(None), placed.y, dy, 0, self.c)
+        array, at, gap = done.source(bundle.source)
+        pool_back(
+            self.done.tile(), bundle.about.does == "max", bundle.stride, done.sized(placed)[1:],
+            array, at, gap, done.outputs, placed.y, dy, self._into(bundle.source),
+        )  # fmt: skip
+
+    def _halve(self, placed: Placed) -> None:
+        done, bundle, half = self.done, placed.bundle, self.c // 2
+        groups, map_size = len(bundle.edges), self.geometry.node_map
+        dy = torch.empty(groups, self.geometry.pixels, self.c, dtype=done.tensors[0].dtype)
+        for g in range(groups):
+            here = slice(g, g + 1)
+            self._gradient(placed, here, placed.y + g * map_size, flat(dy), g * map_size, self.c)
+        h, w = self.geometry.sized(bundle.source)
+        x = done.maps(bundle.source).permute(0, 2, 3, 1)
+        dx = torch.from_numpy(self._into(bundle.source)).view(x.shape)
+        back = torch.zeros(x.shape[0], h + h % 2, w + w % 2, self.c, dtype=dx.dtype)
+        for number, (part, to) in enumerate(
+            zip(done.halves(placed), (slice(half), slice(half, None)), strict=True)
+        ):
+            mine = dy[:, :, to]
+            if len(self.weights):
+                role = bundle.roles[number]
+                start, size = bundle.at[number], groups * int(np.prod(role.shape))
+                gradient = torch.matmul(part.t(), mine)
+                self.weights[start : start + size] += gradient.reshape(-1).numpy()
+            into = torch.matmul(mine, done.matrices(placed)[number].transpose(1, 2)).sum(0)
+            place = back[:, number::2, number::2]
+            place += into.view(place.shape[0], -1, (w + 1) // 2, self.c)[
+                :, : place.shape[1], : place.shape[2]
+            ]
+        dx += back[:, :h, :w] * (x > 0)
+
+    def _skip(self, placed: Placed) -> None:
+        terms = len(placed.bundle.edges)
+        scale = np.ascontiguousarray(self.coef[placed.units, 0])
+        zeros, gap = np.zeros(terms, np.int64), np.full(terms, self.c)
+        mix(
+            self.done.tile(), self.nodes, self.nodes, self.nodes, self.nodes, zeros,
+            placed.grad, gap, scale.ravel(), scale[0], self._into(placed.bundle.source), 0, self.c,
+            0, self.geometry.pixels, self.c, True,
+        )  # fmt: skip
+
+    def _convolution(self, placed: Placed) -> None:
+        done, bundle = self.done, placed.bundle
+        groups, h, w = len(bundle.edges), *self.geometry.inner
+        wide = torch.empty(self.geometry.images, h, w, groups * self.c, dtype=done.tensors[0].dtype)
+        for g in range(groups):
+            y = placed.y + g * self.geometry.node_map
+            self._gradient(placed, slice(g, g + 1), y, flat(wide), g * self.c, groups * self.c)
+        kernel = done.role(placed, 0).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        pad, asked = bundle.about.size // 2, len(self.weights) > 0
+        dx, dw, _ = torch.ops.aten.convolution_backward(
+            wide.permute(0, 3, 1, 2), done.relu(bundle.source), kernel, None,
+            [1, 1], [pad, pad], [1, 1], False, [0, 0], 1, [True, asked, False],
+        )  # fmt: skip
+        array, at, gap = done.source(bundle.source)
+        relu_back(
+            done.tile(), array, at, gap, flat(channels_last(dx)), self._into(bundle.source),
+            self.geometry.pixels, self.c,
+        )  # fmt: skip
+        if asked:
+            start = bundle.at[0]
+            self.weights[start : start + dw.numel()] += dw.contiguous().view(-1).numpy()

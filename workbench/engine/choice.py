@@ -1,0 +1,81 @@
+"""Which supernet a stage runs on: the fast one, or the readable one and why."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from importlib import import_module
+
+import torch
+from torch import nn
+
+from workbench.engine.machine import Machine
+from workbench.engine.packed import PackedCell
+from workbench.engine.supernet import FastSupernet
+from workbench.protocols import Objective, WeightOptimizer
+from workbench.spaces.supernet import SearchCell, Supernet
+
+_LOG = logging.getLogger(__name__)
+
+
+def accelerated(
+    net: Supernet, machine: Machine, *, opens_net: bool, elementwise: bool
+) -> Supernet | FastSupernet:
+    """The fast supernet with the weights of `net`, or `net` itself where that would differ.
+
+    A fall-back says why, in one line of the log.
+
+    Args:
+        opens_net: whether the stage's objective looks at modules inside the net.
+        elementwise: whether its weight optimizer treats every number alike.
+    """
+    if machine.engine == "readable":
+        return net
+    reason = _refusal(net, opens_net=opens_net, elementwise=elementwise)
+    if reason is None:
+        kernels = machine.engine == "auto" and net_on_cpu(net) and kernels_compile()
+        fast = FastSupernet(
+            net, kernels=kernels, recompute=machine.recompute, graphs=machine.graphs
+        )
+        if machine.compile:
+            for block in fast.blocks:
+                block.compile()
+        return fast
+    _LOG.warning("searching on the readable supernet, which is slower: %s", reason)
+    return net
+
+
+def needs(objective: Objective, optimizer: WeightOptimizer) -> tuple[bool, bool]:
+    """Whether an objective opens the net, and whether an optimizer's step is elementwise.
+
+    A part that does not say is taken at its most demanding: the readable supernet does for all.
+    """
+    return getattr(objective, "opens_net", True), getattr(optimizer, "elementwise", False)
+
+
+def net_on_cpu(net: nn.Module) -> bool:
+    """Whether the weights lie in the CPU's memory, in a format the kernels know."""
+    weight = next(net.parameters())
+    return weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
+
+
+@cache
+def kernels_compile() -> bool:
+    """Whether CPU kernels can be had here; one line in the log if not."""
+    try:
+        import_module("workbench.engine.kernels.separable")
+    except ImportError as error:  # no Numba for this Python, or none for this processor
+        _LOG.warning("no compiled kernels, which are faster: %s", error)
+        return False
+    return True
+
+
+def _refusal(net: Supernet, *, opens_net: bool, elementwise: bool) -> str | None:
+    if opens_net:
+        return "the objective looks at modules inside the net"
+    if not elementwise:
+        return "the weight optimizer treats each tensor by itself"
+    if not isinstance(net.activation(), nn.ReLU):
+        return f"the activation is {type(net.activation()).__name__}, not ReLU"
+    cells = (block for block in net.blocks if isinstance(block, SearchCell))
+    return next((reason for cell in cells if (reason := PackedCell.refusal(cell))), None)

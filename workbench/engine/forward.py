@@ -1,0 +1,265 @@
+"""The forward pass of a packed cell on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from workbench.engine.geometry import Geometry, Placed, channels_last
+from workbench.engine.kernels.mixing import (
+    add_moments,
+    gather_moments,
+    mix,
+    norm_scales,
+    normalise,
+    scales,
+)
+from workbench.engine.kernels.pooling import pool
+from workbench.engine.kernels.separable import forward as separable
+from workbench.engine.kernels.simd import Tile, tile_of
+from workbench.engine.workers import in_parts, threads_for
+
+if TYPE_CHECKING:
+    from workbench.engine.packed import PackedCell
+
+
+def flat(x: Tensor) -> np.ndarray:
+    """The numbers of a contiguous tensor, shared with it."""
+    return x.detach().view(-1).numpy()
+
+
+class Forward:
+    """One pass through a cell, and what its gradient needs of it.
+
+    Args:
+        weights: the cell's flat array.
+        rows: mixing weights `(edges, ops)`, float64.
+        inputs: channels-last maps `(batch, height, width, c)`.
+    """
+
+    def __init__(
+        self,
+        cell: PackedCell,
+        geometry: Geometry,
+        weights: np.ndarray,
+        rows: np.ndarray,
+        inputs: Sequence[Tensor],
+    ) -> None:
+        self.cell, self.geometry, self.layout = cell, geometry, cell.layout
+        self.weights, self.rows, self.shape = weights, rows, cell.shape
+        self.tile = partial(tile_of, geometry.lanes)
+        self.c, self.dtype = cell.layout.channels, weights.dtype
+        self.tensors = [x.detach() for x in inputs]
+        self.inputs = [flat(x) for x in self.tensors]
+        self.lease = cell.borrow(geometry.size)
+        self.outputs = flat(self.lease.tensor)
+        norms = max(1, cell.layout.norms)
+        self.mean, self.inverse = np.empty((norms, self.c)), np.empty((norms, self.c))
+        self._relu: dict[int, Tensor] = {}  # of sources
+        self.one = np.ones((1, self.c), self.dtype), np.zeros((1, self.c), self.dtype)
+        statistics = cell.norms
+        self.running = [x.numpy() for x in cell.statistics()]
+        self.momentum = (statistics.momentum or 0.0) if statistics.track_running_stats else 0.0
+
+    def run(self) -> Tensor:
+        """The cell's output, `(batch, h, w, nodes c)` or the last node's `(batch, h, w, c)`."""
+        if self.layout.norms and self.geometry.pixels == 1:
+            raise ValueError(
+                "a batch norm needs more than one value per channel; give a larger batch or picture"
+            )
+        h, w = self.geometry.inner
+        images, nodes = self.geometry.images, self.shape.nodes
+        concat = self.shape.output == "concat"
+        size = (images, h, w, nodes * self.c) if concat else (nodes, images, h, w, self.c)
+        out = torch.empty(size, dtype=self.tensors[0].dtype)
+        self.nodes = flat(out)
+        for source, here in enumerate(self.geometry.by_source):
+            for placed in here:
+                self._bundle(placed)
+            if self.shape.inputs <= source + 1 < self.shape.inputs + nodes:
+                self._node(source + 1)
+        return out if concat else out[-1]
+
+    def source(self, number: int) -> tuple[np.ndarray, int, int]:
+        """The array a source lies in, where it begins, and how far apart its pixels are."""
+        if number < self.shape.inputs:
+            return self.inputs[number], 0, self.c
+        at, gap = self.geometry.node(number)
+        return self.nodes, at, gap
+
+    def relu(self, number: int) -> Tensor:
+        """The positive part of a source, contiguous `(batch, c, height, width)` channels-last."""
+        if number not in self._relu:
+            self._relu[number] = functional.relu(self.maps(number))
+        return self._relu[number]
+
+    def maps(self, number: int) -> Tensor:
+        """A source as a tensor `(batch, c, height, width)`."""
+        array, at, gap = self.source(number)
+        h, w = self.geometry.sized(number)
+        size, steps = (self.geometry.images, self.c, h, w), (h * w * gap, 1, w * gap, gap)
+        return torch.as_strided(torch.from_numpy(array), size, steps, at)
+
+    def sized(self, placed: Placed) -> tuple[int, int, int, int, int]:
+        """Groups, pictures, height, width and channels of a bundle's input."""
+        bundle = placed.bundle
+        h, w = self.geometry.sized(bundle.source)
+        return len(bundle.edges), self.geometry.images, h, w, self.c
+
+    def _bundle(self, placed: Placed) -> None:
+        does = placed.bundle.about.does
+        if does in ("separable", "dilated"):
+            self._separable(placed)
+        elif does in ("max", "mean"):
+            self._pool(placed)
+        elif does == "convolution":
+            self._convolution(placed)
+        elif placed.bundle.stride == 2:
+            self._halve(placed)
+
+    def _separable(self, placed: Placed) -> None:
+        bundle, about = placed.bundle, placed.bundle.about
+        shape, tile = self.sized(placed), self.tile(about.size)
+        array, at, gap = self.source(bundle.source)
+        scale, shift = self.one
+        self._normalise(placed, 0, self._convolve(
+            tile, (bundle.stride, about.dilation), shape, array[at:], 0, gap, scale, shift,
+            placed.at, placed.middle,
+        ))  # fmt: skip
+        if about.does == "dilated":
+            return
+        inner = (shape[0], shape[1], *self.geometry.inner, self.c)
+        scale, shift = self.middle_norm(placed)
+        self._normalise(placed, 1, self._convolve(
+            tile, (1, about.dilation), inner, self.outputs[placed.middle :],
+            self.geometry.node_map, self.c, scale, shift, placed.at[2:], placed.y,
+        ))  # fmt: skip
+
+    def _convolve(
+        self, tile: Tile, conv: tuple[int, int], shape: tuple[int, ...], x: np.ndarray, own: int,
+        gap: int, scale: np.ndarray, shift: np.ndarray, at: np.ndarray, to: int,
+    ) -> np.ndarray:  # fmt: skip
+        """Run `kernels.separable.forward`; returns the moments `(groups, 2, c)` of its output."""
+        threads = threads_for(shape[0] * self.geometry.node_map)
+        sums = np.zeros((threads, shape[0], 2, self.c))
+
+        def run(thread: int, start: int, stop: int) -> None:
+            separable(
+                tile, conv, shape, (start, stop), x, own, gap, scale.ravel(), shift.ravel(),
+                self.weights, at, self.outputs, to, sums[thread].ravel(),
+            )  # fmt: skip
+
+        in_parts(run, shape[1], threads)
+        return sums.sum(axis=0)
+
+    def middle_norm(self, placed: Placed) -> tuple[np.ndarray, np.ndarray]:
+        """The batch norm between two halves as scale and shift, each `(groups, c)`."""
+        size = (len(placed.bundle.edges), self.c)
+        scale, shift = np.empty(size, self.dtype), np.empty(size, self.dtype)
+        norm_scales(self.mean, self.inverse, placed.bundle.norms_at[0], scale, shift)
+        return scale, shift
+
+    def _pool(self, placed: Placed) -> None:
+        bundle = placed.bundle
+        array, at, gap = self.source(bundle.source)
+        pool(
+            self.tile(), bundle.about.does == "max", bundle.stride, self.sized(placed)[1:],
+            array, at, gap, self.outputs, placed.y,
+        )  # fmt: skip
+        if bundle.norms:
+            sums = np.zeros((1, 2, self.c))
+            self._moments(placed.y, sums)
+            self._normalise(placed, 0, np.repeat(sums, len(bundle.edges), axis=0))
+
+    def _halve(self, placed: Placed) -> None:
+        """`skip_connect` with stride 2: two matrix products for all edges."""
+        groups = len(placed.bundle.edges)
+        y = self.output(placed)  # (groups, pixels, c)
+        half = self.c // 2
+        for part, matrix, to in zip(
+            self.halves(placed),
+            self.matrices(placed),
+            (slice(half), slice(half, None)),
+            strict=True,
+        ):
+            y[:, :, to] = torch.matmul(part, matrix)
+        sums = np.zeros((groups, 2, self.c))
+        self._moments(placed.y, sums)
+        self._normalise(placed, 0, sums)
+
+    def halves(self, placed: Placed) -> tuple[Tensor, Tensor]:
+        """Even pixels, and those one further, of a source after its ReLU: `(pixels, c)`."""
+        x = self.relu(placed.bundle.source).permute(0, 2, 3, 1)
+        odd = x[:, 1:, 1:]
+        high, wide = x.shape[1] % 2, x.shape[2] % 2
+        odd = functional.pad(odd, (0, 0, 0, wide, 0, high)) if high or wide else odd
+        even, odd = (part[:, ::2, ::2].reshape(-1, self.c) for part in (x, odd))
+        return even, odd
+
+    def matrices(self, placed: Placed) -> tuple[Tensor, Tensor]:
+        """The two weights of a strided `skip_connect`, each `(groups, c, part of c)`."""
+        even, odd = (self.role(placed, number) for number in range(2))
+        return even, odd
+
+    def role(self, placed: Placed, number: int) -> Tensor:
+        """The weights of a role, `(groups, …)`."""
+        groups, role = len(placed.bundle.edges), placed.bundle.roles[number]
+        start, size = placed.bundle.at[number], groups * int(np.prod(role.shape))
+        part = torch.from_numpy(self.weights[start : start + size])
+        return part.view(groups, *role.shape)
+
+    def output(self, placed: Placed) -> Tensor:
+        """Where a bundle's outputs lie: `(groups, pixels, c)`."""
+        groups, map_size = len(placed.bundle.edges), self.geometry.node_map
+        part = torch.from_numpy(self.outputs[placed.y : placed.y + groups * map_size])
+        return part.view(groups, -1, self.c)
+
+    def _convolution(self, placed: Placed) -> None:
+        """Ordinary convolutions of all edges in one, then apart again."""
+        x = self.relu(placed.bundle.source)
+        kernel = self.role(placed, 0).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        y = torch.conv2d(x, kernel, padding=placed.bundle.about.size // 2)
+        wide = flat(channels_last(y))
+        groups, tile = len(placed.bundle.edges), self.tile()
+        sums = np.zeros((groups, 2, self.c))
+        for g in range(groups):
+            to = placed.y + g * self.geometry.node_map
+            gather_moments(
+                tile, wide, g * self.c, groups * self.c, self.outputs, to, sums[g].ravel(),
+                self.geometry.pixels, self.c,
+            )  # fmt: skip
+        self._normalise(placed, 0, sums)
+
+    def _moments(self, at: int, sums: np.ndarray) -> None:
+        tile, pixels = self.tile(), self.geometry.pixels
+        add_moments(tile, self.outputs, at, sums.ravel(), len(sums), pixels, self.c)
+
+    def _normalise(self, placed: Placed, number: int, sums: np.ndarray) -> None:
+        normalise(
+            sums, self.geometry.pixels, self.cell.norms.eps, self.mean, self.inverse,
+            placed.bundle.norms_at[number], self.running[0], self.running[1], self.momentum,
+        )  # fmt: skip
+
+    def _node(self, state: int) -> None:
+        """The sum of a node's terms."""
+        terms = self.geometry.nodes[state - self.shape.inputs]
+        scale, shift = np.empty((len(terms.edge), self.c), self.dtype), np.empty(self.c, self.dtype)
+        weight = self.rows[terms.edge, terms.column]
+        scales(weight, terms.normed, terms.norm, self.mean, self.inverse, scale, shift)
+        at, gap = self.geometry.node(state)
+
+        def run(thread: int, start: int, stop: int) -> None:
+            mix(
+                self.tile(), self.outputs, self.inputs[0], self.inputs[-1], self.nodes,
+                terms.base, terms.at, terms.gap, scale.ravel(), shift, self.nodes, at, gap,
+                start, stop, self.c, False,
+            )  # fmt: skip
+
+        threads = threads_for(len(terms.edge) * self.geometry.node_map)
+        in_parts(run, self.geometry.pixels, threads)

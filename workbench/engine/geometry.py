@@ -1,0 +1,172 @@
+"""Where the maps of a cell lie in memory, for pictures of one size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor
+
+from workbench.engine.layout import Bundle, Layout
+
+OUTPUTS, FIRST, SECOND, NODES = range(4)  # where a term lies; see `Geometry.nodes`
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is summed into a node: one entry per alive operation of its edges.
+
+    `edge` and `column` say which mixing weight, `base`, `at` and `gap` where the map is (see
+    `kernels.mixing`), `normed` whether a batch norm `norm` stands behind it; `unit` is its place
+    among all of the cell's.
+    """
+
+    edge: np.ndarray
+    column: np.ndarray
+    base: np.ndarray
+    at: np.ndarray
+    gap: np.ndarray
+    normed: np.ndarray
+    norm: np.ndarray
+    unit: np.ndarray
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A bundle and its maps: `y` is where its outputs begin, `middle` those of a first half.
+
+    `units` are the places of its terms, `grad` where the gradients of their nodes begin.
+    """
+
+    bundle: Bundle
+    y: int
+    middle: int
+    units: slice
+    grad: np.ndarray
+
+    @cached_property
+    def at(self) -> np.ndarray:
+        """Where each role's weights begin."""
+        return np.array(self.bundle.at)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Offsets for inputs of `(images, height, width)`; operations' outputs fill `size` numbers."""
+
+    layout: Layout
+    images: int
+    height: int
+    width: int
+    lanes: int
+
+    @cached_property
+    def inner(self) -> tuple[int, int]:
+        """Height and width of the nodes."""
+        step = 2 if self.layout.reduction else 1
+        return (self.height - 1) // step + 1, (self.width - 1) // step + 1
+
+    @cached_property
+    def pixels(self) -> int:
+        """Pixels of a node, over all pictures: what a batch norm averages over."""
+        return self.images * self.inner[0] * self.inner[1]
+
+    @cached_property
+    def node_map(self) -> int:
+        """Numbers of a node."""
+        return self.pixels * self.layout.channels
+
+    def sized(self, source: int) -> tuple[int, int]:
+        """Height and width of a source."""
+        return (self.height, self.width) if source < self.layout.shape.inputs else self.inner
+
+    def node(self, state: int) -> tuple[int, int]:
+        """Where a node begins in the array of nodes, and how far apart its pixels are.
+
+        Nodes that are concatenated lie side by side in the output; else one after the other.
+        """
+        shape, c = self.layout.shape, self.layout.channels
+        number = state - shape.inputs
+        if shape.output == "concat":
+            return number * c, shape.nodes * c
+        return number * self.node_map, c
+
+    @cached_property
+    def placed(self) -> tuple[Placed, ...]:
+        """Every bundle with its place."""
+        out, y, unit = [], 0, 0
+        shape = self.layout.shape
+        for bundle in self.layout.bundles:
+            groups, does = len(bundle.edges), bundle.about.does
+            middle = y
+            if does == "separable":
+                y += groups * self.node_map
+            grad = [(shape.edges[e][1] - shape.inputs) * self.node_map for e in bundle.edges]
+            units = slice(unit, unit + groups)
+            out.append(Placed(bundle, y, middle, units, np.array(grad)))
+            unit += groups
+            if does in ("max", "mean"):
+                y += self.node_map
+            elif not (does == "skip" and bundle.stride == 1):
+                y += groups * self.node_map
+        return tuple(out)
+
+    @cached_property
+    def by_source(self) -> tuple[tuple[Placed, ...], ...]:
+        """The bundles of every state, inputs first."""
+        states = range(self.layout.shape.inputs + self.layout.shape.nodes)
+        return tuple(tuple(p for p in self.placed if p.bundle.source == s) for s in states)
+
+    @cached_property
+    def units(self) -> int:
+        """Alive operations of the cell, `none` not counted."""
+        return self.placed[-1].units.stop if self.placed else 0
+
+    @cached_property
+    def size(self) -> int:
+        """Numbers of all operations' outputs."""
+        last = [self._end(placed) for placed in self.placed]
+        return max(last, default=0)
+
+    def _end(self, placed: Placed) -> int:
+        bundle = placed.bundle
+        if bundle.about.does in ("max", "mean"):
+            return placed.y + self.node_map
+        plain = bundle.about.does == "skip" and bundle.stride == 1
+        return placed.y + (0 if plain else len(bundle.edges) * self.node_map)
+
+    @cached_property
+    def nodes(self) -> tuple[Terms, ...]:
+        """The terms of every node."""
+        shape = self.layout.shape
+        found: list[list[tuple[int, ...]]] = [[] for _ in range(shape.nodes)]
+        for placed in self.placed:
+            for g, edge in enumerate(placed.bundle.edges):
+                node = shape.edges[edge][1] - shape.inputs
+                found[node].append((edge, placed.bundle.column, *self._term(placed, g)))
+        return tuple(_terms(rows) for rows in found)
+
+    def _term(self, placed: Placed, g: int) -> tuple[int, ...]:
+        """Base, at, gap, normed, norm, unit of a bundle's edge."""
+        bundle, unit = placed.bundle, placed.units.start + g
+        c, inputs = self.layout.channels, self.layout.shape.inputs
+        if bundle.about.does == "skip" and bundle.stride == 1:
+            if bundle.source < inputs:
+                return FIRST + bundle.source, 0, c, 0, 0, unit
+            at, gap = self.node(bundle.source)
+            return NODES, at, gap, 0, 0, unit
+        shared = bundle.about.does in ("max", "mean")
+        at = placed.y + (0 if shared else g * self.node_map)
+        norm = bundle.norms_at[-1] + g if bundle.norms else 0
+        return OUTPUTS, at, c, int(bool(bundle.norms)), norm, unit
+
+
+def _terms(rows: list[tuple[int, ...]]) -> Terms:
+    columns = np.array(rows, dtype=np.int64).reshape(-1, 8).T
+    return Terms(*(np.ascontiguousarray(column) for column in columns))
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """`(batch, c, height, width)` as contiguous `(batch, height, width, c)`."""
+    return x.permute(0, 2, 3, 1).contiguous()

@@ -1,0 +1,252 @@
+"""Pieces of a separable convolution on a few pictures: what both passes are made of.
+
+Arrays are flat and channels-last; `start`, `at`, `to` are offsets into them.  `step` is the stride,
+`far` the dilation; `tile` holds how many channels a vector has and the taps a side.
+"""
+
+from __future__ import annotations
+
+from workbench.engine.kernels.simd import (
+    add_to,
+    broadcast,
+    kernel,
+    lanes,
+    load,
+    size,
+    spread,
+    store,
+    where_positive,
+    widened,
+    zero,
+)
+
+PART = 128  # pixels that are added up in the maps' own number format
+
+
+@kernel
+def fill_padded(tile, x, start, pixel, scale, shift, at, pad, to, height, width, channels, border):
+    """`relu(scale x + shift)` into the middle of a padded map, whose border stays 0."""
+    row = (width + 2 * border) * channels
+    for block in range(0, channels, lanes(tile)):
+        a, b = load(scale, at + block, tile), load(shift, at + block, tile)
+        for y in range(height):
+            into = to + (y + border) * row + border * channels + block
+            source = start + y * width * pixel + block
+            for i in range(width):
+                value = load(x, source + i * pixel, tile) * a + b
+                store(pad, into + i * channels, where_positive(value, value))
+
+
+@kernel
+def place_padded(tile, x, start, pad, to, height, width, channels, border):
+    """A map into the middle of a padded one, whose border stays 0."""
+    row = (width + 2 * border) * channels
+    for y in range(height):
+        into, source = to + (y + border) * row + border * channels, start + y * width * channels
+        for i in range(0, width * channels, lanes(tile)):
+            store(pad, into + i, load(x, source + i, tile))
+
+
+@kernel
+def depthwise(tile, pad, start, w, at, out, to, height, width, channels, row, step, far, more):
+    """`out[y, x] (+)= sum over taps w[tap] pad[step y + far ky, step x + far kx]`; + if `more`.
+
+    Four pixels, `far` apart, share every load of a tap, and of the input where their taps meet.
+    """
+    jump = far * channels
+    for block in range(0, channels, lanes(tile)):
+        for y in range(height):
+            source = start + y * step * row + block
+            into, i, sub = to + y * width * channels + block, 0, 0
+            while step == 1 and i + 4 * far <= width:
+                o, first = into + (i + sub) * channels, source + (i + sub) * channels
+                a0 = zero(pad, tile)
+                a1, a2, a3 = a0, a0, a0
+                for ky in range(size(tile)):
+                    for kx in range(size(tile)):
+                        tap = load(w, at + (ky * size(tile) + kx) * channels + block, tile)
+                        here = first + ky * far * row + kx * jump
+                        a0 = a0 + load(pad, here, tile) * tap
+                        a1 = a1 + load(pad, here + jump, tile) * tap
+                        a2 = a2 + load(pad, here + 2 * jump, tile) * tap
+                        a3 = a3 + load(pad, here + 3 * jump, tile) * tap
+                if more:
+                    a0 = a0 + load(out, o, tile)
+                    a1 = a1 + load(out, o + jump, tile)
+                    a2 = a2 + load(out, o + 2 * jump, tile)
+                    a3 = a3 + load(out, o + 3 * jump, tile)
+                store(out, o, a0)
+                store(out, o + jump, a1)
+                store(out, o + 2 * jump, a2)
+                store(out, o + 3 * jump, a3)
+                sub += 1
+                if sub == far:
+                    i, sub = i + 4 * far, 0
+            while i < width:
+                a0 = load(out, into + i * channels, tile) if more else zero(pad, tile)
+                for ky in range(size(tile)):
+                    for kx in range(size(tile)):
+                        tap = load(w, at + (ky * size(tile) + kx) * channels + block, tile)
+                        here = source + ky * far * row + kx * jump + i * step * channels
+                        a0 = a0 + load(pad, here, tile) * tap
+                store(out, into + i * channels, a0)
+                i += 1
+
+
+@kernel
+def scatter(tile, dd, start, w, at, pad, to, height, width, channels, row, step, far):
+    """The transpose of `depthwise`: `pad[step y + far ky, step x + far kx] += w[tap] dd[y, x]`."""
+    for block in range(0, channels, lanes(tile)):
+        for ky in range(size(tile)):
+            for kx in range(size(tile)):
+                tap = load(w, at + (ky * size(tile) + kx) * channels + block, tile)
+                for y in range(height):
+                    into = to + (y * step + ky * far) * row + kx * far * channels + block
+                    source = start + y * width * channels + block
+                    for i in range(width):
+                        here = into + i * step * channels
+                        value = load(dd, source + i * channels, tile) * tap
+                        store(pad, here, load(pad, here, tile) + value)
+
+
+@kernel
+def tap_gradients(tile, pad, start, dd, at, dw, to, height, width, channels, row, step, far):
+    """`dw[tap] += sum over pixels dd[y, x] pad[step y + far ky, step x + far kx]`.
+
+    Three taps, at two pixels `far` apart, share loads of the input where they meet.
+    """
+    jump, pair = far * channels, 2 * far
+    for block in range(0, channels, lanes(tile)):
+        for ky in range(size(tile)):
+            for kx in range(0, size(tile), 3):
+                a0 = zero(pad, tile)
+                a1, a2, b0, b1, b2 = a0, a0, a0, a0, a0
+                for y in range(height):
+                    source = at + y * width * channels + block
+                    here = start + (y * step + ky * far) * row + kx * jump + block
+                    i, sub = 0, 0
+                    while step == 1 and i + pair <= width:
+                        v = load(dd, source + (i + sub) * channels, tile)
+                        u = load(dd, source + (i + sub) * channels + jump, tile)
+                        h = here + (i + sub) * channels
+                        x1, x2 = load(pad, h + jump, tile), load(pad, h + 2 * jump, tile)
+                        a0 = a0 + load(pad, h, tile) * v
+                        a1 = a1 + x1 * v
+                        b0 = b0 + x1 * u
+                        b1 = b1 + x2 * u
+                        a2 = a2 + x2 * v
+                        b2 = b2 + load(pad, h + 3 * jump, tile) * u
+                        sub += 1
+                        if sub == far:
+                            i, sub = i + pair, 0
+                    while i < width:
+                        v, h = load(dd, source + i * channels, tile), here + i * step * channels
+                        a0 = a0 + load(pad, h, tile) * v
+                        a1 = a1 + load(pad, h + jump, tile) * v
+                        a2 = a2 + load(pad, h + 2 * jump, tile) * v
+                        i += 1
+                tap = to + (ky * size(tile) + kx) * channels + block
+                add_to(dw, tap, a0 + b0)
+                if kx + 1 < size(tile):
+                    add_to(dw, tap + channels, a1 + b1)
+                if kx + 2 < size(tile):
+                    add_to(dw, tap + 2 * channels, a2 + b2)
+
+
+@kernel
+def pointwise(tile, d, start, w, at, out, to, pixels, c_in, c_out):
+    """`out[p] = d[p] w` for `w` `(c_in, c_out)`; eight pixels share every load of a weight."""
+    for block in range(0, c_out, lanes(tile)):
+        p = 0
+        while p + 8 <= pixels:
+            here, into = start + p * c_in, to + p * c_out + block
+            a0 = zero(d, tile)
+            a1, a2, a3, a4, a5, a6, a7 = a0, a0, a0, a0, a0, a0, a0
+            for k in range(c_in):
+                v = load(w, at + k * c_out + block, tile)
+                a0 = a0 + broadcast(d, here + k, tile) * v
+                a1 = a1 + broadcast(d, here + c_in + k, tile) * v
+                a2 = a2 + broadcast(d, here + 2 * c_in + k, tile) * v
+                a3 = a3 + broadcast(d, here + 3 * c_in + k, tile) * v
+                a4 = a4 + broadcast(d, here + 4 * c_in + k, tile) * v
+                a5 = a5 + broadcast(d, here + 5 * c_in + k, tile) * v
+                a6 = a6 + broadcast(d, here + 6 * c_in + k, tile) * v
+                a7 = a7 + broadcast(d, here + 7 * c_in + k, tile) * v
+            store(out, into, a0)
+            store(out, into + c_out, a1)
+            store(out, into + 2 * c_out, a2)
+            store(out, into + 3 * c_out, a3)
+            store(out, into + 4 * c_out, a4)
+            store(out, into + 5 * c_out, a5)
+            store(out, into + 6 * c_out, a6)
+            store(out, into + 7 * c_out, a7)
+            p += 8
+        while p < pixels:
+            a0 = zero(d, tile)
+            for k in range(c_in):
+                v = load(w, at + k * c_out + block, tile)
+                a0 = a0 + broadcast(d, start + p * c_in + k, tile) * v
+            store(out, to + p * c_out + block, a0)
+            p += 1
+
+
+@kernel
+def outer_gradients(tile, d, start, dy, at, dw, to, pixels, c_in, c_out):
+    """`dw[k] += sum over pixels d[p, k] dy[p]` for `dw` `(c_in, c_out)`."""
+    for block in range(0, c_out, lanes(tile)):
+        k = 0
+        while k + 8 <= c_in:
+            a0 = zero(d, tile)
+            a1, a2, a3, a4, a5, a6, a7 = a0, a0, a0, a0, a0, a0, a0
+            for p in range(pixels):
+                v, here = load(dy, at + p * c_out + block, tile), start + p * c_in + k
+                a0 = a0 + broadcast(d, here, tile) * v
+                a1 = a1 + broadcast(d, here + 1, tile) * v
+                a2 = a2 + broadcast(d, here + 2, tile) * v
+                a3 = a3 + broadcast(d, here + 3, tile) * v
+                a4 = a4 + broadcast(d, here + 4, tile) * v
+                a5 = a5 + broadcast(d, here + 5, tile) * v
+                a6 = a6 + broadcast(d, here + 6, tile) * v
+                a7 = a7 + broadcast(d, here + 7, tile) * v
+            into = to + k * c_out + block
+            add_to(dw, into, a0)
+            add_to(dw, into + c_out, a1)
+            add_to(dw, into + 2 * c_out, a2)
+            add_to(dw, into + 3 * c_out, a3)
+            add_to(dw, into + 4 * c_out, a4)
+            add_to(dw, into + 5 * c_out, a5)
+            add_to(dw, into + 6 * c_out, a6)
+            add_to(dw, into + 7 * c_out, a7)
+            k += 8
+        while k < c_in:
+            a0 = zero(d, tile)
+            for p in range(pixels):
+                v = load(dy, at + p * c_out + block, tile)
+                a0 = a0 + broadcast(d, start + p * c_in + k, tile) * v
+            add_to(dw, to + k * c_out + block, a0)
+            k += 1
+
+
+@kernel
+def moments(tile, y, start, sums, at, pixels, channels):
+    """Add the sum and the sum of squares over pixels, `(2, channels)`, to the float64 `sums`.
+
+    In float32 a sum drifts as it grows, and squares of values far from 0 lose what a variance is
+    made of: so `PART` pixels at a time are added up, as distances from the first of them.
+    """
+    for block in range(0, channels, lanes(tile)):
+        for first in range(0, pixels, PART):
+            last = min(first + PART, pixels)
+            near = load(y, start + first * channels + block, tile)
+            total = zero(y, tile)
+            square = total
+            for p in range(first, last):
+                value = load(y, start + p * channels + block, tile) - near
+                total = total + value
+                square = square + value * value
+            count = spread(sums, float(last - first), tile)
+            middle, total = widened(sums, near), widened(sums, total)
+            whole = total + count * middle
+            squares = widened(sums, square) + middle * (total + whole)
+            add_to(sums, at + block, whole)
+            add_to(sums, at + channels + block, squares)

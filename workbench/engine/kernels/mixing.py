@@ -1,0 +1,235 @@
+"""Batch norm and mixing weights: the sum of all operations into a node, and its gradient.
+
+A node is the sum over its terms of `a y + b`, channel by channel: `a` is the mixing weight over the
+standard deviation of `y`, so a normalised map is never written down.  Terms lie in four arrays:
+`base` 0 is where operations write, 1 and 2 are a cell's inputs, 3 its nodes.  `at` is where a term
+begins, `gap` how many numbers apart its pixels are.
+
+The gradient of a batch norm of `pixels` values with mean m, 1/std s, weighed by w, is
+`w s (g - S1 / pixels - s^2 (y - m) (S2 - m S1) / pixels)` with S1 = sum g, S2 = sum g y.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from workbench.engine.kernels.depthwise import moments
+from workbench.engine.kernels.simd import add_to, kernel, lanes, load, store, where_positive, zero
+
+CHUNK = 4_096  # numbers of a node that are worked on together
+
+
+@kernel
+def add_moments(tile, y, yo, sums, groups, pixels, c):
+    """Sums and sums of squares of `y` `(groups, pixels, c)`, added to `sums` `(groups, 2, c)`."""
+    for g in range(groups):
+        moments(tile, y, yo + g * pixels * c, sums, g * 2 * c, pixels, c)
+
+
+@kernel
+def normalise(sums, pixels, eps, mean, inverse, first, running_mean, running_var, momentum):
+    """Mean and 1/std of every channel from `sums` `(groups, 2, c)`; running statistics move along.
+
+    Group g is norm `first + g` of `mean`, `inverse` and the running ones, all `(norms, c)`.  A
+    `momentum` of 0 leaves the running ones as they are.
+    """
+    for g in range(sums.shape[0]):
+        at = first + g
+        for i in range(sums.shape[2]):
+            m = sums[g, 0, i] / pixels
+            variance = max(sums[g, 1, i] / pixels - m * m, 0.0)
+            mean[at, i] = m
+            inverse[at, i] = 1.0 / np.sqrt(variance + eps)
+            if momentum > 0:
+                unbiased = variance * pixels / (pixels - 1)
+                running_mean[at, i] = (1 - momentum) * running_mean[at, i] + momentum * m
+                running_var[at, i] = (1 - momentum) * running_var[at, i] + momentum * unbiased
+
+
+@kernel
+def norm_scales(mean, inverse, first, scale, shift):
+    """Batch norm as `scale y + shift`, `(groups, c)`, of the norms from `first` on."""
+    for g in range(scale.shape[0]):
+        for i in range(scale.shape[1]):
+            scale[g, i] = inverse[first + g, i]
+            shift[g, i] = -mean[first + g, i] * inverse[first + g, i]
+
+
+@kernel
+def mix(
+    tile,
+    outputs,
+    first,
+    second,
+    nodes,
+    base,
+    at,
+    gap,
+    scale,
+    shift,
+    out,
+    to,
+    stride,
+    begin,
+    end,
+    c,
+    more,
+):
+    """`out[p] (+)= sum over terms scale y[p] + shift`, for pixels `begin` to `end`; + if `more`.
+
+    `scale` is `(terms, c)`, `shift` `(c,)`; `out` begins at `to`, its pixels `stride` apart.
+    """
+    most = max(1, CHUNK // c)
+    for start in range(begin, end, most):
+        count = min(most, end - start)
+        for block in range(0, c, lanes(tile)):
+            into = to + start * stride + block
+            if not more:
+                value = load(shift, block, tile)
+                for p in range(count):
+                    store(out, into + p * stride, value)
+            for t in range(len(at)):
+                source, where = at[t] + start * gap[t] + block, t * c + block
+                if base[t] == 0:
+                    _add(tile, outputs, source, gap[t], scale, where, out, into, stride, count)
+                elif base[t] == 1:
+                    _add(tile, first, source, gap[t], scale, where, out, into, stride, count)
+                elif base[t] == 2:
+                    _add(tile, second, source, gap[t], scale, where, out, into, stride, count)
+                else:
+                    _add(tile, nodes, source, gap[t], scale, where, out, into, stride, count)
+
+
+@kernel
+def _add(tile, y, source, gap, scale, at, out, to, stride, count):
+    factor = load(scale, at, tile)
+    for p in range(count):
+        into = to + p * stride
+        store(out, into, load(out, into, tile) + load(y, source + p * gap, tile) * factor)
+
+
+@kernel
+def mix_sums(tile, g, go, outputs, first, second, nodes, base, at, gap, sums, begin, end, c):
+    """`sums` `(terms + 1, c)` gets sum g y of every term and, last, sum g; it is added to.
+
+    Over pixels `begin` to `end`.
+    """
+    most, terms = max(1, CHUNK // c), len(at)
+    for start in range(begin, end, most):
+        count = min(most, end - start)
+        for block in range(0, c, lanes(tile)):
+            here = go + start * c + block
+            total = zero(g, tile)
+            for p in range(count):
+                total = total + load(g, here + p * c, tile)
+            add_to(sums, terms * c + block, total)
+            for t in range(terms):
+                source, to = at[t] + start * gap[t] + block, t * c + block
+                if base[t] == 0:
+                    _product(tile, g, here, outputs, source, gap[t], sums, to, count, c)
+                elif base[t] == 1:
+                    _product(tile, g, here, first, source, gap[t], sums, to, count, c)
+                elif base[t] == 2:
+                    _product(tile, g, here, second, source, gap[t], sums, to, count, c)
+                else:
+                    _product(tile, g, here, nodes, source, gap[t], sums, to, count, c)
+
+
+@kernel
+def _product(tile, g, here, y, source, gap, sums, to, count, c):
+    total = zero(g, tile)
+    more = total
+    p = 0
+    while p + 2 <= count:
+        total = total + load(g, here + p * c, tile) * load(y, source + p * gap, tile)
+        more = more + load(g, here + (p + 1) * c, tile) * load(y, source + (p + 1) * gap, tile)
+        p += 2
+    if p < count:
+        total = total + load(g, here + p * c, tile) * load(y, source + p * gap, tile)
+    add_to(sums, to, total + more)
+
+
+@kernel
+def scales(weight, normed, norm, mean, inverse, scale, shift):
+    """What `mix` multiplies a term by `(terms, c)`, and the sum of what it adds `(c,)`."""
+    for i in range(len(shift)):
+        total = 0.0
+        for t in range(len(weight)):
+            factor = weight[t]
+            if normed[t]:
+                factor *= inverse[norm[t], i]
+                total -= factor * mean[norm[t], i]
+            scale[t, i] = factor
+        shift[i] = total
+
+
+@kernel
+def norm_coefficients(weight, normed, norm, mean, inverse, products, total, pixels, unit, coef):
+    """The gradient of a term's `y` is `coef[0] g + coef[1] y + coef[2]`, `coef` `(units, 3, c)`.
+
+    `products` and `total` `(terms, c)` (or one total for all) hold S2 and S1; term t's coefficients
+    go to `coef[unit[t]]`.  Returns the gradients of the mixing weights `(terms,)`.
+    """
+    gain = np.zeros(len(weight))
+    for t in range(len(weight)):
+        out = coef[unit[t]]
+        for i in range(products.shape[1]):
+            s1, s2 = total[min(t, len(total) - 1), i], products[t, i]
+            if not normed[t]:
+                out[0, i], out[1, i], out[2, i] = weight[t], 0.0, 0.0
+                gain[t] += s2
+                continue
+            m, s = mean[norm[t], i], inverse[norm[t], i]
+            spread = s * (s2 - m * s1)
+            a, b = weight[t] * s, -weight[t] * s * s * spread / pixels
+            out[0, i], out[1, i] = a, b
+            out[2, i] = -a * s1 / pixels - b * m
+            gain[t] += spread
+    return gain
+
+
+@kernel
+def norm_gradients(tile, g, go, y, yo, normed, coef, out, to, stride, pixels, c):
+    """`out[p] = sum over terms of coef[0] g + coef[1] y + coef[2]`, for terms of one `y`.
+
+    Term t's `g` begins at `go[t]`, `y` at `yo`, `out` at `to`, its pixels `stride` apart.  Without
+    a batch norm (`normed`) only the first summand is there.
+    """
+    most = max(1, CHUNK // c)
+    for start in range(0, pixels, most):
+        count = min(most, pixels - start)
+        for t in range(len(go)):
+            for block in range(0, c, lanes(tile)):
+                at = t * 3 * c + block
+                a, b = load(coef, at, tile), load(coef, at + c, tile)
+                shift = load(coef, at + 2 * c, tile)
+                for p in range(start, start + count):
+                    here, into = p * c + block, to + p * stride + block
+                    value = load(g, go[t] + here, tile) * a
+                    if normed:
+                        value = value + load(y, yo + here, tile) * b + shift
+                    if t > 0:
+                        value = value + load(out, into, tile)
+                    store(out, into, value)
+
+
+@kernel
+def gather_moments(tile, x, start, stride, y, yo, sums, pixels, c):
+    """Copy pixels `stride` apart to `y`, and add their moments `(2, c)` to `sums`."""
+    most = max(1, CHUNK // c)
+    for first in range(0, pixels, most):
+        last = min(first + most, pixels)
+        for block in range(0, c, lanes(tile)):
+            for p in range(first, last):
+                store(y, yo + p * c + block, load(x, start + p * stride + block, tile))
+        moments(tile, y, yo + first * c, sums, 0, last - first, c)
+
+
+@kernel
+def relu_back(tile, x, start, gap, dy, dx, pixels, c):
+    """Add to `dx` what of `dy` a ReLU of `x` lets through; `x` has its pixels `gap` apart."""
+    for block in range(0, c, lanes(tile)):
+        for p in range(pixels):
+            value = load(x, start + p * gap + block, tile)
+            through = where_positive(value, load(dy, p * c + block, tile))
+            store(dx, p * c + block, load(dx, p * c + block, tile) + through)

@@ -1,0 +1,252 @@
+"""A cell of the fast supernet: weights of all its operations in one flat array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from workbench.engine.again import recomputed_cell
+from workbench.engine.batched import batched_cell
+from workbench.engine.geometry import Geometry, channels_last
+from workbench.engine.layout import OPS, Layout, layout
+from workbench.spaces.space import Layer
+from workbench.spaces.supernet import SearchCell
+
+
+class Lease:
+    """Memory that goes back to `home` when the last who uses it lets go.
+
+    Fresh memory costs a page fault every 4 KiB, as much as the arithmetic on it.
+    """
+
+    def __init__(self, tensor: Tensor, home: list[Tensor]) -> None:
+        self.tensor, self._home = tensor, home
+
+    def __del__(self) -> None:
+        if len(self._home) < 2:
+            self._home.append(self.tensor)
+
+
+class Statistics(nn.BatchNorm1d):
+    """The running statistics of all batch norms of a cell, side by side.
+
+    A batch norm to whoever looks for some (`frozen_statistics`); its cell writes its state.
+    """
+
+    def _save_to_state_dict(self, destination: object, prefix: str, keep_vars: bool) -> None:
+        """Nothing: `PackedCell` does, under other names."""
+
+    def _load_from_state_dict(
+        self,
+        state_dict: object,
+        prefix: str,
+        local_metadata: object,
+        strict: bool,
+        missing_keys: object,
+        unexpected_keys: object,
+        error_msgs: object,
+    ) -> None:
+        """Nothing: `PackedCell` does, from other names."""
+
+
+class PackedCell(nn.Module):
+    """What `SearchCell` computes, from packed weights and channels-last maps.
+
+    Its state dict has the names and shapes of the readable cell.  The running statistics of all
+    batch norms lie side by side in one.
+
+    Args:
+        cell: the readable cell; its operations' weights are copied, its preprocessing is taken.
+        layer: where it stands.
+        kernels: run on CPU kernels in training.
+        recompute: keep only inputs for the backward pass.
+    """
+
+    def __init__(
+        self,
+        cell: SearchCell,
+        layer: Layer,
+        family: str,
+        *,
+        kernels: bool = True,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        self.kernels, self.recompute = kernels, recompute
+        self.kind, self.shape = cell.kind, cell.shape
+        self.preprocess = cell.preprocess
+        alive = [tuple(cast("nn.ModuleDict", edge.ops)) for edge in cell.edges]
+        self.layout: Layout = layout(cell.shape, layer.channels, layer.reduction, family, alive)
+        like = next(cell.parameters(), torch.empty(0))
+        self.weights = nn.Parameter(torch.empty(self.layout.size, dtype=like.dtype))
+        self.norms = Statistics(max(1, self.layout.norms) * layer.channels, affine=False)
+        self.to(like.device, like.dtype)
+        self._geometry: Geometry | None = None
+        self._geometry_key = (0, 0, 0)
+        self._free: list[Tensor] = []
+        self.load_state_dict(cell.state_dict())
+
+    @staticmethod
+    def refusal(cell: SearchCell) -> str | None:
+        """Why a readable cell cannot be packed, or None."""
+        # An edge that does not say is none.
+        plain = {type(edge): getattr(type(edge), "plain_sum", False) for edge in cell.edges}
+        other = {kind.__name__ for kind, is_plain in plain.items() if not is_plain}
+        if other:
+            return f"the mixed edge {', '.join(sorted(other))} is no plain weighted sum"
+        unknown = {op for ops in cell.shape.ops for op in ops if op not in OPS}
+        return f"operation {', '.join(sorted(unknown))} has no packed form" if unknown else None
+
+    def forward(
+        self, inputs: Sequence[Tensor], rows: Tensor, edge_weights: Tensor | None
+    ) -> Tensor:
+        """The cell's output `(batch, height, width, c)` for mixing weights `(edges, ops)`."""
+        if edge_weights is not None:
+            rows = rows * edge_weights[:, None]
+        inputs = inputs[-self.shape.inputs :]
+        if self.preprocess:
+            inputs = [
+                channels_last(layer(x.permute(0, 3, 1, 2)))
+                for layer, x in zip(self.preprocess, inputs, strict=True)
+            ]
+        if self.training and self.norms.track_running_stats:
+            assert self.norms.num_batches_tracked is not None
+            self.norms.num_batches_tracked += 1
+        if self.kernels and self.training and not torch.is_autocast_enabled("cpu"):
+            from workbench.engine.fused import fused_cell
+
+            return fused_cell(self, inputs, rows, self.weights)
+        run = recomputed_cell if self.recompute else batched_cell
+        return run(self, inputs, rows, self.weights)
+
+    @contextmanager
+    def untracked(self) -> Iterator[None]:
+        """Within, running statistics stay as they are."""
+        tracked, self.norms.track_running_stats = self.norms.track_running_stats, False
+        try:
+            yield
+        finally:
+            self.norms.track_running_stats = tracked
+
+    def geometry(self, images: int, height: int, width: int) -> Geometry:
+        """Where maps of inputs of that size lie."""
+        key = (images, height, width)
+        if self._geometry is None or key != self._geometry_key:
+            c, most = self.layout.channels, 64 // self.weights.element_size()
+            lanes = next(n for n in (16, 8, 4, 2, 1) if n <= most and c % n == 0)
+            self._geometry, self._geometry_key = Geometry(self.layout, *key, lanes), key
+        return self._geometry
+
+    def borrow(self, size: int) -> Lease:
+        """Memory for `size` numbers; it comes back when nobody needs it any more."""
+        dtype = self.weights.dtype
+        if self.recompute:  # no cell keeps what another can use meanwhile
+            return Lease(torch.empty(size, dtype=dtype), [])
+        fits = [x for x in self._free if x.numel() == size and x.dtype == dtype]
+        self._free[:] = fits  # the same list: what is out on lease comes back to it
+        tensor = self._free.pop() if self._free else torch.empty(size, dtype=dtype)
+        return Lease(tensor, self._free)
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Running means and variances, each `(norms, channels)`."""
+        mean, var = self.norms.running_mean, self.norms.running_var
+        assert mean is not None
+        assert var is not None
+        return mean.view(-1, self.layout.channels), var.view(-1, self.layout.channels)
+
+    @torch.no_grad()
+    def drop(self, alive: Sequence[Sequence[bool]]) -> dict[Tensor, Tensor]:
+        """Cut out dead operations; `alive` is `(edges, columns)`.
+
+        Returns:
+            For every parameter that shrank, which of its old numbers are left.
+        """
+        old, columns = self.layout, self.shape.columns
+        held = {(edge, bundle.op) for bundle in old.bundles for edge in bundle.edges}
+        left = [
+            tuple(op for op, keep in zip(columns, row, strict=True) if keep and (edge, op) in held)
+            for edge, row in enumerate(alive)
+        ]
+        new = layout(self.shape, old.channels, old.reduction, old.family, left)
+        weights, norms = old.kept(new)
+        weights, norms = weights.to(self.weights.device), norms.to(self.weights.device)
+        mean, var = self.statistics()
+        smaller = Statistics(max(1, new.norms) * old.channels, affine=False).to(mean)
+        smaller.track_running_stats = self.norms.track_running_stats
+        smaller.num_batches_tracked = self.norms.num_batches_tracked
+        if new.norms:
+            smaller.running_mean, smaller.running_var = mean[norms].view(-1), var[norms].view(-1)
+        self.norms, self.layout, self._geometry = smaller, new, None
+        self.weights.data = self.weights.data[weights]
+        return {self.weights: weights}
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Tensor], prefix: str, keep_vars: bool
+    ) -> None:
+        """Under the readable cell's names; `weights` itself is none of them."""
+        packed = self.weights if keep_vars else self.weights.detach()
+        for name, (start, role) in self.layout.places.items():
+            size = torch.Size(role.shape).numel()
+            destination[prefix + name] = role.unpack(packed[start : start + size])
+        mean, var = self.statistics()
+        for name, number in self.layout.norm_places.items():
+            destination[f"{prefix}{name}.running_mean"] = mean[number].clone()
+            destination[f"{prefix}{name}.running_var"] = var[number].clone()
+            tracked = self.norms.num_batches_tracked
+            assert tracked is not None
+            destination[f"{prefix}{name}.num_batches_tracked"] = tracked.clone()
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Tensor],
+        prefix: str,
+        local_metadata: Mapping[str, object],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """From the readable cell's names."""
+        mean, var = self.statistics()
+        tracked = self.norms.num_batches_tracked
+        assert tracked is not None
+        fits, missing, unexpected, errors = self._fitting(state_dict, prefix)
+        missing_keys += missing if strict else []
+        unexpected_keys += unexpected if strict else []
+        error_msgs += errors
+        with torch.no_grad():
+            for name, (start, role) in self.layout.places.items():
+                if prefix + name in fits:
+                    numbers = role.pack(state_dict[prefix + name])
+                    self.weights[start : start + len(numbers)] = numbers.to(self.weights)
+            for name, number in self.layout.norm_places.items():
+                for part, own in (
+                    ("running_mean", mean[number]),
+                    ("running_var", var[number]),
+                    ("num_batches_tracked", tracked),
+                ):
+                    if f"{prefix}{name}.{part}" in fits:
+                        own.copy_(state_dict[f"{prefix}{name}.{part}"])
+
+    def _fitting(
+        self, state_dict: Mapping[str, Tensor], prefix: str
+    ) -> tuple[set[str], list[str], list[str], list[str]]:
+        """Names that can be loaded; those that are missing, and unknown; and wrong shapes."""
+        own: dict[str, Tensor] = {}
+        self._save_to_state_dict(own, prefix, False)
+        missing = [name for name in own if name not in state_dict]
+        here = [name for name in state_dict if name.startswith(prefix)]
+        others = [name for name in here if not name.startswith(prefix + "preprocess.")]
+        ours = [name for name in others if name in own]
+        wrong = [name for name in ours if state_dict[name].shape != own[name].shape]
+        errors = [
+            f"size mismatch for {name}: {tuple(state_dict[name].shape)} in the state dict, "
+            f"{tuple(own[name].shape)} here"
+            for name in wrong
+        ]
+        unexpected = [name for name in others if name not in own]
+        return set(ours) - set(wrong), missing, unexpected, errors

@@ -1,0 +1,85 @@
+"""The fast supernet: what `spaces.Supernet` computes, from packed cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from workbench.engine.geometry import channels_last
+from workbench.engine.graphs import Graphs
+from workbench.engine.packed import PackedCell
+from workbench.protocols import Mixtures
+from workbench.spaces.supernet import SearchCell, Supernet
+
+
+class FastSupernet(nn.Module):
+    """The same function of pictures and mixing weights, the same state dict, fewer operations.
+
+    Maps are channels-last.
+
+    Args:
+        net: the readable supernet; the weights of operations are copied, its stem, preprocessing,
+            fixed blocks and head are taken.
+        kernels: run cells on CPU kernels; in batched torch operations otherwise, and where a
+            gradient is to be differentiated again.
+        recompute: keep only the inputs of cells for the backward pass.
+        graphs: replay CUDA graphs of whole passes in training.
+    """
+
+    def __init__(
+        self,
+        net: Supernet,
+        *,
+        kernels: bool = True,
+        recompute: bool = False,
+        graphs: bool = False,
+    ) -> None:
+        super().__init__()
+        self.space = net.space
+        self.stem, self.head = net.stem, net.head
+        self.blocks = nn.ModuleList()
+        for layer, block in zip(net.space.layers, net.blocks, strict=True):
+            if isinstance(block, SearchCell):
+                options = {"kernels": kernels, "recompute": recompute}
+                block = PackedCell(block, layer, net.space.family, **options)
+            self.blocks.append(block)
+        like = next(net.parameters())  # a cell may have no weight to tell its number format by
+        self.to(like.device, like.dtype)
+        self.train(net.training)
+        self.graphs = Graphs(self.eager) if graphs else None
+
+    def forward(self, images: Tensor, mixtures: Mixtures, t: float = 0.0) -> Tensor:
+        """Logits `(batch, classes)` of `images` `(batch, channels, height, width)`."""
+        if self.graphs is not None and self.training and torch.is_grad_enabled():
+            return self.graphs(self, images, mixtures)
+        return self.eager(images, mixtures)
+
+    def eager(self, images: Tensor, mixtures: Mixtures) -> Tensor:
+        """The same, operation by operation."""
+        far, near = self.stem(images.contiguous(memory_format=torch.channels_last))
+        far, near = channels_last(far), channels_last(near)
+        for block in self.blocks:
+            if isinstance(block, PackedCell):
+                mixture = mixtures[block.kind]
+                out = block((far, near), mixture.ops, mixture.edges)
+            else:
+                out = channels_last(block(near.permute(0, 3, 1, 2)))
+            far, near = near, out
+        return self.head(near.permute(0, 3, 1, 2))
+
+    def drop(self, alive: Mapping[str, Tensor]) -> dict[Tensor, Tensor]:
+        """Cut out the operations that `alive` (`{kind: bool (edges, ops)}`) rules out.
+
+        Returns:
+            For every parameter that shrank, which of its old numbers are left.
+        """
+        rows = {kind: mask.tolist() for kind, mask in alive.items()}
+        kept: dict[Tensor, Tensor] = {}
+        for block in self.blocks:
+            if isinstance(block, PackedCell):
+                kept |= block.drop(rows[block.kind])
+        if self.graphs is not None:
+            self.graphs.forget()
+        return kept
