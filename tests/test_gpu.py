@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from tests.fakes import fake_events
-from tests.tiny import SPACES, shrunk, tiny_data
+from tests.tiny import SPACES, shrunk, start, tiny_data
 from workbench import Machine, load, methods, open_run, record
 from workbench.data import Augment, Loader
 from workbench.engine.machine import Precision
 from workbench.evaluate import Recipe, evaluate
 from workbench.events import Derived, Evaluated, SearchEvent, Stepped
 from workbench.parts.arch_optimizers import Adam
+from workbench.protocols import Clock
 from workbench.search import search
 from workbench.spaces.darts import darts
 
@@ -176,3 +177,15 @@ def test_a_search_in_less_precision_stays_near_on_a_gpu(precision: Precision) ->
         events = search(shrunk(methods.darts), SPACES["darts"], tiny_data(), machine=machine)
         losses.append([e.scalars["loss_train"] for e in events if isinstance(e, Stepped)])
     assert torch.allclose(torch.stack(losses[0]), torch.stack(losses[1]), rtol=0, atol=0.5)
+
+
+@pytest.mark.parametrize("name", ["darts", "darts_second_order", "single_level"])
+def test_a_step_on_a_gpu_keeps_the_host_waiting_for_nothing(name: str) -> None:
+    method = shrunk(methods.named()[name])
+    run = start(method, SPACES["darts"], machine=Machine("cuda"))
+    run.step(Clock(0, 0, 1, 0, run.steps_per_epoch))  # the first one makes caches
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        run.step(Clock(0, 0, 1, 1, run.steps_per_epoch))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -55,7 +55,7 @@ class _Terms:
     def __init__(self, cell: PackedCell, bundle: Bundle, rows: Tensor, weights: Tensor) -> None:
         self.cell, self.bundle, self.weights = cell, bundle, weights
         self.groups, self.c = len(bundle.edges), cell.layout.channels
-        self.mix = rows[list(bundle.edges), bundle.column]  # (groups,)
+        self.mix = rows[:, bundle.column][cell.indices(bundle.edges)]  # (groups,)
 
     def __call__(self, x: Tensor, relu: Tensor | None) -> Sequence[Tensor]:
         about, stride = self.bundle.about, self.bundle.stride

@@ -88,6 +88,7 @@ class PackedCell(nn.Module):
         self._geometry: Geometry | None = None
         self._geometry_key = (0, 0, 0)
         self._free: list[Tensor] = []
+        self._indices: dict[tuple[int, ...], Tensor] = {}
         self.load_state_dict(cell.state_dict())
 
     @staticmethod
@@ -140,6 +141,13 @@ class PackedCell(nn.Module):
             lanes = next(n for n in (16, 8, 4, 2, 1) if n <= most and c % n == 0)
             self._geometry, self._geometry_key = Geometry(self.layout, *key, lanes), key
         return self._geometry
+
+    def indices(self, edges: tuple[int, ...]) -> Tensor:
+        """`edges` as a tensor beside the weights; made once, since making it copies to a device."""
+        held = self._indices.get(edges)
+        if held is None or held.device != self.weights.device:
+            held = self._indices[edges] = torch.tensor(edges, device=self.weights.device)
+        return held
 
     def borrow(self, size: int) -> Lease:
         """Memory for `size` numbers; it comes back when nobody needs it any more."""
