@@ -66,7 +66,8 @@ def measure(options: argparse.Namespace) -> dict[float, list[tuple[float, float]
     )
     on_gpu = options.device.startswith("cuda")
     clock = time.perf_counter if on_gpu else time.process_time
-    data, machine = pictures(8 if options.quick else 32), Machine(options.device)
+    machine = Machine(options.device, threads=options.threads, kernel_threads=options.threads)
+    data = pictures(8 if options.quick else 32)
     found, share, began = defaultdict(list), 1.0, clock()
     for event in search(method, space, data, machine=machine):
         if on_gpu:

@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="those with NAME in their name")
     parser.add_argument("--repeats", type=int, help="timed steps of each variant")
     options = parser.parse_args()
-    machine = Machine(options.device, threads=options.threads)
+    machine = Machine(options.device, threads=options.threads, kernel_threads=options.threads)
     on_gpu = machine.torch_device.type == "cuda"
     every = rows(quick=options.quick, batch=options.batch, on_gpu=on_gpu)
     chosen = [row for row in every if any(part in row.name for part in options.rows or [""])]

@@ -66,6 +66,9 @@ class SearchConfig(Settings):
     seed: int = Field(default=0, ge=0, description="of weights, alphas, split and batches")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 …")
     threads: int = Field(default=1, ge=1, description="of the CPU; more are rarely faster")
+    kernel_threads: int | None = Field(
+        default=None, ge=1, description="of the fast supernet's CPU kernels; all cores by default"
+    )
     precision: Precision = Field(
         default="float32", description="of the supernet; weights and alphas stay float32 below it"
     )
@@ -225,6 +228,7 @@ class SearchConfig(Settings):
             compile=self.compile,
             graphs=self.graphs,
             deterministic=self.deterministic,
+            kernel_threads=self.kernel_threads,
         )
 
 

@@ -74,6 +74,7 @@ def test_bfloat16_keeps_weights_alphas_and_statistics_in_float32_and_stays_near(
         ({"precision": "tf32"}, "tf32 needs a GPU"),
         ({"engine": "readable", "recompute": True}, "are the fast supernet's"),
         ({"threads": 0}, "threads must be at least 1"),
+        ({"kernel_threads": 0}, "kernel_threads must be at least 1"),
         ({"precision": "bf16"}, "choose float32"),
         ({"engine": "fast"}, "choose auto"),
     ],
@@ -94,10 +95,7 @@ def test_two_threads_compute_what_one_does(monkeypatch):
             f"workbench.engine.{user}.in_parts",
             lambda run, count, threads: (counts.append(threads), pool(run, count, threads))[1],
         )
-    try:
-        two = searched(method, DARTS, machine=replace(CPU64, threads=2))
-    finally:
-        torch.set_num_threads(1)
+    two = searched(method, DARTS, machine=replace(CPU64, kernel_threads=2))
     assert set(counts) == {2}
     assert_same(trajectory(one), trajectory(two), atol=1e-9)
 

@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import torch
 
+from workbench.engine.workers import use_threads
 from workbench.errors import WorkbenchError
 
 Precision = Literal["float32", "tf32", "bfloat16", "float64"]
@@ -46,6 +47,8 @@ class Machine:
             after a pruning and for every shape of batch; needs a GPU.
         recompute: forget what cells computed in the forward pass and compute it again in the
             backward pass: more time, less memory.  The fast supernet only.
+        kernel_threads: of the fast supernet's CPU kernels, which do not spin; None is every core
+            that this process may use.  Small maps stay on one.
         deterministic: only operations that give the same bits every time, or an error.
 
     Raises:
@@ -62,14 +65,17 @@ class Machine:
     graphs: bool = False
     recompute: bool = False
     deterministic: bool = False
+    kernel_threads: int | None = None
 
     def __post_init__(self) -> None:
         on_gpu = self.torch_device.type == "cuda"
         for name, known in (("precision", get_args(Precision)), ("engine", get_args(Engine))):
             if getattr(self, name) not in known:
                 raise MachineError(f"{name} {getattr(self, name)!r}: choose {', '.join(known)}")
-        if self.threads < 1:
-            raise MachineError(f"threads must be at least 1, not {self.threads}")
+        for name in ("threads", "kernel_threads"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise MachineError(f"{name} must be at least 1, not {count}")
         for name in ("compile", "graphs"):
             if getattr(self, name) and not on_gpu:
                 raise MachineError(f"{name} needs a GPU; leave it out, or choose a device with one")
@@ -87,6 +93,7 @@ class Machine:
     def prepare(self) -> None:
         """Set what torch keeps per process."""
         torch.set_num_threads(self.threads)
+        use_threads(self.kernel_threads or _cores())
         torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
         torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
         if self.deterministic:
@@ -135,6 +142,11 @@ class Machine:
         if self.torch_device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.torch_device)
         return psutil.Process().memory_info().rss
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(psutil.Process().cpu_affinity() or ()) if psutil.LINUX else psutil.cpu_count() or 1
 
 
 def independent_seeds(*key: int, count: int) -> list[int]:

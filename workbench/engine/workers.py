@@ -7,14 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from os import getpid
 
-import torch
-
 LEAST = 200_000  # numbers a thread must have to work on: handing over costs tens of microseconds
+
+
+_threads = 1
+
+
+def use_threads(count: int) -> None:
+    """Let kernels of this process take up to `count` threads."""
+    global _threads
+    _threads = count
 
 
 def threads_for(numbers: int) -> int:
     """How many threads are worth while for a kernel that goes over so many numbers."""
-    return max(1, min(torch.get_num_threads(), numbers // LEAST))
+    return max(1, min(_threads, numbers // LEAST))
 
 
 def in_parts(run: Callable[[int, int, int], None], count: int, threads: int) -> None:
