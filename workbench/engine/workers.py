@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from os import getpid
 
-LEAST = 200_000  # numbers a thread must have to work on: handing over costs tens of microseconds
+LEAST = 100_000  # numbers a thread must have to work on: handing over costs tens of microseconds
 
 
 _threads = 1
