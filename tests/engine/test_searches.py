@@ -11,6 +11,7 @@ import torch
 from tests.tiny import (
     CPU,
     CPU64,
+    READABLE64,
     assert_same,
     moved,
     play,
@@ -23,7 +24,7 @@ from tests.tiny import (
     trajectory,
 )
 from workbench import methods
-from workbench.engine import FastSupernet, Machine
+from workbench.engine import FastSupernet
 from workbench.events import EpochEnded, Pruned, SearchEvent
 from workbench.method import Method
 from workbench.parts.arch_gradients import Unrolled
@@ -34,7 +35,6 @@ from workbench.spaces.nasbench201 import nasbench201
 from workbench.spaces.supernet import Supernet
 from workbench.trace import record
 
-READABLE64 = Machine("cpu", "float64", engine="readable")
 SPACES = {
     "darts": darts(channels=1, cells=3, nodes=1),
     "nasbench201": nasbench201(channels=3, cells_per_stage=1, nodes=2),
@@ -60,10 +60,6 @@ def twenty_steps(method: Method) -> Method:
 
 def removed(events: Sequence[SearchEvent]) -> list[tuple[int, str, str]]:
     return [(e.clock.step, e.edge, e.op) for e in events if isinstance(e, Pruned)]
-
-
-def sizes(events: Sequence[SearchEvent]) -> list[int]:
-    return [event.supernet_parameters for event in events if isinstance(event, EpochEnded)]
 
 
 @BOTH

@@ -9,7 +9,6 @@ from os import getpid
 
 LEAST = 100_000  # numbers a thread must have to work on: handing over costs tens of microseconds
 
-
 _threads = 1
 
 
