@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arch": {"errors", "protocols", "spaces"},
     "bilevel": {"arch", "engine", "errors", "protocols", "spaces"},
     "method": {"errors", "parts", "protocols"},
-    "methods": {"method", "parts", "zero_cost"},
+    "methods": {"method", "parts", "probes", "zero_cost"},
     "pruning": LOOP,
     "supernets": LOOP,
     "search": LOOP,

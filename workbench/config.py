@@ -141,7 +141,7 @@ class SearchConfig(Settings):
 
     def _warmed_up(self, method: Method) -> Method:
         """The method with these settings in its zero-cost warm-up."""
-        from workbench.methods import zero_cost_readings
+        from workbench.methods.papers import zero_cost_readings
 
         settings = ("warm_up_epochs", "zero_cost_mode", "beta1", "beta2")
         given = {name: getattr(self, name) for name in settings if getattr(self, name) is not None}

@@ -1,15 +1,12 @@
-"""Every method, its paper, and its difference from a parent.
-
-Names here are what the command line and notebooks take: `getattr(methods, "darts")`.
-"""
+"""The methods of the two papers this project implements."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from workbench.method import Method, Stage
-from workbench.method import differences as differences
-from workbench.parts.arch_gradients import Unrolled
+from workbench.method import Stage
+from workbench.methods.bilevel import darts
+from workbench.methods.one_level import single_level
 from workbench.parts.arch_gradients import single_level as train_gradient
 from workbench.parts.derivations import surviving_edges
 from workbench.parts.pruners import ExactZeros
@@ -22,19 +19,7 @@ from workbench.zero_cost import ZenInit, ZenObjective
 _PAPER_A = "Zhang, A Zero-Cost DARTS Base on Multi-Step Optimization"
 _PAPER_B = "doi:10.54503/2579-2903-2022.1-203"
 
-# --- bilevel ------------------------------------------------------------------------------------
-
-darts = Method(
-    name="darts",
-    paper="arXiv:1806.09055",
-    summary="Softmax over operations; alphas on held-out images, weights on the rest, in turns.",
-)
-
-darts_second_order = darts.but(
-    name="darts_second_order",
-    summary="Alphas see the held-out loss after one virtual weight step.",
-    arch_gradient=Unrolled(),
-)
+# --- multi-step and zero-cost warm-up (paper A) --------------------------------------------------
 
 # Paper A gives no n; 5 is ours.  Each of the n steps has a batch of its own (released code of a
 # relative, MiLeNAS, repeats one batch).
@@ -69,17 +54,6 @@ zero_cost_multi_step = multi_step.but(
     name="zero_cost_multi_step",
     summary="A label-free warm-up along the Zen-score, then multi-step.",
 ).after(zero_cost_warm_up, carry=keep_weights)
-
-# --- single level -------------------------------------------------------------------------------
-
-single_level = darts.but(
-    name="single_level",
-    paper=_PAPER_B,
-    summary="Weights and alphas both on all training images, from one backward pass.",
-    arch_gradient=train_gradient,
-    schedule=Joint(),
-    train_portion=1.0,
-)
 
 # --- sparse relaxations with pruning (paper B) --------------------------------------------------
 
@@ -118,8 +92,3 @@ entmax_annealed = entmax2_prune_single_level.but(
     summary="The order rises from 1 (softmax) to 3 over the search.",
     relaxation=Entmax(Linear(1.0, 3.0)),
 )
-
-
-def named() -> dict[str, Method]:
-    """Every method of this module by name, in the order they stand here."""
-    return {name: value for name, value in globals().items() if isinstance(value, Method)}

@@ -1,0 +1,1 @@
+"""What every honest table needs beside gradients: random and evolutionary search."""

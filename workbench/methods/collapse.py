@@ -1,0 +1,1 @@
+"""Against the collapse to skip connections, and against the gap of discretisation."""

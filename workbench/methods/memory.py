@@ -1,0 +1,1 @@
+"""Less memory, step by step: partial channels, stages, annealing and pruning, morphisms."""

@@ -1,0 +1,1 @@
+"""Other relaxations of the choice of an operation: sigmoids, samples, the simplex."""

@@ -1,0 +1,1 @@
+"""No training: operations and genotypes judged by scores at random weights."""
