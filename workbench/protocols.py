@@ -2,7 +2,6 @@
 
 A method fills slots with parts.  A part is a function, or a frozen dataclass with `__call__`; it
 remembers nothing, prints nothing and moves nothing: it returns a value and `search` acts on it.
-
 Shapes: a kind of cell has `edges` edges and `ops` columns, the ordered union of its candidate
 operations; `alive` is False where an operation is no candidate of an edge, or was pruned.
 """
@@ -120,6 +119,7 @@ class Bilevel(Protocol):
 
     weights: tuple[Tensor, ...]
     alphas: tuple[Tensor, ...]
+    momentum: float  # of weight steps
 
     @property
     def lr(self) -> float:
