@@ -13,7 +13,7 @@ from tests.tiny import CPU, SPACES, prunings, shrunk, start, steps, tiny_data
 from workbench import methods
 from workbench.events import Derived, EpochEnded, Held, Pruned, SearchEvent, StageStarted, Stepped
 from workbench.method import Method, differences
-from workbench.parts.relaxations import Entmax, Softmax
+from workbench.parts.relaxations import Entmax, Simplex, Softmax
 from workbench.search import search
 from workbench.spaces.genotype import Genotype
 from workbench.spaces.network import Network
@@ -69,7 +69,7 @@ def test_mixing_weights_are_in_range_and_zero_where_dead(name, space):
             assert alive.any(dim=1).all()
             assert ((mix >= 0) & (mix <= 1)).all()
             assert (mix[~alive] == 0).all()
-            if isinstance(relaxation, (Softmax, Entmax)):
+            if isinstance(relaxation, (Softmax, Entmax, Simplex)):
                 torch.testing.assert_close(mix.sum(dim=1), torch.ones_like(mix[:, 0]))
 
 
@@ -185,6 +185,17 @@ def test_no_two_methods_are_the_same():
     ("parent", "child", "fields"),
     [
         ("darts", "darts_second_order", {"arch_gradient"}),
+        ("darts_second_order", "unrolled5", {"arch_gradient"}),
+        ("unrolled2", "unrolled5", {"arch_gradient"}),
+        ("darts", "amended", {"arch_gradient"}),
+        ("darts", "milenas", {"arch_gradient"}),
+        ("darts", "idarts", {"arch_gradient", "schedule", "batch_size"}),
+        ("darts", "gaea", {"init", "relaxation", "arch_optimizer"}),
+        (
+            "gaea",
+            "gaea_nasbench201",
+            {"epochs", "arch_gradient", "schedule", "train_portion", "weight_optimizer"},
+        ),
         ("darts", "multi_step", {"schedule"}),
         ("darts", "single_level", {"arch_gradient", "schedule", "train_portion"}),
         ("darts", "entmax2_prune", {"relaxation", "pruner", "derivation"}),
