@@ -464,6 +464,25 @@ def test_mixed_level_is_linear_in_its_factors() -> None:
         torch.testing.assert_close(got, a * training + b * held_out, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize(("part", "batch"), [({"train": 0.0}, VAL), ({"val": 0.0}, TRAIN)])
+def test_mixed_level_does_not_look_at_a_level_whose_factor_is_zero(
+    part: dict[str, float], batch: Batch
+) -> None:
+    toy, seen = Toy(), []
+    toy.loss = lambda weights, which: seen.append(which) or Toy.loss(toy, weights, which)
+    MixedLevel(**part)(toy, TRAIN, VAL)
+    assert [each is batch for each in seen] == [True]
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("gradient", [Implicit(), Amended()])
+def test_weight_decay_and_momentum_are_no_part_of_the_curvature(gradient: object) -> None:
+    bare, other = Quadratic(), Quadratic()
+    other.weight_decay, other.momentum = 3.0, 0.9
+    other.velocity = tuple(torch.ones_like(w) for w in other.weights)
+    assert torch.equal(*(gradient(problem, TRAIN, VAL)[0] for problem in (bare, other)))
+
+
 # In a search
 
 
