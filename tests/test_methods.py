@@ -22,7 +22,7 @@ from workbench.events import (
     Stopped,
 )
 from workbench.method import Method, differences
-from workbench.parts.relaxations import Entmax, Softmax
+from workbench.parts.relaxations import Entmax, Simplex, Softmax
 from workbench.protocols import Rows
 from workbench.search import search
 from workbench.spaces.genotype import Genotype
@@ -90,7 +90,7 @@ def test_mixing_weights_are_in_range_and_zero_where_dead(name, space):
             assert alive.dtype == torch.bool
             assert ((mix >= 0) & (mix <= 1)).all()
             assert (mix[~alive] == 0).all()
-            if isinstance(relaxation, (Softmax, Entmax)):
+            if isinstance(relaxation, (Softmax, Entmax, Simplex)):
                 sums = alive.any(dim=1).to(mix.dtype)  # an edge with nothing alive is gone
                 torch.testing.assert_close(mix.sum(dim=1), sums)
 
@@ -222,6 +222,17 @@ def test_no_two_methods_are_the_same():
     ("parent", "child", "fields"),
     [
         ("darts", "darts_second_order", {"arch_gradient"}),
+        ("darts_second_order", "unrolled5", {"arch_gradient"}),
+        ("unrolled2", "unrolled5", {"arch_gradient"}),
+        ("darts", "amended", {"arch_gradient"}),
+        ("darts", "milenas", {"arch_gradient"}),
+        ("darts", "idarts", {"arch_gradient", "schedule", "batch_size"}),
+        ("darts", "gaea", {"init", "relaxation", "arch_optimizer"}),
+        (
+            "gaea",
+            "gaea_nasbench201",
+            {"epochs", "arch_gradient", "schedule", "train_portion", "weight_optimizer"},
+        ),
         ("darts", "multi_step", {"schedule"}),
         ("darts", "single_level", {"arch_gradient", "schedule", "train_portion"}),
         ("darts", "entmax2_prune", {"relaxation", "pruner", "derivation"}),

@@ -31,6 +31,7 @@ class LiveBilevel:
         self.train, self.val = train, val
         self.weights: tuple[Tensor, ...] = tuple(run.net.parameters())
         self.alphas: tuple[Tensor, ...] = run.arch.parameters()
+        self.momentum: float = run.weight_optimizer.param_groups[0].get("momentum", 0.0)
         self.logs: dict[str, Tensor | float] = {}
 
     @property
@@ -47,10 +48,9 @@ class LiveBilevel:
     def velocity(self) -> tuple[Tensor, ...]:
         """Momentum times buffer, per weight: what the next step moves whatever the gradient."""
         optimizer = self._run.weight_optimizer
-        momentum = optimizer.param_groups[0]["momentum"]
         buffers = (optimizer.state[w].get("momentum_buffer") for w in self.weights)
         return tuple(
-            torch.zeros_like(w) if buffer is None else momentum * buffer
+            torch.zeros_like(w) if buffer is None else self.momentum * buffer
             for w, buffer in zip(self.weights, buffers, strict=True)
         )
 

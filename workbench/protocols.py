@@ -73,6 +73,7 @@ class Bilevel(Protocol):
 
     weights: tuple[Tensor, ...]
     alphas: tuple[Tensor, ...]
+    momentum: float  # of weight steps
 
     @property
     def lr(self) -> float:
