@@ -7,6 +7,8 @@ from dataclasses import replace
 from workbench.method import Stage
 from workbench.methods.bilevel import darts
 from workbench.parts.arch_optimizers import Adam
+from workbench.parts.edge_weights import SoftmaxEdges
+from workbench.parts.edges import PartialChannels
 from workbench.parts.morphisms import (
     DEPTH_RESTRICTED,
     UNRESTRICTED,
@@ -14,8 +16,42 @@ from workbench.parts.morphisms import (
     PruneAndMorph,
     morph_weights,
 )
-from workbench.parts.schedules import Alternating, Cosine
+from workbench.parts.pruners import BelowShare
+from workbench.parts.relaxations import Softmax
+from workbench.parts.schedules import Alternating, Cosine, Exponential
 from workbench.parts.weight_optimizers import Sgd
+
+# --- partial channels (PC-DARTS) ----------------------------------------------------------------
+
+# As released for CIFAR-10; its search on a tenth of ImageNet has batches of 1024 images, a rate of
+# 0.5 and a warm-up of 35 epochs.  The genotype does not change during the warm-up: alphas and betas
+# stay where they started.
+pc_darts = darts.but(
+    name="pc_darts",
+    paper="arXiv:1907.05737",
+    summary="A quarter of the channels goes through the operations; edges are weighed too.",
+    batch_size=256,
+    edge=PartialChannels(4),
+    edge_weights=SoftmaxEdges(),
+    weight_optimizer=Sgd(lr=Cosine(0.1, 0.0)),
+    arch_optimizer=Adam(lr=6e-4),
+    schedule=Alternating(warmup_epochs=15),
+)
+
+# --- annealing and pruning (ASAP) ---------------------------------------------------------------
+
+# The authors' code is not public; figures are those of the UniNAS framework, without the fault in
+# its threshold (`BelowShare`).  Alphas wait until the temperature is below 1, at epoch 10.  It
+# falls from step to step here, from epoch to epoch there.  The paper may sample from a
+# Gumbel-softmax (from memory); UniNAS and this do not.
+asap = darts.but(
+    name="asap",
+    paper="arXiv:1904.04123",
+    summary="A softmax ever sharper; what falls below 0.4 of an edge's mean weight is gone.",
+    relaxation=Softmax(temperature=Exponential(1.6, 1.6 * 0.95**50)),
+    pruner=BelowShare(0.4, grace_epochs=10),
+    schedule=Alternating(warmup_epochs=10),
+)
 
 # --- prune and replace (PR-DARTS) ---------------------------------------------------------------
 
