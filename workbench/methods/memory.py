@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from workbench.method import Stage
 from workbench.methods.bilevel import darts
 from workbench.parts.arch_optimizers import Adam
+from workbench.parts.derivations import LimitedSkips
 from workbench.parts.edge_weights import SoftmaxEdges
-from workbench.parts.edges import PartialChannels
+from workbench.parts.edges import PartialChannels, SkipDropout
+from workbench.parts.growth import Grow
 from workbench.parts.morphisms import (
     DEPTH_RESTRICTED,
     UNRESTRICTED,
@@ -18,7 +21,7 @@ from workbench.parts.morphisms import (
 )
 from workbench.parts.pruners import BelowShare
 from workbench.parts.relaxations import Softmax
-from workbench.parts.schedules import Alternating, Cosine, Exponential
+from workbench.parts.schedules import Alternating, Cosine, Exponential, Linear, Piecewise, Scalar
 from workbench.parts.weight_optimizers import Sgd
 
 # --- partial channels (PC-DARTS) ----------------------------------------------------------------
@@ -36,6 +39,53 @@ pc_darts = darts.but(
     weight_optimizer=Sgd(lr=Cosine(0.1, 0.0)),
     arch_optimizer=Adam(lr=6e-4),
     schedule=Alternating(warmup_epochs=15),
+)
+
+# --- deeper with fewer operations (P-DARTS) -----------------------------------------------------
+
+
+def _fading(rate: float) -> Scalar:
+    """Dropout over 25 epochs: down to 0.6 of `rate` in the warm-up, then from `rate` to nearly 0.
+
+    rate (25 - e) / 25 for e < 10,   rate exp(-0.2 (e - 10)) from there
+    """
+    return Piecewise(Linear(rate, 0.6 * rate), Exponential(rate, rate * math.exp(-3.0)), at=0.4)
+
+
+def _growing(deeper: tuple[int, int, int]) -> tuple[Stage, ...]:
+    """Three stages: supernet and alphas start anew in each, and only the space goes on."""
+    keep, rates = (None, 5, 3), (0.0, _fading(0.4), _fading(0.7))
+    return tuple(
+        Stage(
+            epochs=25,
+            batch_size=96,
+            edge=SkipDropout(rate),
+            weight_optimizer=Sgd(lr=Cosine(0.025, 0.0)),
+            arch_optimizer=Adam(lr=6e-4),
+            schedule=Alternating(warmup_epochs=10),
+            reshape=Grow(more, keep=left),
+        )
+        for more, left, rate in zip(deeper, keep, rates, strict=True)
+    )
+
+
+# The paper's depths are 5, 11 and 17 cells: search a space of 5 cells (`--cells 5`).  Rates of
+# dropout are the paper's (from memory); the released code has 0 by default, and .1, .4, .7 in its
+# README.  Otherwise than there: alphas' gradients are not clipped (theirs at 5), dropout changes
+# from step to step, not from epoch to epoch, and does not start an epoch lower in the warm-up.
+# NAS-Bench-201 has 5 operations, so nothing is dropped after the first stage there.
+p_darts = darts.but(
+    name="p_darts",
+    paper="arXiv:1904.12760",
+    summary="Three searches, each 6 cells deeper with the best 8, 5, then 3 operations per edge.",
+    stages=_growing((0, 6, 12)),
+    derivation=LimitedSkips(most=2),
+)
+
+p_darts_small = p_darts.but(
+    name="p_darts_small",
+    summary="P-DARTS for small pictures: each stage one cell deeper than the one before.",
+    stages=_growing((0, 1, 2)),
 )
 
 # --- annealing and pruning (ASAP) ---------------------------------------------------------------
