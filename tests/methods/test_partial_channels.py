@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from tests.spaces.supernets import weights
-from tests.tiny import READABLE, SPACES, searched, shrunk, start, steps
+from tests.tiny import READABLE, SPACES, searched, shrunk, start, steps, tiny_data
 from workbench import methods
 from workbench.events import StageStarted
 from workbench.parts.edges import PartialChannels
 from workbench.protocols import Clock
+from workbench.search import search
 from workbench.spaces.darts import darts
 from workbench.spaces.supernet import Supernet
+from workbench.trace import open_run, record
 
 BOTH = pytest.mark.parametrize("space", SPACES)
 STAGE = methods.pc_darts.stages[0]
@@ -54,6 +58,17 @@ def test_alphas_betas_and_genotype_stay_in_the_warm_up_and_move_after_it(space: 
         weighed = [len(event.edges[kind]) for event in told]
         assert set(weighed) == {len(SPACES[space].cell(kind).edges)}
         assert not torch.equal(told[-1].edges[kind], told[0].edges[kind])
+
+
+@BOTH
+def test_a_run_folder_holds_the_edge_weights(space: str, tmp_path: Path) -> None:
+    method = shrunk(methods.pc_darts, epochs=2)
+    events = list(record(search(method, SPACES[space], tiny_data(), machine=READABLE), tmp_path))
+    weights = open_run(tmp_path).trace["edge_weight"]
+    into = weights.groupby(["kind", "dst"]).sum()
+    assert (abs(into - 1) < 1e-6).sum() == sum(cell.nodes for cell in SPACES[space].cells) * len(
+        steps(events)
+    )
 
 
 @pytest.mark.parametrize("name", ["pc_darts", "gaea_pc_darts"])
