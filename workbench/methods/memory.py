@@ -10,7 +10,7 @@ from workbench.methods.bilevel import darts
 from workbench.parts.arch_optimizers import Adam
 from workbench.parts.derivations import LimitedSkips
 from workbench.parts.edge_weights import SoftmaxEdges
-from workbench.parts.edges import PartialChannels, SkipDropout
+from workbench.parts.edges import PartialChannels, SkipDropout, WeightedSum
 from workbench.parts.growth import Grow
 from workbench.parts.morphisms import (
     DEPTH_RESTRICTED,
@@ -54,18 +54,18 @@ def _fading(rate: float) -> Scalar:
 
 def _growing(deeper: tuple[int, int, int]) -> tuple[Stage, ...]:
     """Three stages: supernet and alphas start anew in each, and only the space goes on."""
-    keep, rates = (None, 5, 3), (0.0, _fading(0.4), _fading(0.7))
+    edges = (WeightedSum, SkipDropout(_fading(0.4)), SkipDropout(_fading(0.7)))
     return tuple(
         Stage(
             epochs=25,
             batch_size=96,
-            edge=SkipDropout(rate),
+            edge=edge,
             weight_optimizer=Sgd(lr=Cosine(0.025, 0.0)),
             arch_optimizer=Adam(lr=6e-4),
             schedule=Alternating(warmup_epochs=10),
             reshape=Grow(more, keep=left),
         )
-        for more, left, rate in zip(deeper, keep, rates, strict=True)
+        for more, left, edge in zip(deeper, (None, 5, 3), edges, strict=True)
     )
 
 

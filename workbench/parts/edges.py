@@ -85,10 +85,12 @@ class PartialChannels:
                 f"`PartialChannels(k={self.k})` needs channels divisible by k; this cell has "
                 f"{channels}. Choose k in {fit}."
             )
-        return _Partial(self.edge(ops, channels // self.k, stride), channels // self.k, stride)
+        return _PartialChannels(
+            self.edge(ops, channels // self.k, stride), channels // self.k, stride
+        )
 
 
-class _Partial(nn.Module):
+class _PartialChannels(nn.Module):
     plain_sum: ClassVar[bool] = False
 
     def __init__(self, edge: nn.Module, width: int, stride: int) -> None:
@@ -130,10 +132,10 @@ class AuxiliarySkip:
     def __call__(self, ops: Mapping[str, OpFactory], channels: int, stride: int) -> nn.Module:
         """The module of one edge."""
         skip = ops.get("skip_connect", op_factory("skip_connect", affine=False))
-        return _Auxiliary(self.edge(ops, channels, stride), skip(channels, stride), self.beta)
+        return _AuxiliarySkip(self.edge(ops, channels, stride), skip(channels, stride), self.beta)
 
 
-class _Auxiliary(nn.Module):
+class _AuxiliarySkip(nn.Module):
     plain_sum: ClassVar[bool] = False
 
     def __init__(self, edge: nn.Module, skip: nn.Module, beta: Scalar) -> None:
