@@ -235,6 +235,11 @@ def test_no_two_methods_are_the_same():
         ),
         ("darts", "multi_step", {"schedule"}),
         ("darts", "single_level", {"arch_gradient", "schedule", "train_portion"}),
+        (
+            "single_level",
+            "drop_nas",
+            {"epochs", "batch_size", "op_dropout", "weight_optimizer"},
+        ),
         ("darts", "entmax2_prune", {"relaxation", "pruner", "derivation"}),
         ("entmax2_prune", "entmax3_prune", {"relaxation"}),
         ("single_level", "entmax2_prune_single_level", {"relaxation", "pruner", "derivation"}),
