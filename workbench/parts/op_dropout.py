@@ -65,7 +65,7 @@ class GroupedDropout:
         draws = torch.rand(alive.shape, generator=generator, device=alive.device)
         kept = alive.clone()
         for group in _columns(cell.columns, self.groups):
-            left = alive[:, group].sum(dim=1)
+            left = torch.stack([alive[:, column] for column in group]).sum(dim=0)
             p = self.rate ** (1 / left.clamp(min=1))
             none_yet = torch.ones_like(left, dtype=torch.bool)
             for column in group:
@@ -89,7 +89,7 @@ class GroupedDropout:
 
 
 def _log_total(alpha: Tensor, kept: Tensor) -> Tensor:
-    """log sum_kept e^alpha `(edges, 1)`."""
+    """The logarithm of the sum of e^alpha over what is kept `(edges, 1)`."""
     return alpha.masked_fill(~kept, -torch.inf).logsumexp(dim=-1, keepdim=True)
 
 
