@@ -29,7 +29,7 @@ single_level = darts.but(
 # The paper's supernet has 14 cells of 16 channels: settings of the space.  Where the released code
 # decays in a second optimizer step, with twice the usual factor and momentum that advances twice,
 # decay is part of the one step here, as in the paper.  Alphas that are left out do not move, so
-# their L2 is partial too; Adam's moments of theirs run on, as in the released code.
+# their L2 is partial too; Adam's moments of theirs run on.
 drop_nas = single_level.but(
     name="drop_nas",
     paper="arXiv:2201.11679",
