@@ -236,6 +236,22 @@ def test_no_two_methods_are_the_same():
             "gaea_nasbench201",
             {"epochs", "arch_gradient", "schedule", "train_portion", "weight_optimizer"},
         ),
+        (
+            "darts",
+            "pc_darts",
+            {
+                "batch_size",
+                "edge",
+                "edge_weights",
+                "weight_optimizer",
+                "arch_optimizer",
+                "schedule",
+            },
+        ),
+        ("gaea", "gaea_pc_darts", {"batch_size", "edge", "edge_weights", "weight_optimizer"}),
+        ("darts", "asap", {"relaxation", "pruner", "schedule"}),
+        ("darts", "darts_minus", {"edge"}),
+        ("p_darts", "p_darts_small", {"search.reshape"}),
         ("darts", "multi_step", {"schedule"}),
         ("darts", "single_level", {"arch_gradient", "schedule", "train_portion"}),
         (
