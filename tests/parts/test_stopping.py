@@ -12,7 +12,7 @@ from tests.tiny import READABLE, SPACES, assert_same, searched, shrunk, trajecto
 from workbench import methods
 from workbench.events import EpochEnded, Stopped
 from workbench.parts.stopping import EigenvalueRise, SkipCount, StableRanking
-from workbench.protocols import Clock, Mixture, StopRule, View
+from workbench.protocols import Clock, StopRule, View
 from workbench.spaces.darts import darts
 from workbench.spaces.genotype import CellGenes, Gene, Genotype
 from workbench.spaces.nasbench201 import nasbench201
@@ -65,15 +65,11 @@ def mixes(space: Space, orders: Sequence[Sequence[int]]) -> list[dict[str, torch
 
 def test_a_ranking_of_convolutions_that_stands_still_stops_whatever_the_others_do() -> None:
     space = nasbench201(nodes=1)  # none, skip, 1x1, 3x3, pool
-    a, b, c = (0, 1, 2, 3, 4), (4, 1, 2, 0, 3), (0, 1, 4, 3, 2)  # 1x1 < 3x3 but in c
-    d = (1, 0, 3, 4, 2)
-    script = mixes(space, [a, c, d, a, b, a, b])
-    assert mixes(space, [a])[0]["cell"][0].tolist() == [0, 1, 2, 3, 4]
-    learnable = [row["cell"][0, 2] < row["cell"][0, 3] for row in script]
-    changes = [bool(x != y) for x, y in zip(learnable, learnable[1:], strict=False)]
-    last = max(index for index, change in enumerate(changes) if change) + 1
-    rule = StableRanking(patience_epochs=2)
-    assert stops_after(rule, space, "history", script) == last + 1 + 2
+    rises = (0, 1, 2, 3, 4), (4, 1, 2, 0, 3)  # from lowest to highest: 1x1 before 3x3
+    falls = (0, 1, 4, 3, 2), (1, 0, 3, 4, 2)
+    script = mixes(space, [rises[0], *falls, rises[0], rises[1], rises[0], rises[1]])
+    assert script[4]["cell"][0].tolist() == [3, 1, 2, 4, 0]
+    assert stops_after(StableRanking(patience_epochs=2), space, "history", script) == 6
     assert stops_after(StableRanking(patience_epochs=10), space, "history", script) is None
 
 
@@ -113,12 +109,12 @@ def test_an_eigenvalue_that_rises_by_more_than_the_factor_over_delta_stops() -> 
 
 
 def test_eigenvalues_that_are_not_positive_have_no_ratio() -> None:
-    flat = measured([-1.0] * 20 + [1.0] * 20)
-    assert stops_after(EigenvalueRise(), darts(), "ended", flat) is None or (
-        stops_after(EigenvalueRise(), darts(), "ended", flat) > 24
-    )
+    up = measured([-1.0] * 20 + [1.0] * 20)
+    # the earlier window's mean is positive when three of its five epochs are: from epoch 22 on
+    assert stops_after(EigenvalueRise(), darts(), "ended", up) == 22 + 4 + 1
+    assert stops_after(EigenvalueRise(), darts(), "ended", measured([-1.0, -2.0] * 20)) is None
     with pytest.raises(ValueError, match="HessianEigenvalue"):
-        EigenvalueRise()(view(darts(), ended=[replace(flat[0], scalars={})]))
+        EigenvalueRise()(view(darts(), ended=[replace(up[0], scalars={})]))
 
 
 @pytest.mark.parametrize(

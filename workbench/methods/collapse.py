@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from workbench.methods.bilevel import darts
+from workbench.parts.perturbation import Perturbation
+from workbench.parts.schedules import Cosine, WeightsOnly
 from workbench.parts.stopping import EigenvalueRise, SkipCount, StableRanking
+from workbench.parts.transitions import keep_weights
+from workbench.parts.weight_optimizers import Sgd
 from workbench.probes import HessianEigenvalue
 
 # DARTS+ has no released code: the two criteria are from the paper, all else is as in DARTS.  The
@@ -29,4 +35,36 @@ robust_darts = darts.but(
     summary="Ends when the largest eigenvalue of the alphas' Hessian rises by 1.3 in four epochs.",
     measures=(HessianEigenvalue(),),
     stop=EigenvalueRise(window_epochs=5, start_epochs=10, delta_epochs=4, factor=1.3),
+)
+
+# 14 edges and 3 nodes of more than two inputs are 17 rounds, 5 epochs apart: 81 epochs.  The
+# alphas' Adam starts anew with the stage, as momentum does; the released code keeps the former.
+_projection = replace(
+    darts.stages[0],
+    name="projection",
+    epochs=81,
+    init=None,
+    carry=keep_weights,
+    weight_optimizer=Sgd(lr=Cosine(0.0025, 0.001)),
+    pruner=Perturbation(tune_epochs=5, criterion="accuracy"),
+)
+
+darts_pt = darts.but(
+    name="darts_pt",
+    paper="arXiv:2108.04392",
+    summary="DARTS, then on every edge the operation whose removal costs most accuracy.",
+    stages=(darts.stages[0], _projection),
+)
+
+# As on NAS-Bench-201: six rounds and no choice of edges.
+darts_pt_nasbench201 = darts_pt.but(
+    name="darts_pt_nasbench201",
+    summary="DARTS-PT with the epochs for NAS-Bench-201: 100, then six decisions in 25.",
+    stages=(replace(darts.stages[0], epochs=100), replace(_projection, epochs=25)),
+)
+
+darts_pt_blank = darts_pt.but(
+    name="darts_pt_blank",
+    summary="DARTS-PT on a supernet whose alphas never move.",
+    stages=tuple(replace(stage, schedule=WeightsOnly()) for stage in darts_pt.stages),
 )
