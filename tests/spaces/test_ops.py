@@ -15,6 +15,7 @@ WEIGHTS = {
     "max_pool_3x3": (0, 0),
     "avg_pool_3x3": (0, 0),
     "skip_connect": (0, 0),
+    "noise": (0, 0),
     "sep_conv_3x3": (800, 864),
     "sep_conv_5x5": (1312, 1376),
     "sep_conv_7x7": (2080, 2144),
