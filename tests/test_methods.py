@@ -168,7 +168,10 @@ def test_an_epoch_tells_what_would_be_derived_and_what_it_costs(name, space):
         assert event.seconds > 0
     assert ended[-1].genotype == events_of(name, space)[-1].genotype
     last = steps(events_of(name, space))[-1]
-    assert ended[-1].alive == sum(int(mask.sum()) for mask in last.alive.values())
+    gone = [e for e in prunings(events_of(name, space)) if e.clock == last.clock]
+    each_epoch = getattr(METHODS[name].stages[-1].pruner, "every", None) == "epoch"
+    left = sum(int(mask.sum()) for mask in last.alive.values())
+    assert ended[-1].alive == left - each_epoch * len(gone)
 
 
 @ON_BOTH
@@ -231,7 +234,11 @@ def test_no_two_methods_are_the_same():
         ("darts", "darts_plus", {"stop"}),
         ("darts_plus", "darts_plus_ranking", {"stop"}),
         ("darts", "robust_darts", {"measures", "stop"}),
-        ("darts", "darts_pt", {"stage 'projection'"}),
+        (
+            "darts",
+            "darts_pt",
+            {"stage 'search'", "name", "epochs", "init", "carry", "weight_optimizer", "pruner"},
+        ),
         ("darts_pt", "darts_pt_blank", {"search.schedule", "projection.schedule"}),
         ("darts", "gaea", {"init", "relaxation", "arch_optimizer"}),
         (

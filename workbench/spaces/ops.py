@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -50,7 +51,8 @@ class Noise(nn.Module):
         out = torch.empty_like(x[:, :, :: self.stride, :: self.stride])
         if out.is_meta:
             return out
-        generator = torch.Generator(out.device).manual_seed(self.seed * 2**31 + self.calls)
+        seed = int(np.random.SeedSequence((self.seed, self.calls)).generate_state(1)[0])
+        generator = torch.Generator(out.device).manual_seed(seed)
         self.calls += 1
         return out.normal_(generator=generator)
 
