@@ -239,6 +239,7 @@ def test_no_two_methods_are_the_same():
             "darts_pt",
             {"stage 'search'", "name", "epochs", "init", "carry", "weight_optimizer", "pruner"},
         ),
+        ("darts", "idarts_node", {"edge", "pruner"}),
         ("darts_pt", "darts_pt_blank", {"search.schedule", "projection.schedule"}),
         ("darts", "gaea", {"init", "relaxation", "arch_optimizer"}),
         (

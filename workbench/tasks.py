@@ -148,7 +148,7 @@ def _arrays(path: Path, space: Space) -> dict[str, torch.Tensor]:
         if rows is None or rows.shape != want:
             have = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "nothing"
             raise ConfigError(
-                f"{path} needs an array {cell.kind!r} of {want} (edges, operations) for this space; "
+                f"{path} needs an array {cell.kind!r} of {want} (edges, operations) of this space; "
                 f"it holds {have}"
             )
         if rows.dtype.kind not in "fiu" or np.isnan(rows).any() or np.isposinf(rows).any():

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from workbench.methods.bilevel import darts
+from workbench.parts.edges import WeightedSum
+from workbench.parts.normalised import NodeNorm
 from workbench.parts.perturbation import Perturbation
 from workbench.parts.schedules import Cosine, WeightsOnly
+from workbench.parts.similarity import Similarity
 from workbench.parts.stopping import EigenvalueRise, SkipCount, StableRanking
 from workbench.parts.transitions import keep_weights
 from workbench.parts.weight_optimizers import Sgd
@@ -67,4 +70,14 @@ darts_pt_blank = darts_pt.but(
     name="darts_pt_blank",
     summary="DARTS-PT on a supernet whose alphas never move.",
     stages=tuple(replace(stage, schedule=WeightsOnly()) for stage in darts_pt.stages),
+)
+
+# A reading of a paper without public code: what it normalises and how it decorrelates are told in
+# `NodeNorm` and `Similarity`; settings of the search that it does not give are as in DARTS.
+idarts_node = darts.but(
+    name="idarts_node",
+    paper="arXiv:2108.11014",
+    summary="Edges see nodes at one scale; operations most like their node's output are kept.",
+    edge=NodeNorm(WeightedSum, mode="batch"),
+    pruner=Similarity(inputs=2),
 )
