@@ -16,7 +16,8 @@ from workbench.parts.weight_optimizers import Sgd
 from workbench.probes import HessianEigenvalue
 
 # DARTS+ has no released code: the two criteria are from the paper, all else is as in DARTS.  The
-# genotype is the one whose skip connections stopped the search.
+# genotype is the one whose skip connections stopped the search.  The first genotypes are chance, of
+# alphas that have hardly moved, and may have two: `grace_epochs` waits, the paper does not.
 darts_plus = darts.but(
     name="darts_plus",
     paper="arXiv:1909.06035",

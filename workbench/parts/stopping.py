@@ -22,7 +22,7 @@ class SkipCount:
         most: how many a cell may have: 1, since two of them stop a search of four nodes.
         grace_epochs: epochs that do not stop the search; the paper has none.
 
-    Liang et al., DARTS+, arXiv:1909.06035, section 3.2.
+    Liang et al., DARTS+, arXiv:1909.06035.
     """
 
     most: int = 1
@@ -54,7 +54,7 @@ class StableRanking:
     Args:
         patience_epochs: for how many epochs it has to be the same: 10 give 11 equal rankings.
 
-    Liang et al., DARTS+, arXiv:1909.06035, section 3.2.
+    Liang et al., DARTS+, arXiv:1909.06035.
     """
 
     patience_epochs: int = 10
@@ -108,7 +108,7 @@ class EigenvalueRise:
         start_epochs: e - delta is at least this epoch.
         factor: how much larger is too fast.
 
-    Zela et al., Understanding and Robustifying DARTS, ICLR 2020, arXiv:1909.09656, section 4.3.
+    Zela et al., Understanding and Robustifying DARTS, ICLR 2020, arXiv:1909.09656.
     The released code measures every second epoch unless told otherwise; this is its `every 1`.
     """
 

@@ -1,6 +1,6 @@
 """The small spaces on which DARTS was shown to fail, S1 to S4.
 
-Zela et al., Understanding and Robustifying DARTS, ICLR 2020, arXiv:1909.09656, section 3.
+Zela et al., Understanding and Robustifying DARTS, ICLR 2020, arXiv:1909.09656.
 """
 
 from __future__ import annotations
