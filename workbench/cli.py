@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from workbench.config import EvaluateConfig, SearchConfig
 from workbench.errors import WorkbenchError
 from workbench.refusals import parser_line, with_flags
+from workbench.run_commands import compare, methods
 from workbench.settings import ConfigError, checked, problems
 
 if TYPE_CHECKING:
@@ -127,26 +128,6 @@ def _demo(
     print(f"open {report(run.path)}")
 
 
-def _methods(
-    name: Annotated[str | None, tyro.conf.Positional] = None, as_json: _Json = False
-) -> None:
-    """List the methods, or show one: its paper and what it changes of DARTS.
-
-    Args:
-        name: a method.
-        as_json: print JSON: an object, or a list, with the keys name, paper, differs, passes.
-    """
-    from workbench import methods
-    from workbench.listing import card, listed, table
-
-    if name is None:
-        rows = [listed(method) for method in methods.named().values()]
-        print(json.dumps([row.data() for row in rows]) if as_json else table(rows))
-        return
-    row = listed(getattr(methods, checked(SearchConfig, {"method": name}).method))
-    print(json.dumps(row.data()) if as_json else card(row))
-
-
 def _cost(
     genotype: Annotated[str, tyro.conf.Positional],
     channels: int = 36,
@@ -221,8 +202,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "search": _search,
     "evaluate": _evaluate,
     "report": _report,
+    "compare": compare,
     "demo": _demo,
-    "methods": _methods,
+    "methods": methods,
     "cost": _cost,
     "derive": _derive,
 }
