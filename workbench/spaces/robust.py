@@ -5,8 +5,6 @@ Zela et al., Understanding and Robustifying DARTS, ICLR 2020, arXiv:1909.09656.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from workbench.spaces.darts import darts, layers
 from workbench.spaces.space import CellShape, Space, SpaceError
 
@@ -49,7 +47,7 @@ def s1(*, channels: int = 16, cells: int = 8, nodes: int = 4) -> Space:
     return Space("darts", shapes, layers(channels, cells), 3 * channels)
 
 
-def _pairs(text: str, nodes: int) -> Sequence[tuple[str, ...]]:
+def _pairs(text: str, nodes: int) -> tuple[tuple[str, ...], ...]:
     pairs = text.split()[: sum(range(2, 2 + nodes))]
     return tuple(tuple(_SHORT[op] for op in pair.split("/")) for pair in pairs)
 
