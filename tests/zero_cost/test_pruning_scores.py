@@ -130,7 +130,7 @@ def test_synflow_of_a_linear_chain_is_layers_times_the_product_of_absolute_weigh
     net, data = chain(), Batch(torch.randn(2, 1, 2, 2), torch.zeros(2).long())
     flow = torch.ones(4)
     for layer in net[1:]:
-        flow = layer.weight.abs() @ flow
+        flow = layer.weight.detach().abs() @ flow
     assert score(Synflow(), net, data) == pytest.approx(2 * float(flow.sum()))
 
 
