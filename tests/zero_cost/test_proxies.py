@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -175,3 +177,17 @@ def test_a_score_copies_no_more_than_it_says() -> None:
         value(proxy, small_net(), batch)
     assert torch.equal(batch.images, kept.images)
     assert not batch.images.requires_grad
+
+
+def test_the_page_of_the_slot_quotes_what_is_there() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "slots" / "proxy.md").read_text(encoding="utf-8")
+    quotes = re.findall(r"```python\n(.*?)\n```", page, flags=re.DOTALL)
+    sources = [
+        *(root / "workbench" / "zero_cost").glob("*.py"),
+        *Path(__file__).parent.glob("*.py"),
+    ]
+    texts = [path.read_text(encoding="utf-8") for path in sources]
+    assert len(quotes) == 3
+    assert all(any(quote in text for text in texts) for quote in quotes)
+    assert all(f"`{name}`" in page for name in proxies.named())
