@@ -57,7 +57,7 @@ def score(genotype: _Text, config: Annotated[ScoreConfig, _Flat], as_json: _Json
 
 
 def lookup(genotype: _Text, table: Path, as_json: _Json = False) -> None:
-    """Look a cell of NAS-Bench-201 up in its table: accuracy after 200 epochs, never trained here.
+    """Look a NAS-Bench-201 cell up in the table: test accuracy after 200 epochs of training.
 
     Args:
         genotype: a cell's text or six digits, a run folder, or a file of cells.

@@ -10,6 +10,7 @@ from workbench.protocols import Batch
 from workbench.spaces.genotype import Genotype
 from workbench.spaces.network import Network
 from workbench.spaces.skeleton import Head
+from workbench.tables import genotype_of
 from workbench.zero_cost import SCALARS, zen_score
 from workbench.zero_cost.kernel_scores import (
     BnTerm,
@@ -201,3 +202,18 @@ def test_wrong_settings_are_refused() -> None:
         ZenNas(weights="best")
     with pytest.raises(ValueError, match="scalar"):
         KernelScore("cnd")
+
+
+def test_trace_and_frobenius_norm_rank_random_cells_alike() -> None:
+    """As measured on random cells: rho is above 0.98."""
+    draws = torch.randint(5, (14, 6), generator=seeded(2)).tolist()
+    data = Batch(torch.randn(6, 3, 8, 8, generator=seeded(1)), torch.zeros(6).long())
+    columns: dict[str, list[float]] = {"fro": [], "trace": []}
+    for digits in draws:
+        torch.manual_seed(0)
+        net = Logits(Network(genotype_of("".join(map(str, digits))), channels=4, cells=1))
+        for name, column in columns.items():
+            column.append(KernelScore(name)(net, data, seeded()))
+    ranks = torch.stack([torch.tensor(x).argsort().argsort().double() for x in columns.values()])
+    assert len(set(columns["fro"])) > 10
+    assert torch.corrcoef(ranks)[0, 1] > 0.98
