@@ -33,7 +33,8 @@ READING = {"errors", "spaces.genotype", "spaces.space", "trace"}
 MAY_IMPORT: dict[str, set[str]] = {
     "": set(),  # its names are loaded when they are used
     "errors": set(),
-    "protocols": {"errors"},
+    "values": {"errors"},
+    "protocols": {"errors", "values"},
     "events": {"errors"},
     "spaces": {"errors", "protocols"},
     "engine": {"errors", "protocols", "spaces"},
@@ -47,7 +48,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": {"method", "parts", "probes", "zero_cost"},
     "pruning": LOOP,
     "supernets": LOOP,
-    "search": LOOP,
+    "run": LOOP | {"bilevel"},
+    "search": LOOP | {"run"},
     "evaluate": LOOP,
     "trace": READING | {"events"},
     "tables": {"errors", "spaces.genotype", "official_table"},

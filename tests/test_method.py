@@ -155,7 +155,7 @@ def test_differences_of_methods_with_several_stages_name_the_stage() -> None:
     [
         (first_order, "first_order"),
         (WeightedSum, "WeightedSum"),
-        (Unrolled(exact=True), "Unrolled(exact=True, radius=0.01)"),
+        (Unrolled(exact=True), "Unrolled(steps=1, exact=True, radius=0.01)"),
         (Entmax(Linear(1.0, 3.0)), "Entmax(alpha=Linear(start=1.0, end=3.0))"),
         ((Joint(), single_level), "(Joint(), single_level)"),
         (None, "None"),

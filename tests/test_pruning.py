@@ -39,7 +39,7 @@ from workbench.parts.pruners import ExactZeros
 from workbench.parts.relaxations import Entmax
 from workbench.parts.schedules import Alternating, Linear
 from workbench.protocols import Clock
-from workbench.search import Run, search
+from workbench.search import Run, epoch_of, search
 from workbench.spaces.space import Space
 from workbench.spaces.supernet import SearchCell, Supernet
 
@@ -220,7 +220,7 @@ def test_optimizers_forget_what_was_pruned(name, space):
     run = start(shrunk(VARIANTS[name], epochs=2), space, machine=READABLE)
     at_first = {id(weight) for weight in run.net.parameters()}
     for _ in range(2):
-        for event in run.epoch(0, ()):
+        for event in epoch_of(run, 0, ()):
             if not isinstance(event, Stepped):
                 continue
             mine = {id(weight) for weight in run.net.parameters()}
@@ -249,7 +249,7 @@ def test_an_operation_is_not_called_after_it_was_pruned_and_the_others_are(space
                           if p[0].split(":")[0] in built}  # fmt: skip
     gone: set[Place] = set()
     for epoch in range(2):
-        for event in run.epoch(epoch, ()):
+        for event in epoch_of(run, epoch, ()):
             if isinstance(event, Stepped):
                 assert called == everything - gone
                 gone = dead(space, event.alive)
@@ -462,7 +462,7 @@ def test_the_search_goes_on_after_the_warm_up():
     [("weights", True, False), ("alphas", False, True), ("both", True, True)],
 )
 def test_a_reading_of_the_warm_up_moves_what_it_says(reading, weights_move, alphas_move):
-    stage = replace(methods.zero_cost_readings[reading], batch_size=12)
+    stage = replace(methods.papers.zero_cost_readings[reading], batch_size=12)
     stage = replace(stage, objective=replace(stage.objective, batch_size=3))
     method = replace(methods.zero_cost_multi_step, stages=(stage,))
     run = start(method, NASBENCH)

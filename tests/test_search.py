@@ -45,7 +45,7 @@ from workbench.parts.relaxations import Entmax, Softmax
 from workbench.parts.schedules import Alternating, ArchOnly, Joint, WeightsOnly
 from workbench.parts.weight_optimizers import Sgd
 from workbench.protocols import Batch, Bilevel, Loss, Mixture, View
-from workbench.search import Run, search
+from workbench.search import Run, epoch_of, search
 from workbench.spaces.darts import darts
 from workbench.spaces.supernet import Supernet
 
@@ -250,7 +250,7 @@ def test_the_joint_step_is_one_backward_pass_for_weights_and_alphas(space):
     tight = Sgd(clip=0.1)  # of the weights' gradient alone
     method = shrunk(methods.single_level.but(arch_optimizer=plain_step, weight_optimizer=tight))
     run, by_hand = start(method, space), start(method, space)
-    next(run.epoch(0, ()))
+    next(epoch_of(run, 0, ()))
     weights = list(by_hand.net.parameters())
     alphas = {k: a.detach().clone().requires_grad_() for k, a in by_hand.arch.alpha.items()}
     loss = cross_entropy(by_hand, by_hand.train.next(), alphas)
@@ -281,7 +281,7 @@ def about_to_unroll(space, **changes) -> tuple[Run, Batch, Batch]:
     sgd = Sgd(lr=0.1, weight_decay=0.01, momentum=0.7)
     method = shrunk(methods.darts_second_order.but(weight_optimizer=sgd, **changes))
     run = start(method, space, machine=CPU64)
-    epoch = run.epoch(0, ())
+    epoch = epoch_of(run, 0, ())
     next(epoch), next(epoch)
     # Logits near 0 make every derivative in alpha alike.
     for rows in run.arch.parameters():

@@ -16,7 +16,7 @@ from workbench.events import EpochEnded, Held, Pruned, SearchEvent, StageStarted
 from workbench.method import Method
 from workbench.parts.objectives import CrossEntropy
 from workbench.protocols import Batch, BoundNet, Loss, Mixture, Mixtures, Probe, Rows
-from workbench.search import Run, search
+from workbench.search import Run, epoch_of, search
 from workbench.spaces.darts import darts
 from workbench.spaces.nasbench201 import nasbench201
 from workbench.spaces.space import Space
@@ -27,8 +27,8 @@ READABLE64 = Machine("cpu", "float64", engine="readable")
 SMOOTH_OPS = ("none", "avg_pool_3x3", "skip_connect", "dil_conv_3x3")  # but for their activation
 
 SPACES: Mapping[str, Space] = {
-    "darts": darts(channels=2, cells=3, nodes=1),
-    "nasbench201": nasbench201(channels=2, cells_per_stage=1, nodes=2),
+    "darts": darts(channels=4, cells=3, nodes=1),
+    "nasbench201": nasbench201(channels=4, cells_per_stage=1, nodes=2),
 }
 
 
@@ -54,7 +54,7 @@ def shrunk(method: Method, *, epochs: int = 1, batch_size: int = 8) -> Method:
     """`method` with every stage, warm-ups too, small enough for `tiny_data`."""
     return replace(
         method,
-        stages=tuple(replace(s, epochs=epochs, batch_size=batch_size) for s in method.stages),
+        stages=tuple(replace(s.lasting(epochs), batch_size=batch_size) for s in method.stages),
     )
 
 
@@ -75,7 +75,7 @@ def start(
 def play(run: Run, probes: Sequence[Probe] = ()) -> list[SearchEvent]:
     """Every event of that stage."""
     started: list[SearchEvent] = [run.started()]
-    return started + [e for epoch in range(run.stage.epochs) for e in run.epoch(epoch, probes)]
+    return started + [e for epoch in range(run.stage.epochs) for e in epoch_of(run, epoch, probes)]
 
 
 def searched(

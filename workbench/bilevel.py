@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from workbench.engine import Machine
 from workbench.protocols import Batch, Mixture, Mixtures
+from workbench.spaces.supernet import Supernet
 
 if TYPE_CHECKING:
     from workbench.search import Run
@@ -28,6 +31,7 @@ class LiveBilevel:
         self.train, self.val = train, val
         self.weights: tuple[Tensor, ...] = tuple(run.net.parameters())
         self.alphas: tuple[Tensor, ...] = run.arch.parameters()
+        self.momentum: float = run.weight_optimizer.param_groups[0].get("momentum", 0.0)
         self.logs: dict[str, Tensor | float] = {}
 
     @property
@@ -44,10 +48,9 @@ class LiveBilevel:
     def velocity(self) -> tuple[Tensor, ...]:
         """Momentum times buffer, per weight: what the next step moves whatever the gradient."""
         optimizer = self._run.weight_optimizer
-        momentum = optimizer.param_groups[0]["momentum"]
         buffers = (optimizer.state[w].get("momentum_buffer") for w in self.weights)
         return tuple(
-            torch.zeros_like(w) if buffer is None else momentum * buffer
+            torch.zeros_like(w) if buffer is None else self.momentum * buffer
             for w, buffer in zip(self.weights, buffers, strict=True)
         )
 
@@ -82,6 +85,48 @@ class LiveBilevel:
         total = torch.stack([term(view, mixtures) for term in run.stage.regularizers]).sum()
         extra = torch.autograd.grad(total, self.alphas, materialize_grads=True)
         return tuple(grad + more for grad, more in zip(grads, extra, strict=True))
+
+
+class LiveTrial:
+    """`protocols.Trial` over a `Run`."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @property
+    def batch(self) -> Batch | None:
+        """The held-out batch of the last step that had one, else its training batch."""
+        train, val = self._run.last_batches
+        return train if val is None else val
+
+    def loss(self, mixtures: Mixtures) -> Tensor:
+        """The objective on `batch`; what it draws is drawn from a copy of the generator."""
+        run, own = self._run, torch.Generator(self._run.device)
+        own.set_state(run.generator.get_state())
+        return run.stage.objective(self._bound(), mixtures, self.batch, run.clock.t, own).value
+
+    @torch.no_grad()
+    def evaluate(self, mixtures: Mixtures) -> dict[str, float]:
+        """Mean `loss` (nats) and `accuracy` in [0, 1] over the held-out images."""
+        run, net = self._run, self._bound()
+        total = torch.zeros(3, dtype=torch.float64, device=run.device)
+        for batch in run.held_out():
+            logits = net(batch.images.to(run.machine.dtype), mixtures, run.clock.t)
+            loss = functional.cross_entropy(logits, batch.labels, reduction="sum")
+            hits = (logits.argmax(dim=1) == batch.labels).sum()
+            total += torch.stack([loss, hits, hits.new_tensor(len(batch.labels))]).double()
+        loss, hits, count = total.tolist()
+        return {"loss": loss / count, "accuracy": hits / count}
+
+    def net(self) -> Supernet:
+        """A copy of the supernet as modules, with what is alive."""
+        return copy.deepcopy(self._run.readable())
+
+    def _bound(self) -> WeightedNet:
+        run = self._run
+        weights = tuple(run.net.parameters())
+        shape = (run.data.channels, *run.data.size)
+        return WeightedNet(run.net, weights, shape, run.machine, live=False)
 
 
 class WeightedNet:

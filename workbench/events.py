@@ -44,7 +44,8 @@ class Stepped:
     """One step is done: the state after it, and what it measured.
 
     `scalars` holds for example `loss_train`, `loss_val`, `accuracy_train`, `accuracy_val`, `lr`,
-    `arch_lr`; a name that was not measured in this step is missing.
+    `arch_lr`; a name that was not measured in this step is missing.  `edges` holds the weights
+    `(edges,)` of whole edges by kind of cell, where the method has such.
     """
 
     clock: Clock
@@ -52,6 +53,7 @@ class Stepped:
     alpha: Rows
     mix: Rows
     alive: Rows
+    edges: Rows = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from itertools import pairwise
 from types import FunctionType
 
 from workbench.parts.arch_gradients import first_order
@@ -19,9 +20,12 @@ from workbench.protocols import (
     Carry,
     Derivation,
     Edge,
+    EdgeWeights,
     Init,
     Objective,
+    OpDropout,
     Optimizer,
+    Probe,
     Pruner,
     Regularizer,
     Relaxation,
@@ -45,6 +49,8 @@ class Stage:
         init: first logits; None goes on with those of the stage before.
         reshape: the stage's space; None keeps the search's.
         carry: what the new supernet takes over; None starts it anew.
+        measures: probes after every epoch, whose scalars rules find in `View.ended`.
+        steps_per_epoch: at most so many; None is a whole pass over the weights' images.
     """
 
     name: str = "search"
@@ -55,12 +61,16 @@ class Stage:
     init: Init | None = Normal(1e-3)
     relaxation: Relaxation = Softmax()
     edge: Edge = WeightedSum
+    edge_weights: EdgeWeights | None = None
+    op_dropout: OpDropout | None = None
     arch_gradient: ArchGradient = first_order
     weight_optimizer: WeightOptimizer = Sgd()
     arch_optimizer: Optimizer = Adam()
     schedule: Schedule = Alternating()
     regularizers: tuple[Regularizer, ...] = ()
     pruner: Pruner | None = None
+    measures: tuple[Probe, ...] = ()
+    steps_per_epoch: int | None = None
     stop: StopRule | None = None
     reshape: Reshape | None = None
     carry: Carry | None = None
@@ -70,8 +80,27 @@ class Stage:
             value = getattr(self, name)
             if value < least:
                 raise ValueError(f"`{name}` must be at least {least}, not {value}")
+        if self.steps_per_epoch is not None and self.steps_per_epoch < 1:
+            raise ValueError(f"`steps_per_epoch` must be at least 1, not {self.steps_per_epoch}")
         if not 0 < self.train_portion <= 1:
             raise ValueError(f"`train_portion` must be in (0, 1], not {self.train_portion}")
+
+    def lasting(self, epochs: int) -> Stage:
+        """This stage with `epochs`; `…_epochs` of its parts shrink or grow in proportion."""
+        share = epochs / self.epochs if self.epochs else 1.0
+        changes: dict[str, object] = {"epochs": epochs}
+        for f in fields(Stage):
+            part = getattr(self, f.name)
+            if is_dataclass(part) and not isinstance(part, type):
+                counts = {c.name: getattr(part, c.name) for c in fields(part)}
+                own = {
+                    name: max(1, round(share * count)) if count else count
+                    for name, count in counts.items()
+                    if name.endswith("_epochs") and isinstance(count, int)
+                }
+                if own:
+                    changes[f.name] = replace(part, **own)
+        return replace(self, **changes)  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True)
@@ -111,6 +140,28 @@ class Method:
                 for stage in method.stages
             ),
         )
+
+    def lasting(self, epochs: int) -> Method:
+        """This method with `epochs` in all its stages but a warm-up's, in their proportion.
+
+        What its parts count in epochs (fields called `…_epochs`) shrinks or grows with the stage.
+
+        Raises:
+            ValueError: if that leaves a stage without an epoch.
+        """
+        mine = [stage.epochs for stage in self.stages if stage.name != "warm_up"]
+        if epochs < len(mine):
+            raise ValueError(f"{self.name} has {len(mine)} stages and needs as many epochs or more")
+        ends = [round(epochs * sum(mine[: i + 1]) / sum(mine)) for i in range(len(mine))]
+        for index in range(len(ends)):  # everybody has one
+            ends[index] = max(ends[index], 1 + (ends[index - 1] if index else 0))
+            ends[index] = min(ends[index], epochs - (len(ends) - 1 - index))
+        counts = iter([end - start for start, end in pairwise([0, *ends])])
+        stages = tuple(
+            stage if stage.name == "warm_up" else stage.lasting(next(counts))
+            for stage in self.stages
+        )
+        return replace(self, stages=stages)
 
     def after(self, stage: Stage, *, carry: Carry) -> Method:
         """This method with `stage` before it: alphas go on, `carry` hands the weights over."""

@@ -2,60 +2,32 @@
 
 A method fills slots with parts.  A part is a function, or a frozen dataclass with `__call__`; it
 remembers nothing, prints nothing and moves nothing: it returns a value and `search` acts on it.
-
-Shapes: a kind of cell has `edges` edges and `ops` columns, the ordered union of its candidate
-operations; `alive` is False where an operation is no candidate of an edge, or was pruned.
+What parts are given, and the shapes, is in `values`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+from workbench.values import Batch as Batch
+from workbench.values import Clock as Clock
+from workbench.values import Loss as Loss
+from workbench.values import Mixture as Mixture
+from workbench.values import Mixtures as Mixtures
+from workbench.values import Rows as Rows
+from workbench.values import Trial as Trial
+from workbench.values import Update as Update
+from workbench.values import View as View
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
     from workbench.spaces.genotype import Genotype
-    from workbench.spaces.space import Space
+    from workbench.spaces.space import CellShape, Space
 
-Update = Literal["weights", "arch", "joint"]
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Where a search is: `step` of `steps` and `epoch` of `epochs`, both of one stage, from 0."""
-
-    stage: int
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-
-    @property
-    def t(self) -> float:
-        """Progress of the stage in [0, 1]: 0 before the first step, 1 after the last."""
-        return self.step / self.steps if self.steps else 1.0
-
-
-class Batch(NamedTuple):
-    """Normalised, augmented images `(batch, channels, height, width)` and labels `(batch,)`."""
-
-    images: Tensor
-    labels: Tensor
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Mixing weights of one kind of cell: `ops` `(edges, ops)`, `edges` `(edges,)` or None."""
-
-    ops: Tensor
-    edges: Tensor | None = None
-
-
-Mixtures = Mapping[str, Mixture]
-Rows = Mapping[str, "Tensor"]  # {kind: (edges, ops)}
+OpFactory = Callable[[int, int], "nn.Module"]  # (channels, stride) -> module
 
 
 class SupernetLike(Protocol):
@@ -64,25 +36,6 @@ class SupernetLike(Protocol):
     def __call__(self, images: Tensor, mixtures: Mixtures, t: float) -> Tensor:
         """Logits `(batch, classes)` of `images` `(batch, channels, height, width)`."""
         ...
-
-
-@dataclass(frozen=True)
-class View:
-    """What a rule may look at.  New information is a new field here, never a new parameter."""
-
-    clock: Clock
-    space: Space
-    alpha: Rows
-    mix: Mixtures
-    alive: Rows
-    history: Sequence[Rows] = ()  # mixing weights at the end of each epoch so far
-
-
-class Loss(NamedTuple):
-    """A scalar to minimise and what to log beside it (detached scalars by name)."""
-
-    value: Tensor
-    logs: Mapping[str, Tensor]
 
 
 class BoundNet(Protocol):
@@ -120,6 +73,7 @@ class Bilevel(Protocol):
 
     weights: tuple[Tensor, ...]
     alphas: tuple[Tensor, ...]
+    momentum: float  # of weight steps
 
     @property
     def lr(self) -> float:
@@ -167,9 +121,6 @@ class Relaxation(Protocol):
         ...
 
 
-OpFactory = Callable[[int, int], "nn.Module"]  # (channels, stride) -> module
-
-
 class MixedEdge(Protocol):
     """One edge of a supernet; a `plain_sum` of its `ops` may run on the fast supernet."""
 
@@ -181,6 +132,33 @@ class MixedEdge(Protocol):
 
     def drop(self, alive: Sequence[bool]) -> None:
         """Delete the modules of operations that are no longer alive."""
+        ...
+
+
+class EdgeWeights(Protocol):
+    """Weighs the edges into a node: beta `(nodes, sources)`, row by row like a relaxation.
+
+    Row i is the i-th intermediate node, column j source j; `alive` is False where j is no source.
+    """
+
+    def first(self, alive: Tensor, generator: torch.Generator) -> Tensor:
+        """The first betas, of the shape of `alive`; drawn on the CPU."""
+        ...
+
+    def mix(self, beta: Tensor, alive: Tensor, t: float) -> Tensor:
+        """Weights of the same shape, exactly 0 where not `alive`."""
+        ...
+
+
+class OpDropout(Protocol):
+    """Draws which operations a step leaves out of one kind of cell."""
+
+    def kept(self, cell: CellShape, alive: Tensor, t: float, generator: torch.Generator) -> Tensor:
+        """What takes part: bool `(edges, ops)`, never more than `alive`, something in every row."""
+        ...
+
+    def adjusted(self, before: Tensor, after: Tensor, alive: Tensor, kept: Tensor) -> Tensor:
+        """The alphas `(edges, ops)` after a step in which only `kept` ones moved."""
         ...
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from workbench.parts.inits import Constant, Normal
+from workbench.parts.inits import Constant, Normal, Uniform
 from workbench.spaces.darts import darts
 from workbench.spaces.nasbench201 import nasbench201
 
@@ -15,7 +17,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.parametrize("space", [darts(), nasbench201()])
-@pytest.mark.parametrize("init", [Normal(), Constant()])
+@pytest.mark.parametrize("init", [Normal(), Constant(), Uniform()])
 def test_every_kind_gets_a_row_per_edge_and_a_column_per_operation(
     init: object, space: object
 ) -> None:
@@ -43,3 +45,15 @@ def test_scale_is_the_standard_deviation() -> None:
 def test_constant_logits_are_equal() -> None:
     assert (Constant()(darts(), None, generator())["normal"] == 0).all()
     assert (Constant(0.5)(darts(), None, generator())["reduce"] == 0.5).all()
+
+
+def test_uniform_weights_share_an_edge_among_its_candidates() -> None:
+    whole = Uniform()(nasbench201(), None, generator())["cell"]
+    assert torch.equal(whole, torch.full_like(whole, 1 / 5))
+    cell = nasbench201().cell("cell")
+    first = ("none", "skip_connect")
+    space = replace(nasbench201(), cells=(replace(cell, ops=(first, *cell.ops[1:])),))
+    rows = Uniform()(space, None, generator())["cell"]
+    columns = space.cell("cell").columns
+    assert rows[0].tolist() == [0.5 if op in first else 0.0 for op in columns]
+    assert torch.equal(rows[1:], whole[1:])

@@ -10,7 +10,7 @@ from entmax import entmax_bisect
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from workbench.parts.relaxations import Entmax, Sigmoid, Softmax
+from workbench.parts.relaxations import Entmax, Sigmoid, Simplex, Softmax
 from workbench.parts.schedules import Cosine, Linear
 
 ORDERS = [1.0, 1.2, 1.5, 1.8, 2.0, 2.5, 3.0, 4.0]
@@ -401,3 +401,31 @@ def test_these_relaxations_draw_nothing(relaxation: object) -> None:
     sampled = relaxation.sample(logits(), alive, 0.5, generator)
     assert torch.equal(sampled, relaxation.mix(logits(), alive, 0.5))
     assert torch.equal(generator.get_state(), state)
+
+
+# The simplex
+
+
+def test_alphas_on_the_simplex_are_the_mixing_weights() -> None:
+    alpha = torch.softmax(logits(), -1)
+    torch.testing.assert_close(mix(Simplex(), alpha), alpha, rtol=1e-14, atol=0)
+
+
+def test_on_the_simplex_what_is_dead_weighs_nothing_and_the_others_share_it() -> None:
+    alpha = torch.softmax(logits(), -1)
+    alive = some_dead(alpha.shape)
+    assert not alive.all()
+    got = mix(Simplex(), alpha, alive)
+    assert (got[~alive] == 0).all()
+    torch.testing.assert_close(got.sum(-1), torch.ones(len(got), dtype=got.dtype))
+    want = torch.softmax(alpha.log().masked_fill(~alive, -torch.inf), -1)
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-14)
+
+
+def test_the_gradient_on_the_simplex_is_that_of_the_weights_and_nothing_for_the_dead() -> None:
+    alpha = torch.softmax(logits(rows=4), -1).requires_grad_()
+    alive = some_dead(alpha.shape)
+    assert torch.autograd.gradcheck(lambda z: mix(Simplex(), z, alive), alpha)
+    (grad,) = torch.autograd.grad((mix(Simplex(), alpha, alive) ** 2).sum(), alpha)
+    assert (grad[~alive] == 0).all()
+    assert grad.abs().max() > 0

@@ -92,6 +92,18 @@ def test_a_schedule_goes_from_start_to_end_without_turning(schedule: Linear | Co
     assert scalar_at(schedule, 0.35) == schedule(0.35)
 
 
+def test_half_of_a_cosine_is_the_first_half_of_the_whole() -> None:
+    half, whole = Cosine(0.025, 0.001, share=0.5), Cosine(0.025, 0.001)
+    assert [half(epoch / 25) for epoch in range(26)] == [whole(epoch / 50) for epoch in range(26)]
+    assert scalar_range(half) == pytest.approx((0.013, 0.025))
+
+
+@pytest.mark.parametrize("share", [0, 1.5])
+def test_a_share_is_a_share(share: float) -> None:
+    with pytest.raises(ValueError, match=rf"`Cosine\(share={share}\)` needs a share in"):
+        Cosine(1.0, share=share)
+
+
 def test_a_constant_is_a_schedule_that_stays() -> None:
     assert scalar_at(2, 0.7) == 2.0
     assert scalar_range(2.5) == (2.5, 2.5)

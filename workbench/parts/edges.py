@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from workbench.protocols import OpFactory
@@ -22,18 +23,20 @@ class WeightedSum(nn.Module):
 
     def __init__(self, ops: Mapping[str, OpFactory], channels: int, stride: int) -> None:
         super().__init__()
-        self.names = tuple(ops)
+        self.names, self.stride = tuple(ops), stride
         self.ops = nn.ModuleDict({name: build(channels, stride) for name, build in ops.items()})
 
     def forward(self, x: Tensor, row: Tensor, t: float) -> Tensor:
-        """`(batch, c, h', w')` of `x` `(batch, c, h, w)` and `row` `(ops,)`."""
+        """`(batch, c, h', w')` of `x` `(batch, c, h, w)` and `row` `(ops,)`.
+
+        Zeros where no operation is left.
+        """
         total = None
         for name, weight in zip(self.names, row.unbind(0), strict=True):
             if name in self.ops:
                 term = weight * self.ops[name](x)
                 total = term if total is None else total + term
-        assert total is not None, "an edge always keeps an operation"
-        return total
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride]) if total is None else total
 
     def drop(self, alive: Sequence[bool]) -> None:
         """Delete the modules of operations that are no longer alive."""

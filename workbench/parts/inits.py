@@ -42,3 +42,18 @@ class Constant:
             cell.kind: torch.full((len(cell.edges), len(cell.columns)), self.value)
             for cell in space.cells
         }
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """The middle of the simplex: one over an edge's candidates for each, 0 for all others.
+
+    Mixing weights, not logits: for `Simplex`.  Li et al., GAEA, ICLR 2021, arXiv:2004.07802.
+    """
+
+    def __call__(
+        self, space: Space, net: SupernetLike, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """`{kind: (edges, ops)}`."""
+        rows = {cell.kind: torch.tensor(cell.candidates).float() for cell in space.cells}
+        return {kind: each / each.sum(dim=1, keepdim=True) for kind, each in rows.items()}

@@ -169,6 +169,25 @@ class Sigmoid:
         return self.mix(logits, alive, t)
 
 
+@dataclass(frozen=True)
+class Simplex:
+    """The alphas are mixing weights already: divided by the sum of those alive, and that is all.
+
+    For alphas that start on the simplex and stay there: `Uniform` and `ExponentiatedGradient`.
+
+    Li et al., GAEA, ICLR 2021, arXiv:2004.07802.
+    """
+
+    def mix(self, logits: Tensor, alive: Tensor, t: float) -> Tensor:
+        """`(edges, ops)`; every row sums to 1."""
+        rows = logits * alive
+        return rows / _total(rows)
+
+    def sample(self, logits: Tensor, alive: Tensor, t: float, generator: torch.Generator) -> Tensor:
+        """The same: nothing is drawn."""
+        return self.mix(logits, alive, t)
+
+
 def _masked(logits: Tensor, alive: Tensor) -> Tensor:
     """-inf where not alive, in the forward only: in the parameter it would turn L2 into NaN."""
     return logits.masked_fill(~alive, -torch.inf)

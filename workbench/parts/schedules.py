@@ -24,19 +24,28 @@ class Linear:
 
 @dataclass(frozen=True)
 class Cosine:
-    """Half a cosine from `start` to `end`.
+    """Half a cosine from `start` to `end`, or the first `share` of it.
 
-    end + (start - end) (1 + cos(pi t)) / 2
+    end + (start - end) (1 + cos(pi share t)) / 2
+
+    Args:
+        share: below 1 where a search ends before its schedule does: 0.5 for 25 epochs of a
+            schedule of 50.
 
     Loshchilov and Hutter, SGDR, ICLR 2017, arXiv:1608.03983.
     """
 
     start: float
     end: float = 0.0
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"`Cosine(share={self.share})` needs a share in (0, 1]")
 
     def __call__(self, t: float) -> float:
         """The number at progress `t` in [0, 1]."""
-        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * t)) / 2
+        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * self.share * t)) / 2
 
 
 Scalar = float | Linear | Cosine

@@ -30,7 +30,7 @@ def darts(
     Raises:
         SpaceError: if a size is not positive or an edge has no candidate.
     """
-    return Space("darts", _cells(nodes, ops), _layers(channels, cells), 3 * channels)
+    return Space("darts", _cells(nodes, ops), layers(channels, cells), 3 * channels)
 
 
 def _cells(nodes: int, ops: tuple[str, ...]) -> tuple[CellShape, ...]:
@@ -40,12 +40,17 @@ def _cells(nodes: int, ops: tuple[str, ...]) -> tuple[CellShape, ...]:
     return tuple(CellShape(kind, 2, nodes, (ops,) * edges) for kind in ("normal", "reduce"))
 
 
-def _layers(channels: int, cells: int) -> tuple[Layer, ...]:
+def layers(channels: int, cells: int) -> tuple[Layer, ...]:
+    """The stack of that width and depth.
+
+    Raises:
+        SpaceError: if one of them is not positive.
+    """
     if channels < 1 or cells < 1:
         raise SpaceError(f"channels and cells must be at least 1, not {channels} and {cells}")
-    layers, width = [], channels
+    stack, width = [], channels
     for index in range(cells):
         reduction = index in (cells // 3, 2 * cells // 3)
         width *= 2 if reduction else 1
-        layers.append(Layer("reduce" if reduction else "normal", width, reduction))
-    return tuple(layers)
+        stack.append(Layer("reduce" if reduction else "normal", width, reduction))
+    return tuple(stack)

@@ -105,7 +105,7 @@ def from_published(value: Mapping[str, object]) -> Genotype:
         raise GenotypeError("no cell in it: expected normal=[…] and reduce=[…]")
     cells = []
     for kind in kinds:
-        inputs = 1 if kind == "cell" else 2
+        inputs = 1 if kind.split("_")[0] == "cell" else 2
         genes = _genes(kind, value[kind], value.get(f"{kind}_nodes"), inputs)
         last = max((gene.dst for gene in genes), default=inputs)
         raw = value.get(f"{kind}_concat", list(range(inputs, last + 1)))

@@ -27,7 +27,12 @@ def nasbench201(
         )
     edges = nodes * (nodes + 1) // 2
     cell = CellShape("cell", 1, nodes, (ops,) * edges, "last")
-    layers = tuple(
+    return Space("nasbench201", (cell,), layers(channels, cells_per_stage), channels)
+
+
+def layers(channels: int, cells_per_stage: int) -> tuple[Layer, ...]:
+    """The stack of that width and depth."""
+    return tuple(
         layer
         for stage in range(3)
         for layer in (
@@ -35,4 +40,3 @@ def nasbench201(
             *[Layer("cell", channels * 2**stage, reduction=False)] * cells_per_stage,
         )
     )
-    return Space("nasbench201", (cell,), layers, channels)

@@ -149,13 +149,49 @@ def _drop_path(x: Tensor, keep: float, generator: torch.Generator | None) -> Ten
 def _macro(
     genotype: Genotype, channels: int, cells: int, stem: Input
 ) -> tuple[str, tuple[Layer, ...], int]:
-    if genotype.is_nasbench201:
+    if genotype.cells[0].inputs == 1:
         if stem != "small":
             raise GenotypeError("the ImageNet stem belongs to DARTS networks")
         space = nasbench201(channels=channels, cells_per_stage=cells)
-        return space.family, space.layers, channels
+        return space.family, _own_cells(genotype, space.layers), channels
     space = darts(channels=channels, cells=cells)
-    return space.family, space.layers, space.stem_channels if stem == "small" else channels
+    layers = _own_cells(genotype, space.layers)
+    return space.family, layers, space.stem_channels if stem == "small" else channels
+
+
+def _own_cells(genotype: Genotype, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The stack with the cells of a genotype that has genes for each, such as `normal_0`.
+
+    Reductions are taken in order.  A longer or shorter row of cells between them repeats or cuts
+    the genotype's, as D-DARTS stretches its eight cells; where it has none, that of the row before.
+    """
+    kinds = [cell.kind for cell in genotype.cells]
+    if not all(kind.rpartition("_")[2].isdigit() for kind in kinds):
+        return layers
+    rows, reductions = _rows_of_cells(kinds)
+    stack, row, place = [], 0, 0
+    for layer in layers:
+        if layer.reduction:
+            kind = None if layer.kind is None else reductions[row]
+            row, place = row + 1, 0
+        else:
+            kind = rows[row][place % len(rows[row])]
+            place += 1
+        stack.append(Layer(kind, layer.channels, layer.reduction))
+    return tuple(stack)
+
+
+def _rows_of_cells(kinds: Sequence[str]) -> tuple[list[list[str]], list[str]]:
+    """Three rows of cells, parted by reductions, and the reductions; a third each without them."""
+    reductions = [kind for kind in kinds if kind.startswith("reduce")]
+    if not reductions:
+        third = len(kinds) // 3
+        return [list(kinds[i * third : (i + 1) * third]) for i in range(3)], []
+    first, second = (kinds.index(kind) for kind in reductions)
+    rows = [list(kinds[:first]), list(kinds[first + 1 : second]), list(kinds[second + 1 :])]
+    for index, row in enumerate(rows):
+        rows[index] = row or rows[index - 1]
+    return rows, reductions
 
 
 def _auxiliary_head(channels: int, classes: int, stem: Input) -> nn.Module:

@@ -1,0 +1,254 @@
+"""One stage of a search under way: the only code that changes parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from workbench.arch import Arch, first_betas
+from workbench.bilevel import LiveBilevel, LiveTrial, detached, frozen_statistics
+from workbench.data import Data, Loader, describe, evaluation_batches, split_indices
+from workbench.engine import Machine, accelerated, independent_seeds, needs
+from workbench.events import Derived, EpochEnded, Held, Pruned, StageStarted, Stepped
+from workbench.method import Method
+from workbench.protocols import Batch, Clock, Probe, Rows, Update, View
+from workbench.pruning import count_weights, remove, verdict
+from workbench.spaces.network import cost
+from workbench.spaces.space import Space
+from workbench.spaces.supernet import Supernet
+from workbench.supernets import first_supernet, take_over
+
+
+class Run:
+    """The state of a stage: supernet, alphas, optimizers, batches.  Parts hold none."""
+
+    def __init__(
+        self,
+        method: Method,
+        index: int,
+        space: Space,
+        data: Data,
+        machine: Machine,
+        seed: int,
+        before: Run | None,
+    ) -> None:
+        self.method, self.stage, self.space = method, method.stages[index], space
+        self.data, self.machine, self.index, self.seed = data, machine, index, seed
+        self.device = machine.torch_device
+        stage, seeds = self.stage, independent_seeds(seed, index, count=5)
+        self.generator = torch.Generator(self.device).manual_seed(seeds[0])
+        net = first_supernet(stage, space, data, machine, seeds[1])
+        self.arch = self._first_arch(net, before, torch.Generator().manual_seed(seeds[2]))
+        if before and stage.carry:
+            stage.carry(before.readable(), net)
+        opens_net, elementwise = needs(stage.objective, stage.weight_optimizer)
+        self.net = accelerated(net, machine, opens_net=opens_net, elementwise=elementwise)
+        self.weight_optimizer = stage.weight_optimizer(list(self.net.parameters()))
+        self.arch_optimizer = stage.arch_optimizer(list(self.arch.parameters()))
+        self._split(seed, seeds[3:])
+        self.history: list[Rows] = []
+        self.ended: list[EpochEnded] = []
+        self.held: set[tuple[str, str]] = set()
+        self.clock = Clock(index, 0, stage.epochs, 0, stage.epochs * self.steps_per_epoch)
+        self.mix = self.arch.mix(0.0)
+        self.last_weights = self._rows()
+        self.last_batches: tuple[Batch | None, Batch | None] = (None, None)
+
+    def readable(self) -> Supernet:
+        """The supernet as modules, with the weights of now and what is alive."""
+        if isinstance(self.net, Supernet):
+            return self.net
+        fresh = first_supernet(self.stage, self.space, self.data, self.machine, 0)
+        return take_over(fresh, self.net, self.arch.alive)
+
+    def _first_arch(self, net: Supernet, before: Run | None, generator: torch.Generator) -> Arch:
+        """Architecture parameters of the stage's own, or those of the stage before."""
+        stage, edges = self.stage, self.stage.edge_weights
+        if stage.init is None and before is None:
+            raise ValueError("`init=None` goes on with an earlier stage's alphas; there is none")
+        if stage.init is None and before is not None:
+            alpha, beta = before.arch.snapshot(), dict(before.arch.beta)
+        else:
+            assert stage.init is not None
+            alpha, beta = stage.init(self.space, net, generator), {}
+        if edges is not None and not beta:
+            beta = first_betas(edges, self.space, generator)
+        return Arch(
+            self.space, stage.relaxation, alpha, self.device, self.machine.dtype,
+            beta=beta if edges is not None else None,
+            edge_weights=edges, op_dropout=stage.op_dropout,
+        )  # fmt: skip
+
+    def _split(self, seed: int, seeds: Sequence[int]) -> None:
+        """Batches of both halves; with no hold-out both draw from all training images."""
+        stage, labels = self.stage, self.data.train.labels
+        weights, arch = split_indices(labels, stage.train_portion, seed)
+        self.split = {"weights": weights, "arch": arch}
+        both = (weights, arch if len(arch) else weights)
+        self._judges = both[1]
+        self.train, self.val = (
+            Loader(self.data, part, batch_size=stage.batch_size, seed=own, device=self.device)
+            for part, own in zip(both, seeds, strict=True)
+        )
+        most = stage.steps_per_epoch or len(self.train)
+        self.steps_per_epoch = min(most, len(self.train))
+
+    def held_out(self) -> Iterator[Batch]:
+        """The images that tell the alphas where to go, once, in order and not augmented."""
+        images = self.data.train.take(self._judges)
+        return evaluation_batches(
+            images, self.data, batch_size=self.stage.batch_size, device=self.device
+        )
+
+    def started(self) -> StageStarted:
+        """The stage's first event."""
+        return StageStarted(
+            self.clock, self.space, self.arch.snapshot(), self._rows(), dict(self.arch.alive),
+            count_weights(self.net), self.split, self._about(),
+        )  # fmt: skip
+
+    def _about(self) -> dict[str, object]:
+        return {
+            "method": self.method.describe(),
+            "data": describe(self.data),
+            "machine": self.machine.describe(),
+            "seed": self.seed,
+        }
+
+    def set_rates(self, progress: float) -> None:
+        """The weights' learning rate after `progress` in [0, 1) of the stage's epochs."""
+        for group in self.weight_optimizer.param_groups:
+            group["lr"] = self.stage.weight_optimizer.lr_at(progress)
+
+    def stepped(self, scalars: Mapping[str, Tensor | float]) -> Stepped:
+        """The event of the step that was just taken."""
+        edges = {kind: m.edges for kind, m in self.mix.items() if m.edges is not None}
+        alpha, alive = self.arch.snapshot(), dict(self.arch.alive)
+        return Stepped(self.clock, scalars, alpha, self._rows(), alive, edges)
+
+    def step(self, clock: Clock) -> tuple[dict[str, Tensor | float], list[Pruned | Held]]:
+        """All updates of one step; returns what was measured, and prunings."""
+        self.clock = clock
+        updates = self.stage.schedule(clock)
+        needs_data = self.stage.objective.needs_data
+        train = self._batch(self.train) if needs_data else None
+        val = self._batch(self.val) if needs_data and "arch" in updates else None
+        self.last_batches = (train, val)
+        bilevel = LiveBilevel(self, train, val)
+        self.arch.draw(clock.t, self.generator)
+        for update in updates:
+            self._update(update, bilevel)
+        self.mix = self.arch.mix((clock.step + 1) / clock.steps)
+        self.last_weights = {
+            kind: torch.where(rows > 0, rows, self.last_weights[kind])
+            for kind, rows in self._rows().items()
+        }
+        moved = "arch" in updates or "joint" in updates
+        events = self.prune(clock, "step") if moved else []
+        rates = {
+            "lr": self.weight_optimizer.param_groups[0]["lr"],
+            "arch_lr": self.arch_optimizer.param_groups[0]["lr"],
+        }
+        return {**bilevel.logs, **rates}, events
+
+    def _batch(self, loader: Loader) -> Batch:
+        batch = loader.next()
+        last = torch.channels_last if self.machine.channels_last else torch.preserve_format
+        return Batch(batch.images.to(self.machine.dtype, memory_format=last), batch.labels)
+
+    def _update(self, update: Update, bilevel: LiveBilevel) -> None:
+        if update == "arch":
+            grads = self.stage.arch_gradient(bilevel, bilevel.train, bilevel.val)
+            self._move_alphas(grads, bilevel)
+            return
+        alphas = bilevel.alphas if update == "joint" else ()
+        mixtures = bilevel.mixtures() if update == "joint" else detached(bilevel.mixtures())
+        loss = bilevel.loss(bilevel.weights, bilevel.train, mixtures)
+        grads = torch.autograd.grad(loss, (*bilevel.weights, *alphas), materialize_grads=True)
+        for weight, grad in zip(bilevel.weights, grads, strict=False):
+            weight.grad = grad
+        if self.stage.weight_optimizer.clip is not None:
+            nn.utils.clip_grad_norm_(bilevel.weights, self.stage.weight_optimizer.clip)
+        self.weight_optimizer.step()
+        self.weight_optimizer.zero_grad(set_to_none=True)
+        if alphas:
+            self._move_alphas(grads[len(bilevel.weights) :], bilevel)
+
+    def _move_alphas(self, grads: Sequence[Tensor], bilevel: LiveBilevel) -> None:
+        grads = bilevel.with_regularizers(grads)
+        for alpha, grad in zip(bilevel.alphas, grads, strict=True):
+            alpha.grad = grad.detach()
+        self.arch.step(self.arch_optimizer)
+        self.arch_optimizer.zero_grad(set_to_none=True)
+
+    def prune(self, clock: Clock, every: str) -> list[Pruned | Held]:
+        """Ask the pruner; take dead operations out of the net and both optimizers."""
+        pruner = self.stage.pruner
+        events: list[Pruned | Held] = []
+        if pruner is None or pruner.every != every:
+            return events
+        alive = pruner(self.view(clock))
+        if all(mask is self.arch.alive[kind] for kind, mask in alive.items()):
+            return events  # handed back as it was, as in grace epochs: nothing is held either
+        rule = f"the {type(pruner).__name__} rule"
+        for cell in self.space.cells:
+            events += verdict(
+                clock, cell, self.last_weights, self.mix, self.arch.alive, alive, rule
+            )
+        if any(isinstance(event, Pruned) for event in events):
+            optimizers = (self.weight_optimizer, self.arch_optimizer)
+            remove(self.net, self.arch, *optimizers, alive)
+        new = [e for e in events if isinstance(e, Pruned) or (e.edge, e.op) not in self.held]
+        self.held |= {(event.edge, event.op) for event in new if isinstance(event, Held)}
+        return new
+
+    def measure(self, probe: Probe, clock: Clock) -> dict[str, Tensor]:
+        """Measure without a trace: random generators and statistics are put back."""
+        bilevel = LiveBilevel(self, self.last_batches[0], self.last_batches[1])
+        state = self.generator.get_state()
+        with self.machine.seeded(clock.step), frozen_statistics(self.net):
+            values = dict(probe(self.view(clock), bilevel))
+        self.generator.set_state(state)
+        return values
+
+    def _rows(self) -> dict[str, Tensor]:
+        return {kind: mixture.ops for kind, mixture in self.mix.items()}
+
+    def view(self, clock: Clock) -> View:
+        """What rules may look at now."""
+        return View(
+            clock, self.space, self.arch.snapshot(), self.mix, dict(self.arch.alive),
+            tuple(self.history), tuple(self.ended), self.seed, LiveTrial(self),
+        )  # fmt: skip
+
+    def close_epoch(self, means: Mapping[str, float], seconds: float) -> EpochEnded:
+        """The epoch's event, after which rules know of it."""
+        genotype = self.method.derivation(self.space, self.mix, self.arch.alive)
+        found = cost(
+            genotype,
+            channels=self.space.channels,
+            cells=self.space.depth,
+            in_channels=self.data.channels,
+            classes=len(self.data.classes),
+            size=self.data.size,
+        )
+        ended = EpochEnded(
+            self.clock, means, seconds, self.machine.memory(),
+            genotype, found.parameters, found.macs,
+            sum(int(mask.sum()) for mask in self.arch.alive.values()), count_weights(self.net),
+        )  # fmt: skip
+        self.history.append({kind: mix.ops.cpu() for kind, mix in self.mix.items()})
+        self.ended.append(ended)
+        return ended
+
+    def derived(self) -> Derived:
+        """The search's last event."""
+        genotype = self.method.derivation(self.space, self.mix, self.arch.alive)
+        entropy = {
+            name: float(-torch.special.xlogy(row, row).sum())
+            for cell in self.space.cells
+            for name, row in zip(cell.edge_names, self.mix[cell.kind].ops, strict=True)
+        }
+        return Derived(self.clock, genotype, entropy)

@@ -1,0 +1,101 @@
+"""Values that parts are given and give back; the contracts that use them are in `protocols`.
+
+Shapes: a kind of cell has `edges` edges and `ops` columns, the ordered union of its candidate
+operations; `alive` is False where an operation is no candidate of an edge, or was pruned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from workbench.events import EpochEnded
+    from workbench.spaces.space import Space
+    from workbench.spaces.supernet import Supernet
+
+Update = Literal["weights", "arch", "joint"]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where a search is: `step` of `steps` and `epoch` of `epochs`, both of one stage, from 0."""
+
+    stage: int
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+
+    @property
+    def t(self) -> float:
+        """Progress of the stage in [0, 1]: 0 before the first step, 1 after the last."""
+        return self.step / self.steps if self.steps else 1.0
+
+
+class Batch(NamedTuple):
+    """Normalised, augmented images `(batch, channels, height, width)` and labels `(batch,)`."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Mixing weights of one kind of cell: `ops` `(edges, ops)`, `edges` `(edges,)` or None."""
+
+    ops: Tensor
+    edges: Tensor | None = None
+
+
+Mixtures = Mapping[str, Mixture]
+Rows = Mapping[str, "Tensor"]  # {kind: (edges, ops)}
+
+
+class Trial(Protocol):
+    """What a rule may try: nothing of it leaves a trace in the search."""
+
+    @property
+    def batch(self) -> Batch | None:
+        """The held-out batch of the last step that had one, else its training batch."""
+        ...
+
+    def loss(self, mixtures: Mixtures) -> Tensor:
+        """The objective on `batch` at the current weights, differentiable in `mixtures`."""
+        ...
+
+    def evaluate(self, mixtures: Mixtures) -> Mapping[str, float]:
+        """Mean `loss` and `accuracy` over the held-out images, with statistics of each batch.
+
+        Of the training images where nothing is held out; in order, not augmented.
+        """
+        ...
+
+    def net(self) -> Supernet:
+        """A copy of the supernet as modules, with what is alive, to be used up."""
+        ...
+
+
+@dataclass(frozen=True)
+class View:
+    """What a rule may look at.  New information is a new field here, never a new parameter."""
+
+    clock: Clock
+    space: Space
+    alpha: Rows
+    mix: Mixtures
+    alive: Rows
+    history: Sequence[Rows] = ()  # mixing weights at the end of each epoch so far
+    ended: Sequence[EpochEnded] = ()  # of the stage's epochs so far: genotype, size, mean losses
+    seed: int = 0  # of the search: a rule that draws makes a generator from it and the clock
+    trial: Trial | None = None  # None outside a running search
+
+
+class Loss(NamedTuple):
+    """A scalar to minimise and what to log beside it (detached scalars by name)."""
+
+    value: Tensor
+    logs: Mapping[str, Tensor]
