@@ -55,11 +55,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tables": {"errors", "spaces.genotype", "official_table"},
     "official_table": {"errors", "spaces.genotype", "tables"},
     "analysis": READING,
-    "plots": READING | {"analysis"},
+    "comparison": READING | {"analysis"},
+    "plots": READING | {"analysis", "comparison"},
 }
 ALONE = {"parts"}  # rooms whose modules may not import each other
 NO_TORCH = {
-    "analysis", "errors", "events", "official_table", "plots", "protocols", "tables", "trace",
+    "analysis", "comparison", "errors", "events", "official_table", "plots", "protocols",
+    "tables", "trace",
 }  # fmt: skip
 
 
