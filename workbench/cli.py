@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from workbench.config import EvaluateConfig, SearchConfig
 from workbench.errors import WorkbenchError
+from workbench.genotype_commands import lookup, score
 from workbench.refusals import parser_line, with_flags
 from workbench.run_commands import compare, methods
 from workbench.settings import ConfigError, checked, problems
@@ -207,6 +208,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "methods": methods,
     "cost": _cost,
     "derive": _derive,
+    "score": score,
+    "lookup": lookup,
 }
 
 
