@@ -15,11 +15,12 @@ from workbench.parts.derivations import (
     TopEdges,
     as_published,
     surviving_edges,
+    survivors,
 )
 from workbench.parts.relaxations import Entmax, Softmax
 from workbench.protocols import Mixture
 from workbench.spaces.darts import OPS, darts
-from workbench.spaces.genotype import CellGenes, Gene
+from workbench.spaces.genotype import CellGenes, Gene, Genotype, GenotypeError
 from workbench.spaces.nasbench201 import nasbench201
 from workbench.spaces.space import Space
 
@@ -246,6 +247,36 @@ def test_columns_are_read_by_name_and_not_by_place() -> None:
     turned = {kind: Mixture(mixture.ops.flip(1)) for kind, mixture in mix.items()}
     genotype = TopEdges(2)(space, turned, everything(space))
     assert genotype == TopEdges(2)(darts(), mix, everything(darts()))
+
+
+def test_survivors_are_all_that_is_alive_but_none() -> None:
+    space = darts()
+    alive = {kind: torch.zeros(14, 8, dtype=torch.bool) for kind in space.kinds}
+    alive["normal"][[0, 0, 0, 3], [0, 3, 4, 4]] = True
+    found = survivors(space, one_hot(space, {}), alive)
+    assert found.cell("normal").genes == (
+        Gene("skip_connect", 0, 2),
+        Gene("sep_conv_3x3", 0, 2),
+        Gene("sep_conv_3x3", 1, 3),
+    )
+    assert found.cell("reduce").genes == ()
+    assert Genotype.parse(str(found)) == found
+    whole = survivors(space, one_hot(space, {}), everything(space))
+    assert [len(cell.genes) for cell in whole.cells] == [14 * 7, 14 * 7]
+
+
+def test_survivors_with_one_operation_an_edge_are_its_argmax() -> None:
+    space, draw = nasbench201(), torch.Generator().manual_seed(0)
+    rows = torch.randn(6, 5, generator=draw)
+    alive = {"cell": rows == rows.amax(dim=1, keepdim=True)}
+    mix = {"cell": Mixture(rows.softmax(dim=1))}
+    assert survivors(space, mix, alive) == EdgeArgmax()(space, mix, alive)
+
+
+def test_two_operations_an_edge_are_refused_where_the_text_has_room_for_one() -> None:
+    space = nasbench201()
+    with pytest.raises(GenotypeError, match="an edge with two operations"):
+        survivors(space, one_hot(space, {}), everything(space))
 
 
 # Few skips

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from workbench.protocols import Derivation, Mixture, Mixtures, Rows
-from workbench.spaces.genotype import CellGenes, Gene, Genotype
+from workbench.spaces.genotype import CellGenes, Gene, Genotype, GenotypeError
 from workbench.spaces.space import CellShape, Space
 
 
@@ -88,6 +88,36 @@ def as_published(space: Space, mix: Mixtures, alive: Rows) -> Genotype:
 
 
 surviving_edges = EdgeArgmax(connected=True)
+
+
+def survivors(space: Space, mix: Mixtures, alive: Rows) -> Genotype:
+    """Everything alive but `none`: any number of operations on an edge, of edges into a node.
+
+    Operations of an edge come in the space's order; weights play no part, a pruner has spoken.
+
+    Raises:
+        GenotypeError: if an edge has two in a space whose text, NAS-Bench-201's, has room for one.
+
+    Bi et al., GOLD-NAS, arXiv:2007.03331.
+    """
+    cells = []
+    for cell in space.cells:
+        rows = alive[cell.kind].tolist()
+        genes = [
+            Gene(op, *edge)
+            for edge, row in zip(cell.edges, rows, strict=True)
+            for op, keep in zip(cell.columns, row, strict=True)
+            if keep and op != "none"
+        ]
+        cells.append(_genes(cell, genes))
+    genotype = Genotype(tuple(cells))
+    genes = genotype.cells[0].genes
+    if genotype.is_nasbench201 and len({(gene.src, gene.dst) for gene in genes}) < len(genes):
+        raise GenotypeError(
+            "`survivors` found an edge with two operations, which |op~0|+… cannot say; "
+            "use `surviving_edges`, or cells of their own (`IndividualCells`)"
+        )
+    return genotype
 
 
 @dataclass(frozen=True)
