@@ -23,6 +23,7 @@ from workbench.events import (
 )
 from workbench.method import Method, differences
 from workbench.parts.relaxations import Entmax, Simplex, Softmax
+from workbench.parts.sampling import Concrete, HardConcrete
 from workbench.protocols import Rows
 from workbench.search import search
 from workbench.spaces.genotype import Genotype
@@ -90,7 +91,7 @@ def test_mixing_weights_are_in_range_and_zero_where_dead(name, space):
             assert alive.dtype == torch.bool
             assert ((mix >= 0) & (mix <= 1)).all()
             assert (mix[~alive] == 0).all()
-            if isinstance(relaxation, (Softmax, Entmax, Simplex)):
+            if isinstance(relaxation, (Softmax, Entmax, Simplex, Concrete, HardConcrete)):
                 sums = alive.any(dim=1).to(mix.dtype)  # an edge with nothing alive is gone
                 torch.testing.assert_close(mix.sum(dim=1), sums)
 
@@ -233,6 +234,33 @@ def test_no_two_methods_are_the_same():
             "gaea_nasbench201",
             {"epochs", "arch_gradient", "schedule", "train_portion", "weight_optimizer"},
         ),
+        (
+            "darts",
+            "fair_darts",
+            {
+                "batch_size",
+                "init",
+                "relaxation",
+                "weight_optimizer",
+                "arch_optimizer",
+                "regularizers",
+                "reshape",
+                "derivation",
+            },
+        ),
+        ("fair_darts", "d_darts", {"batch_size", "regularizers", "reshape"}),
+        (
+            "single_level",
+            "snas",
+            {"epochs", "init", "relaxation", "arch_optimizer", "regularizers", "derivation"},
+        ),
+        ("snas", "snas_small", {"epochs", "arch_optimizer"}),
+        (
+            "darts",
+            "gdas",
+            {"epochs", "batch_size", "relaxation", "edge", "weight_optimizer", "schedule"},
+        ),
+        ("single_level", "hou_jin", {"relaxation", "arch_optimizer", "stop"}),
         ("darts", "multi_step", {"schedule"}),
         ("darts", "single_level", {"arch_gradient", "schedule", "train_portion"}),
         ("darts", "entmax2_prune", {"relaxation", "pruner", "derivation"}),
