@@ -53,10 +53,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluate": LOOP,
     "trace": READING | {"events"},
     "analysis": READING,
-    "plots": READING | {"analysis"},
+    "comparison": READING | {"analysis"},
+    "plots": READING | {"analysis", "comparison"},
 }
 ALONE = {"parts"}  # rooms whose modules may not import each other
-NO_TORCH = {"analysis", "errors", "events", "plots", "protocols", "trace"}
+NO_TORCH = {"analysis", "comparison", "errors", "events", "plots", "protocols", "trace"}
 
 
 @dataclass(frozen=True)

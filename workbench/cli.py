@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from workbench.config import EvaluateConfig, SearchConfig
 from workbench.errors import WorkbenchError
 from workbench.refusals import parser_line, with_flags
+from workbench.run_commands import compare, methods
 from workbench.settings import ConfigError, checked, problems
 
 if TYPE_CHECKING:
@@ -127,24 +128,6 @@ def _demo(
     print(f"open {report(run.path)}")
 
 
-def _methods(name: Annotated[str | None, tyro.conf.Positional] = None) -> None:
-    """List the methods, or show one: its paper and what it changes of DARTS.
-
-    Args:
-        name: a method.
-    """
-    from workbench.methods import darts, differences, named
-
-    if name is None:
-        width = max(map(len, named()))
-        for method in named().values():
-            print(f"{method.name:{width}}  {method.summary}")
-        return
-    method = named()[checked(SearchConfig, {"method": name}).method]
-    print(f"{method.name}\n{method.summary}\n{method.paper}\n\nchanges of darts:")
-    print(differences(darts, method))
-
-
 def _cost(
     genotype: Annotated[str, tyro.conf.Positional],
     channels: int = 36,
@@ -219,8 +202,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "search": _search,
     "evaluate": _evaluate,
     "report": _report,
+    "compare": compare,
     "demo": _demo,
-    "methods": _methods,
+    "methods": methods,
     "cost": _cost,
     "derive": _derive,
 }

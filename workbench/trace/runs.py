@@ -37,6 +37,22 @@ def open_run(path: Path | str) -> Run:
     return Run(path)
 
 
+def find_runs(paths: Iterable[Path | str]) -> list[Run]:
+    """The runs in these folders: each is a run itself, or holds runs; in order of name.
+
+    Raises:
+        RunError: if a folder is no run and holds none.
+    """
+    found: list[Run] = []
+    for path in map(Path, paths):
+        inside = sorted(header.parent for header in path.glob(f"*/{folder.HEADER}"))
+        places = [path] if (path / folder.HEADER).exists() or not inside else inside
+        found += [open_run(place) for place in places]
+    if not found:
+        raise RunError("no run was named; give one or more run folders")
+    return found
+
+
 @dataclass(frozen=True, repr=False)
 class Run:
     """A search as it was recorded.  What has been read stays; `refresh()` reads again.
