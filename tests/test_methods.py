@@ -254,7 +254,6 @@ def test_no_two_methods_are_the_same():
             "snas",
             {"epochs", "init", "relaxation", "arch_optimizer", "regularizers", "derivation"},
         ),
-        ("snas", "snas_small", {"epochs", "arch_optimizer"}),
         (
             "darts",
             "gdas",
