@@ -192,7 +192,7 @@ def test_methods_are_listed_and_shown_with_what_they_change(
     assert "entmax3_prune_single_level" in capsys.readouterr().out
     main(["methods", "entmax3_prune"])
     said = capsys.readouterr().out
-    assert "relaxation: Softmax() → Entmax(alpha=3.0)" in said
+    assert "relaxation: Softmax(temperature=1.0) → Entmax(alpha=3.0)" in said
     assert "schedule" not in said
 
 

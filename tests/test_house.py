@@ -20,7 +20,9 @@ BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-SCALARS = {"Scalar", "Linear", "Cosine", "scalar_at", "scalar_range"}  # of parts.schedules
+SCALARS = {
+    "Scalar", "Linear", "Cosine", "Exponential", "Piecewise", "scalar_at", "scalar_range",
+}  # of parts.schedules  # fmt: skip
 PART = {"errors", "protocols", "spaces", f"parts.schedules({', '.join(sorted(SCALARS))})"}
 LOOP = {
     "arch", "bilevel", "data", "engine", "errors", "events", "method", "protocols", "pruning",

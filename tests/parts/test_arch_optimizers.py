@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.parts.arch_optimizers import Adam, ClippedSgd, ExponentiatedGradient
+from workbench.parts.arch_optimizers import (
+    Adam,
+    ClippedSgd,
+    ExponentiatedGradient,
+    HeavyBall,
+)
 
 
 def test_adam_has_the_settings_of_darts() -> None:
@@ -69,6 +74,24 @@ def test_a_rate_or_bound_of_zero_is_refused(wrong: dict[str, float]) -> None:
     name = next(iter(wrong))
     with pytest.raises(ValueError, match=rf"`ClippedSgd\({name}=0.0\)` needs a positive"):
         ClippedSgd(**wrong)
+
+
+def test_a_heavy_ball_rolls_on_without_a_gradient_and_does_not_decay() -> None:
+    """By hand: 1, then 1.5 of it, then .75, at a learning rate of 2 and half the momentum."""
+    alpha = torch.tensor([1.0, -2.0], requires_grad=True)
+    optimizer = HeavyBall(lr=2.0, momentum=0.5)([alpha])
+    for grad in (1.0, 1.0, 0.0):
+        alpha.grad = torch.tensor([grad, 0.0])
+        optimizer.step()
+    assert alpha.tolist() == [1.0 - 2.0 * (1.0 + 1.5 + 0.75), -2.0]
+    group = HeavyBall()([alpha]).param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (1.0, 0.9, 0)
+
+
+@pytest.mark.parametrize("settings", [{"lr": 0.0}, {"momentum": 1.0}, {"momentum": -0.1}])
+def test_a_heavy_ball_that_would_not_settle_is_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"`HeavyBall\(.* needs a"):
+        HeavyBall(**settings)
 
 
 # Exponentiated gradient

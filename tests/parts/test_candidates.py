@@ -1,10 +1,10 @@
-"""Candidates of a stage, and cells with alphas of their own."""
+"""Candidates of a stage."""
 
 from __future__ import annotations
 
 import pytest
 
-from workbench.parts.candidates import Individual, Without
+from workbench.parts.candidates import Without
 from workbench.spaces.darts import OPS, darts
 from workbench.spaces.nasbench201 import nasbench201
 from workbench.spaces.space import SpaceError
@@ -39,18 +39,3 @@ def test_an_edge_that_is_left_with_nothing_is_refused() -> None:
 def test_one_name_instead_of_a_tuple_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a tuple"):
         Without("none")
-
-
-@pytest.mark.parametrize("cells", [3, 8, 20])
-def test_every_cell_has_alphas_of_its_own(cells: int) -> None:
-    found = Individual()(darts(cells=cells), None)
-    assert len(found.kinds) == cells
-    assert len(Individual()(nasbench201(cells_per_stage=cells), None).kinds) == 3 * cells
-
-
-def test_reshapes_nest() -> None:
-    found = Individual(Without(("none",)))(darts(cells=8), None)
-    assert len(found.kinds) == 8
-    for cell in found.cells:
-        assert len(cell.edges) == 14
-        assert cell.columns == OPS[1:]

@@ -6,22 +6,24 @@ from workbench.methods.bilevel import darts
 from workbench.methods.one_level import single_level
 from workbench.parts.arch_gradients import single_level as train_gradient
 from workbench.parts.arch_optimizers import Adam, ClippedSgd, ExponentiatedGradient
-from workbench.parts.candidates import Individual, Without
+from workbench.parts.candidates import Without
 from workbench.parts.derivations import Threshold, surviving_edges
+from workbench.parts.edge_weights import SimplexEdges
+from workbench.parts.edges import PartialChannels
 from workbench.parts.inits import Constant, Normal, Uniform
 from workbench.parts.regularizers import Ablation, ExpectedCost, ZeroOne
 from workbench.parts.relaxations import Sigmoid, Simplex
 from workbench.parts.sampling import Concrete, HardConcrete
 from workbench.parts.schedules import Alternating, Cosine, Joint, Linear
 from workbench.parts.single_op import SingleOp
+from workbench.parts.transitions import IndividualCells
 from workbench.parts.weight_optimizers import Sgd
 
 # --- the simplex --------------------------------------------------------------------------------
 
 # The released settings of GAEA on the DARTS space (batch 64, weights as in DARTS).  The paper's
-# headline is of its PC-DARTS form, with partial channels and edge weights, at batch 256.  The
-# released code keeps the genotype of the epoch with the best held-out accuracy; here it is the
-# last one's, as everywhere.
+# headline is of `gaea_pc_darts`.  The released code keeps the genotype of the epoch with the best
+# held-out accuracy; here it is the last one's, as everywhere.
 gaea = darts.but(
     name="gaea",
     paper="arXiv:2004.07802",
@@ -29,6 +31,16 @@ gaea = darts.but(
     init=Uniform(),
     relaxation=Simplex(),
     arch_optimizer=ExponentiatedGradient(),
+)
+
+# The form of the headline: PC-DARTS without its warm-up.  Alphas and edge weights start equal.
+gaea_pc_darts = gaea.but(
+    name="gaea_pc_darts",
+    summary="GAEA with partial channels; edge weights are moved by exponentiated gradient too.",
+    batch_size=256,
+    edge=PartialChannels(4),
+    edge_weights=SimplexEdges(),
+    weight_optimizer=Sgd(lr=Cosine(0.1, 0.0)),
 )
 
 # "ERM" on NAS-Bench-201: 25 epochs of a learning-rate schedule of 50.  The paper's space has 24
@@ -81,7 +93,7 @@ d_darts = fair_darts.but(
     summary="FairDARTS with alphas for every cell by itself, each to contribute above the mean.",
     batch_size=72,
     regularizers=(ZeroOne(9.0, each_kind=True), Ablation(0.7)),
-    reshape=Individual(Without(("none",))),
+    reshape=IndividualCells(without=("none",)),
 )
 
 d_darts_small = d_darts.but(

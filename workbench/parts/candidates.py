@@ -1,11 +1,10 @@
-"""Which candidates a stage has, and whether its cells share their alphas."""
+"""Which candidates a stage has."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.protocols import Reshape, View
-from workbench.spaces.resize import individual
+from workbench.protocols import View
 from workbench.spaces.space import Space
 
 
@@ -29,17 +28,3 @@ class Without:
             SpaceError: if nothing is left on an edge.
         """
         return space.restricted(tuple(op for op in space.columns if op not in self.ops))
-
-
-@dataclass(frozen=True)
-class Individual:
-    """Every cell of the stack with alphas of its own, after another `reshape` where one is given.
-
-    Heuillet et al., D-DARTS, arXiv:2108.09306.
-    """
-
-    reshape: Reshape | None = None
-
-    def __call__(self, space: Space, view: View | None) -> Space:
-        """A space whose kinds are `normal_0`, `normal_1`, `reduce_2` and so on."""
-        return individual(space if self.reshape is None else self.reshape(space, view))

@@ -98,6 +98,7 @@ class Run:
     def trace(self) -> xr.Dataset:
         """`alpha`, `mix`, `alive` `(step, edge, op)` and every scalar `(step,)`, after each step.
 
+        Where the method weighs edges, also `edge_weight` `(step, edge)`; NaN in stages without.
         Coordinates: `kind`, `src`, `dst` of an edge; `stage`, `epoch`, `seconds` of a step.
         """
         return read_trace(self.path / folder.TRACE, self._stages)
