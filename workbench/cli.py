@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from workbench.config import EvaluateConfig, SearchConfig
 from workbench.errors import WorkbenchError
+from workbench.genotype_commands import lookup, score
 from workbench.refusals import parser_line, with_flags
 from workbench.run_commands import compare, methods
 from workbench.settings import ConfigError, checked, problems
@@ -176,7 +177,7 @@ def _cost(
 
 def _derive(
     alphas: Annotated[Path, tyro.conf.Positional],
-    space: Literal["darts", "nasbench201"] = "darts",
+    space: str = "darts",
     rule: Literal["top2", "survivors", "argmax"] = "top2",
     as_json: _Json = False,
 ) -> None:
@@ -185,7 +186,7 @@ def _derive(
     Args:
         alphas: an .npz file with `normal` and `reduce` (edges, operations), or `cell`; -inf marks a
             pruned operation.
-        space: whose operations and edges the arrays have.
+        space: whose operations and edges the arrays have, by a name that `search --space` takes.
         rule: top2: two edges per node without none (DARTS); survivors: every surviving edge (paper
             B), and into a node where none wins them all its best other operation; argmax: per
             edge, none too (NAS-Bench-201).
@@ -207,6 +208,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "methods": methods,
     "cost": _cost,
     "derive": _derive,
+    "score": score,
+    "lookup": lookup,
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from workbench.settings import ConfigError, Settings, unknown
+from workbench.spaces.named import SPACES
 
 Precision = Literal["float32", "tf32", "bfloat16", "float64"]  # as engine.machine's, without torch
 
@@ -26,7 +27,7 @@ class SearchConfig(Settings):
     method: str = Field(
         default="entmax3_prune_single_level", description="name in `workbench methods`"
     )
-    space: Literal["darts", "nasbench201"] = Field(default="darts", description="search space")
+    space: str = Field(default="darts", description=f"search space: {', '.join(SPACES)}")
     data: str = Field(default="digits", description="digits, cifar10, cifar100 or folder:PATH")
     data_root: Path | None = Field(default=None, description="where CIFAR files are, or are put")
     download: bool = Field(default=True, description="whether missing CIFAR files may be fetched")
@@ -38,7 +39,9 @@ class SearchConfig(Settings):
         default=False, description="leave out a folder's unreadable images"
     )
     noise: float = Field(default=0.0, ge=0, description="sd of noise on normalised training images")
-    channels: int = Field(default=16, ge=1, description="width of the supernet's first cell")
+    channels: int | None = Field(
+        default=None, ge=1, description="width of the supernet's first cell; 16, in gold 36"
+    )
     cells: int | None = Field(
         default=None, ge=1, description="depth; cells per stage in nasbench201"
     )
@@ -104,6 +107,13 @@ class SearchConfig(Settings):
             raise ValueError(unknown("method", value, list(methods.named())))
         return value
 
+    @field_validator("space")
+    @classmethod
+    def _known_space(cls, value: str) -> str:
+        if value not in SPACES:
+            raise ValueError(unknown("space", value, list(SPACES)))
+        return value
+
     def build_method(self) -> Method:
         """The method with these settings in it.
 
@@ -120,10 +130,11 @@ class SearchConfig(Settings):
                 method = method.lasting(self.epochs)
             except ValueError as error:
                 raise ConfigError(f"epochs: {error}") from error
-        stage = method.stages[-1]
-        changes: dict[str, object] = {}
         if self.batch_size is not None:
-            changes["batch_size"] = self.batch_size
+            stages = (replace(stage, batch_size=self.batch_size) for stage in method.stages)
+            method = replace(method, stages=tuple(stages))
+        stage = [stage for stage in method.stages if stage.name == "search"][-1]
+        changes: dict[str, object] = {}
         if self.weight_lr is not None:
             lr = getattr(stage.weight_optimizer, "lr", None)
             new = self.weight_lr
@@ -149,9 +160,6 @@ class SearchConfig(Settings):
         settings = ("warm_up_epochs", "zero_cost_mode", "beta1", "beta2")
         given = {name: getattr(self, name) for name in settings if getattr(self, name) is not None}
         first = method.stages[0]
-        if first.name == "warm_up" and self.batch_size is not None:
-            first = replace(first, batch_size=self.batch_size)
-            method = replace(method, stages=(first, *method.stages[1:]))
         if not given:
             return method
         if first.name != "warm_up":
@@ -192,14 +200,9 @@ class SearchConfig(Settings):
 
     def build_space(self) -> Space:
         """The search space at this width and depth."""
-        from workbench.spaces.darts import darts
-        from workbench.spaces.nasbench201 import nasbench201
+        from workbench.spaces.named import named
 
-        if self.space == "darts":
-            return darts(channels=self.channels, cells=self.cells or 8, nodes=self.nodes or 4)
-        return nasbench201(
-            channels=self.channels, cells_per_stage=self.cells or 5, nodes=self.nodes or 3
-        )
+        return named(self.space, channels=self.channels, cells=self.cells, nodes=self.nodes)
 
     def build_data(self) -> Data:
         """The images."""
