@@ -12,6 +12,7 @@ from tests.tiny import (
     READABLE,
     READABLE64,
     SPACES,
+    Planted,
     Spy,
     assert_same,
     moved,
@@ -27,6 +28,7 @@ from workbench.bilevel import LiveBilevel, LiveTrial
 from workbench.events import StageStarted
 from workbench.method import Method
 from workbench.methods import d_darts, darts, fair_darts, gdas, snas
+from workbench.parts.arch_optimizers import Adam
 from workbench.parts.regularizers import Ablation, ZeroOne
 from workbench.protocols import Clock
 from workbench.run import Run
@@ -181,6 +183,33 @@ def test_an_idle_operation_gets_no_gradient_of_its_own_in_gdas() -> None:
     assert any(grad.any() for grad in grads)
     for grad in grads:
         assert grad.sum(1).abs().max() <= 1e-9 * grad.abs().max()
+
+
+# A truth planted beforehand
+
+
+@pytest.mark.parametrize("name", ["fair_darts", "d_darts", "snas", "gdas", "hou_jin"])
+def test_a_planted_operation_comes_to_weigh_on_every_edge(name: str) -> None:
+    """Through sigmoids and draws alike; of all the parts but the rate the method's own."""
+    method, space = getattr(methods, name), darts_space(channels=4, cells=3, nodes=1)
+    reshape = method.stages[0].reshape
+    space = reshape(space, None) if reshape else space
+    plant = {
+        cell.kind: torch.tensor([1 + index, len(cell.columns) - 1 - index])
+        for index, cell in enumerate(space.cells)
+    }
+    seek = method.but(
+        objective=Planted(plant, strength=10.0), arch_optimizer=Adam(lr=0.1), regularizers=()
+    )
+    events = searched(shrunk(seek, epochs=12, batch_size=12), space, machine=READABLE)
+    last = steps(events)[-1].mix
+    for kind, columns in plant.items():
+        weights = last[kind].gather(1, columns[:, None])[:, 0]
+        assert (weights > 0.85).all()
+        if name in ("snas", "gdas"):  # sigmoids of others may be as large
+            assert torch.equal(last[kind].argmax(1), columns)
+            ops = [space.cell(kind).columns[column] for column in columns.tolist()]
+            assert [gene.op for gene in events[-1].genotype.cell(kind).genes] == ops
 
 
 # Small pictures
