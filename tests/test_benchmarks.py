@@ -1,12 +1,15 @@
-"""The benchmark of a step runs and says what it should; no time is judged."""
+"""Benchmarks run and say what they should; no time is judged."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from workbench.zero_cost import proxies
 
 ROOT = Path(__file__).parents[1]
 KEYS = {
@@ -39,3 +42,31 @@ def test_the_step_benchmark_measures_both_supernets():
         assert each["seconds"] > 0
         assert each["peak_bytes"] > 0
     assert 0 < fast["operations"] < readable["operations"]
+
+
+def test_scores_are_compared_with_a_table(tmp_path: Path):
+    codes = ["333333", "222222", "100000", "000000", "321040", "444444"]
+    rows = [f"{i},{code},{90 - i},{70 - i},{40 - i}\n" for i, code in enumerate(codes)]
+    table, out = tmp_path / "table.csv", tmp_path / "scores.csv"
+    table.write_text("index,code,c10_test200,c100_test200,in16_test200\n" + "".join(rows))
+    small = "--n 6 --repeats 1 --channels 2 --batch 8 --noise-batch 2 --resamples 20".split()
+    files = ["--table", table, "--out", out]
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "nb201_scores.py", *small, *files],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    named = {line.split("`")[1]: line for line in done.stdout.splitlines() if "`" in line}
+    assert named.keys() == proxies.named().keys()
+    scores = {row["code"]: row for row in csv.DictReader(out.read_text().splitlines())}
+    assert scores.keys() == set(codes)
+    assert float(scores["333333"]["macs"]) > float(scores["222222"]["macs"])
+    beside = out.with_suffix(".correlations.csv")
+    correlations = list(csv.DictReader(beside.read_text().splitlines()))
+    assert len(correlations) == 3 * len(named)
+    by_size = next(row for row in correlations if row["score"] == "parameters")
+    assert float(by_size["rho_low"]) <= float(by_size["rho"]) <= float(by_size["rho_high"]) <= 1

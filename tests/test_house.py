@@ -52,11 +52,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "search": LOOP | {"run"},
     "evaluate": LOOP,
     "trace": READING | {"events"},
+    "tables": {"errors", "spaces.genotype", "official_table"},
+    "official_table": {"errors", "spaces.genotype", "tables"},
     "analysis": READING,
     "plots": READING | {"analysis"},
 }
 ALONE = {"parts"}  # rooms whose modules may not import each other
-NO_TORCH = {"analysis", "errors", "events", "plots", "protocols", "trace"}
+NO_TORCH = {
+    "analysis", "errors", "events", "official_table", "plots", "protocols", "tables", "trace",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

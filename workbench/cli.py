@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import tyro
 from pydantic import ValidationError
 
+from workbench import commands
 from workbench.config import EvaluateConfig, SearchConfig
 from workbench.errors import WorkbenchError
 from workbench.refusals import parser_line, with_flags
@@ -223,6 +224,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "methods": _methods,
     "cost": _cost,
     "derive": _derive,
+    "score": commands.score,
+    "lookup": commands.lookup,
 }
 
 

@@ -6,8 +6,10 @@ import re
 from collections.abc import Sequence
 
 from workbench.config import EvaluateConfig, SearchConfig
+from workbench.score_config import ScoreConfig
 
-_SETTINGS = sorted({*SearchConfig.model_fields, *EvaluateConfig.model_fields}, key=len)
+_CONFIGS = (SearchConfig, EvaluateConfig, ScoreConfig)
+_SETTINGS = sorted({name for kind in _CONFIGS for name in kind.model_fields}, key=len)
 _NUMBERS = {"INT": "a whole number", "FLOAT": "a number"}
 
 

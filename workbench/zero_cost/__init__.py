@@ -1,4 +1,4 @@
-"""Scores that need no training and no label: tangent kernel, batch-norm term, Zen-score."""
+"""Scores that need no training; every one by name is in `workbench.zero_cost.proxies`."""
 
 from workbench.zero_cost.batch_norm import batch_norm_variances, bn_term
 from workbench.zero_cost.kernels import (
@@ -9,6 +9,8 @@ from workbench.zero_cost.kernels import (
     network_log_ntk,
     ntk,
 )
+from workbench.zero_cost.proxy import Proxy
+from workbench.zero_cost.scratch import ProxyError
 from workbench.zero_cost.zen import (
     ZenInit,
     ZenObjective,
@@ -20,6 +22,8 @@ from workbench.zero_cost.zen import (
 __all__ = [
     "SCALARS",
     "KernelScalar",
+    "Proxy",
+    "ProxyError",
     "ZenInit",
     "ZenObjective",
     "ZenScore",

@@ -146,7 +146,7 @@ def zen_score(
                 genotype, channels=channels, cells=cells, in_channels=in_channels, classes=classes
             )
             if init == "normal":
-                net.apply(_normal)
+                net.apply(normal_weights)
             images = torch.randn(batch_size, in_channels, *size)
             net, images = net.to(device), images.to(device)
             measured.append(_measure(zen, net, lambda net=net, x=images: net(x)[0]))
@@ -283,7 +283,8 @@ def _at_least_one(repeats: int) -> int:
     return repeats
 
 
-def _normal(module: nn.Module) -> None:
+def normal_weights(module: nn.Module) -> None:
+    """Zen-NAS's weights for a module: N(0, 1), no shift; for `net.apply`."""
     if isinstance(module, (nn.Conv2d, nn.Linear)):
         nn.init.normal_(module.weight)
         if module.bias is not None:

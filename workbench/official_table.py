@@ -1,0 +1,91 @@
+"""The official benchmark of NAS-Bench-201, where it is installed, behind a table's interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+from workbench.spaces.genotype import Genotype
+from workbench.tables import CEILINGS, Dataset, Entry, TableError, code_of
+
+_OFFICIAL = ("cifar10", "cifar100", "ImageNet16-120")  # in the order of an entry
+
+
+class OfficialApi(Protocol):
+    """What is asked of `nats_bench` and `nas_201_api` alike."""
+
+    def query_index_by_arch(self, arch: str) -> int:
+        """The official index of a cell's text, -1 if there is none."""
+        ...
+
+    def get_more_info(
+        self, index: int, dataset: str, *, hp: str, is_random: bool
+    ) -> Mapping[str, float]:
+        """Figures of a cell, `test-accuracy` among them."""
+        ...
+
+
+@dataclass(frozen=True)
+class ApiTable:
+    """The official benchmark behind the same interface: means of all seeds after 200 epochs."""
+
+    api: OfficialApi
+
+    def lookup(self, genotype: Genotype) -> Entry:
+        """The entry of a cell.
+
+        Raises:
+            TableError: if the benchmark does not hold it.
+        """
+        code = code_of(genotype)
+        index = self.api.query_index_by_arch(str(genotype))
+        if index < 0:
+            raise TableError(f"the benchmark has no record of {genotype}")
+        figures = (
+            float(
+                self.api.get_more_info(index, official, hp="200", is_random=False)["test-accuracy"]
+            )
+            for official in _OFFICIAL
+        )
+        return Entry(code, *figures, index=index)
+
+    def ceiling(self, dataset: Dataset) -> float:
+        """The published one: asking for all 15,625 would take minutes."""
+        return CEILINGS[dataset]
+
+
+def official_table(path: Path | str) -> ApiTable:
+    """The official benchmark's file or folder, through `nats_bench` or `nas_201_api`.
+
+    Raises:
+        TableError: if neither is installed, or the file is none of theirs.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise TableError(f"there is no table {path}")
+    try:
+        module = _first_installed(("nats_bench", "nas_201_api"))
+        if module.__name__ == "nats_bench":
+            return ApiTable(module.create(str(path), "tss", fast_mode=path.is_dir(), verbose=False))
+        return ApiTable(module.NASBench201API(str(path), verbose=False))
+    except TableError:
+        raise
+    except Exception as error:  # whatever a library makes of a file that is not its own
+        raise TableError(f"{path} is no file of the official benchmark: {error}") from error
+
+
+def _first_installed(names: Iterable[str]) -> ModuleType:
+    for name in names:
+        try:
+            return import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+    raise TableError(
+        "the official benchmark needs `nats_bench` or `nas_201_api`, and neither is installed: "
+        "pip install one of them, or give a CSV of the table"
+    )
