@@ -58,6 +58,11 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
             {},
             "operation conv_7x1_1x7 has no packed form",
         ),
+        (
+            {"space": darts(channels=1, cells=1, nodes=1, ops=("none", "sep_conv_3x3_x1"))},
+            {},
+            "operation sep_conv_3x3_x1 has no packed form",
+        ),
     ],
 )
 def test_a_fall_back_is_the_readable_net_and_one_line_that_says_why(

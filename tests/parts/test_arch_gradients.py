@@ -25,7 +25,7 @@ from workbench.parts.arch_gradients import (
 from workbench.parts.edges import WeightedSum
 from workbench.parts.schedules import WeightsOnly
 from workbench.protocols import Batch, Mixture
-from workbench.search import Run
+from workbench.search import Run, epoch_of
 from workbench.spaces.nasbench201 import nasbench201
 from workbench.spaces.supernet import Supernet
 
@@ -505,7 +505,7 @@ def test_statistics_advance_by_the_passes_at_the_searchs_own_weights_alone(
     method = shrunk(darts.but(schedule=WeightsOnly()))
     run, once = (start(method, SPACES["nasbench201"], machine=READABLE64) for _ in range(2))
     for each in (run, once):
-        next(each.epoch(0, ()))  # so that there is momentum
+        next(epoch_of(each, 0))  # so that there is momentum
     batches = {"train": as_float64(run.train.next()), "val": as_float64(run.val.next())}
     before = state(run)
     statistics = [name for name, _ in run.net.named_buffers()]

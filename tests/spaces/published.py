@@ -1,7 +1,8 @@
 """Published genotypes as text, and what their evaluation networks weigh (methods.md, 11.1).
 
 Facts from the genotype files of quark0/darts, xiaomi-automl/FairDARTS, D-X-Y/AutoDL-Projects,
-cogsys-tuebingen/uninas (ASAP) and wiljohnhong/DropNAS.
+cogsys-tuebingen/uninas (ASAP), wiljohnhong/DropNAS and cogsys-tuebingen/prdarts, whose rows of kind
+and settings are written here as our names.
 """
 
 from __future__ import annotations
@@ -115,6 +116,41 @@ DROPNAS = (
     "('dil_conv_5x5', 2), ('dil_conv_5x5', 3), ('dil_conv_5x5', 4)], reduce_concat=range(2, 6))"
 )
 
+PR_DARTS_DL1 = (
+    "Genotype(normal=[('sep_conv_5x5', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 1), "
+    "('skip_connect', 2), ('sep_conv_3x3', 1), ('skip_connect', 2), ('skip_connect', 0), "
+    "('skip_connect', 2)], normal_concat=range(2, 6), reduce=[('sep_conv_3x3', 0), "
+    "('skip_connect', 1), ('max_pool_3x3', 0), ('sep_conv_5x5', 2), ('sep_conv_3x3', 0), "
+    "('sep_conv_3x3', 1), ('max_pool_3x3', 1), ('sep_conv_3x3', 4)], reduce_concat=range(2, 6))"
+)
+
+PR_DARTS_DL2 = (  # single convolutions
+    "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3_x1', 1), ('sep_conv_3x3_x1', 1), "
+    "('sep_conv_7x7', 2), ('skip_connect', 0), ('sep_conv_5x5', 1), ('sep_conv_3x3', 1), "
+    "('sep_conv_7x7', 4)], normal_concat=range(2, 6), reduce=[('sep_conv_3x3_x1', 0), "
+    "('sep_conv_3x3', 1), ('sep_conv_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 0), "
+    "('sep_conv_3x3_x1', 3), ('sep_conv_3x3_x1', 0), ('skip_connect', 3)], reduce_concat=range(2, "
+    "6))"
+)
+
+PR_DARTS_DR = (  # inner channels of twice and three times the width, and 1x1 kernels
+    "Genotype(normal=[('sep_conv_3x3_x1', 0), ('sep_conv_3x3_w3', 1), ('sep_conv_7x7', 1), "
+    "('sep_conv_5x5_w2', 2), ('skip_connect', 1), ('skip_connect', 3), ('skip_connect', 0), "
+    "('skip_connect', 2)], normal_concat=range(2, 6), reduce=[('sep_conv_5x5_w2', 0), "
+    "('max_pool_3x3', 1), ('max_pool_3x3', 1), ('sep_conv_3x3', 2), ('max_pool_3x3', 0), "
+    "('sep_conv_3x3_w3', 2), ('max_pool_3x3', 0), ('sep_conv_1x1', 3)], reduce_concat=range(2, "
+    "6))"
+)
+
+PR_DARTS_UR = (  # up to four stacked convolutions
+    "Genotype(normal=[('sep_conv_3x3_w2', 0), ('sep_conv_1x1_x1', 1), ('sep_conv_3x3_x4', 1), "
+    "('sep_conv_5x5_x1', 2), ('sep_conv_1x1', 1), ('sep_conv_3x3_x3', 2), ('sep_conv_1x1', 3), "
+    "('sep_conv_5x5_x3', 4)], normal_concat=range(2, 6), reduce=[('sep_conv_7x7', 0), "
+    "('sep_conv_3x3_x1', 1), ('sep_conv_3x3_x3', 0), ('sep_conv_3x3', 2), ('skip_connect', 0), "
+    "('skip_connect', 2), ('sep_conv_7x7_x3', 1), ('skip_connect', 2)], reduce_concat=range(2, "
+    "6))"
+)
+
 # FairDARTS writes triples of operation, node and input.  In `a` and `c` the normal cell's node 3
 # has no gene; the released network leaves it out of the output though the text says range(2, 6).
 FAIR_DARTS_A = (
@@ -159,6 +195,10 @@ GENOTYPES: dict[str, tuple[str, int, int | None, int | None, int | None]] = {
     "SNAS": (SNAS, 2_661_382, 3_137_808, None, None),
     "ASAP": (ASAP, 2_538_046, 3_014_472, None, None),
     "DropNAS": (DROPNAS, 3_839_230, 4_315_656, None, None),
+    "PR-DARTS DL1": (PR_DARTS_DL1, 3_174_166, 3_650_592, None, 4_685_152),
+    "PR-DARTS DL2": (PR_DARTS_DL2, 4_017_646, 4_494_072, None, 5_529_856),
+    "PR-DARTS DR": (PR_DARTS_DR, 4_248_766, 4_725_192, None, None),
+    "PR-DARTS UR": (PR_DARTS_UR, 5_369_158, 5_845_584, None, None),
     "FairDARTS a": (FAIR_DARTS_A, 2_360_782, 2_837_208, None, None),
     "FairDARTS b": (FAIR_DARTS_B, 3_407_878, 3_884_304, None, None),
     "FairDARTS c": (FAIR_DARTS_C, 2_598_814, 3_075_240, None, None),

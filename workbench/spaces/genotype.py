@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from workbench.errors import WorkbenchError
 
+# By name; separable convolutions of other shapes are known too (workbench.spaces.morph_ops).
 KNOWN_OPS = (
     "none",
     "max_pool_3x3",
@@ -57,9 +58,7 @@ class CellGenes:
         last = self.inputs + self.nodes
         for gene in self.genes:
             where = f"{self.kind}:{gene.src}→{gene.dst}"
-            if gene.op not in KNOWN_OPS:
-                known = ", ".join(KNOWN_OPS)
-                raise GenotypeError(f"{where} has op {gene.op!r}, which is none of {known}")
+            _check_op(where, gene.op)
             if not self.inputs <= gene.dst < last:
                 rule = f"nodes {self.inputs} to {last - 1} have inputs"
                 raise GenotypeError(f"{where}: {gene.dst} takes no input; {rule}")
@@ -185,6 +184,22 @@ class Genotype:
         from workbench.spaces import genotype_text
 
         return genotype_text.read(text)
+
+
+def _check_op(where: str, op: str) -> None:
+    """Every operation is one of `KNOWN_OPS` or a separable convolution of another shape."""
+    if op in KNOWN_OPS:
+        return
+    from workbench.spaces.morph_ops import separable
+
+    why = "it is no separable convolution of another shape either"
+    try:
+        if separable(op) is not None:
+            return
+    except GenotypeError as error:
+        why = str(error)
+    known = ", ".join(KNOWN_OPS)
+    raise GenotypeError(f"{where} has op {op!r}, which is none of {known}; {why}")
 
 
 def _from_cells(value: object) -> Genotype:

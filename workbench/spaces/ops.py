@@ -7,12 +7,16 @@ published code of DARTS (arXiv:1806.09055) and NAS-Bench-201 (arXiv:2001.00326).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench.protocols import OpFactory
+from workbench.spaces.genotype import GenotypeError
+from workbench.spaces.morph_ops import Separable, separable
 
 Activation = Callable[[], nn.Module]
 
@@ -63,22 +67,24 @@ def conv(
     )
 
 
-def _depthwise(
-    c: int, kernel: int, stride: int, dilation: int, affine: bool, activation: Activation
-) -> list[nn.Module]:
-    padding = dilation * (kernel // 2)
-    return [
-        activation(),
-        nn.Conv2d(c, c, kernel, stride, padding, dilation, groups=c, bias=False),
-        nn.Conv2d(c, c, 1, bias=False),
-        nn.BatchNorm2d(c, affine=affine),
-    ]
-
-
-def _separable(c: int, kernel: int, stride: int, affine: bool, act: Activation) -> nn.Module:
-    """Depthwise and pointwise convolution twice; the first one strides."""
-    first = _depthwise(c, kernel, stride, 1, affine, act)
-    return nn.Sequential(*first, *_depthwise(c, kernel, 1, 1, affine, act))
+def separable_stack(
+    what: Separable, c: int, stride: int, affine: bool, activation: Activation
+) -> nn.Sequential:
+    """ReLU, depthwise and pointwise convolution and batch norm, `what.stacked` times."""
+    padding = what.dilation * (what.kernel // 2)
+    channels = [c, *(width * c for width in what.widths), c]
+    modules: list[nn.Module] = []
+    for index, (c_in, c_out) in enumerate(pairwise(channels)):
+        step = stride if index == 0 else 1
+        modules += [
+            activation(),
+            nn.Conv2d(
+                c_in, c_in, what.kernel, step, padding, what.dilation, groups=c_in, bias=False
+            ),
+            nn.Conv2d(c_in, c_out, 1, bias=False),
+            nn.BatchNorm2d(c_out, affine=affine),
+        ]
+    return nn.Sequential(*modules)
 
 
 def _factorised_7x7(c: int, stride: int, affine: bool, act: Activation) -> nn.Module:
@@ -96,16 +102,17 @@ def _skip(c: int, stride: int, affine: bool, act: Activation) -> nn.Module:
 
 _Builder = Callable[[int, int, bool, Activation], nn.Module]  # channels, stride, affine, activation
 
+# Separable convolutions of any other shape are built from their names: workbench.spaces.morph_ops.
 OPS: dict[str, _Builder] = {
     "none": lambda c, s, affine, act: Zero(s),
     "max_pool_3x3": lambda c, s, affine, act: nn.MaxPool2d(3, s, 1),
     "avg_pool_3x3": lambda c, s, affine, act: nn.AvgPool2d(3, s, 1, count_include_pad=False),
     "skip_connect": _skip,
-    "sep_conv_3x3": lambda c, s, affine, act: _separable(c, 3, s, affine, act),
-    "sep_conv_5x5": lambda c, s, affine, act: _separable(c, 5, s, affine, act),
-    "sep_conv_7x7": lambda c, s, affine, act: _separable(c, 7, s, affine, act),
-    "dil_conv_3x3": lambda c, s, affine, act: nn.Sequential(*_depthwise(c, 3, s, 2, affine, act)),
-    "dil_conv_5x5": lambda c, s, affine, act: nn.Sequential(*_depthwise(c, 5, s, 2, affine, act)),
+    "sep_conv_3x3": partial(separable_stack, Separable(3, widths=(1,))),
+    "sep_conv_5x5": partial(separable_stack, Separable(5, widths=(1,))),
+    "sep_conv_7x7": partial(separable_stack, Separable(7, widths=(1,))),
+    "dil_conv_3x3": partial(separable_stack, Separable(3, dilation=2)),
+    "dil_conv_5x5": partial(separable_stack, Separable(5, dilation=2)),
     "conv_7x1_1x7": _factorised_7x7,
     "nor_conv_1x1": lambda c, s, affine, act: conv(c, c, 1, s, affine, act),
     "nor_conv_3x3": lambda c, s, affine, act: conv(c, c, 3, s, affine, act),
@@ -121,12 +128,23 @@ def op_factory(
         affine: whether batch norms have scale and shift: no in a search, yes in a derived network.
         pool_norm: put a batch norm without scale behind pooling, as the DARTS supernet does.
         activation: ReLU; a smooth one lets second-order gradients be tested exactly.
+
+    Raises:
+        GenotypeError: if there is no such operation.
     """
+    builder = OPS.get(name) or _builder(name)
 
     def build(channels: int, stride: int) -> nn.Module:
-        module = OPS[name](channels, stride, affine, activation)
+        module = builder(channels, stride, affine, activation)
         if pool_norm and "pool" in name:
             return nn.Sequential(module, nn.BatchNorm2d(channels, affine=False))
         return module
 
     return build
+
+
+def _builder(name: str) -> _Builder:
+    what = separable(name)
+    if what is None:
+        raise GenotypeError(f"there is no operation {name!r}; choose of {', '.join(OPS)}")
+    return partial(separable_stack, what)
