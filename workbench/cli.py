@@ -128,22 +128,24 @@ def _demo(
     print(f"open {report(run.path)}")
 
 
-def _methods(name: Annotated[str | None, tyro.conf.Positional] = None) -> None:
+def _methods(
+    name: Annotated[str | None, tyro.conf.Positional] = None, as_json: _Json = False
+) -> None:
     """List the methods, or show one: its paper and what it changes of DARTS.
 
     Args:
         name: a method.
+        as_json: print JSON: an object, or a list, with the keys name, paper, differs, passes.
     """
-    from workbench.methods import darts, differences, named
+    from workbench import methods
+    from workbench.listing import card, listed, table
 
     if name is None:
-        width = max(map(len, named()))
-        for method in named().values():
-            print(f"{method.name:{width}}  {method.summary}")
+        rows = [listed(method) for method in methods.named().values()]
+        print(json.dumps([row.data() for row in rows]) if as_json else table(rows))
         return
-    method = named()[checked(SearchConfig, {"method": name}).method]
-    print(f"{method.name}\n{method.summary}\n{method.paper}\n\nchanges of darts:")
-    print(differences(darts, method))
+    row = listed(getattr(methods, checked(SearchConfig, {"method": name}).method))
+    print(json.dumps(row.data()) if as_json else card(row))
 
 
 def _cost(

@@ -43,7 +43,7 @@ class SearchConfig(Settings):
         default=None, ge=1, description="depth; cells per stage in nasbench201"
     )
     nodes: int | None = Field(default=None, ge=1, description="intermediate nodes of a cell")
-    epochs: int | None = Field(default=None, ge=1, description="epochs of the search phase")
+    epochs: int | None = Field(default=None, ge=1, description="of all stages of the search phase")
     batch_size: int | None = Field(default=None, ge=2, description="images of a batch")
     weight_lr: float | None = Field(
         default=None, gt=0, description="first learning rate of the weights"
@@ -100,7 +100,7 @@ class SearchConfig(Settings):
     def _known_method(cls, value: str) -> str:
         from workbench import methods
 
-        if value not in methods.named():
+        if methods.find(value) is None:
             raise ValueError(unknown("method", value, list(methods.named())))
         return value
 
@@ -114,11 +114,14 @@ class SearchConfig(Settings):
         from workbench.parts.relaxations import Entmax
         from workbench.parts.schedules import Cosine
 
-        method = methods.named()[self.method]
+        method: Method = getattr(methods, self.method)
+        if self.epochs is not None:
+            try:
+                method = method.lasting(self.epochs)
+            except ValueError as error:
+                raise ConfigError(f"epochs: {error}") from error
         stage = method.stages[-1]
         changes: dict[str, object] = {}
-        if self.epochs is not None:
-            changes["epochs"] = self.epochs
         if self.batch_size is not None:
             changes["batch_size"] = self.batch_size
         if self.weight_lr is not None:
