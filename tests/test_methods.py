@@ -22,20 +22,26 @@ from workbench.events import (
     Stopped,
 )
 from workbench.method import Method, differences
+from workbench.parts.edges import WeightedSum
 from workbench.parts.relaxations import Entmax, Simplex, Softmax
 from workbench.protocols import Rows
 from workbench.search import search
 from workbench.spaces.genotype import Genotype
 from workbench.spaces.network import Network
 from workbench.spaces.space import Space
+from workbench.zero_cost import proxies
+from workbench.zero_cost.te_nas import TeNas
 
-METHODS = methods.named()
+METHODS = {name: m for name, m in methods.named().items() if isinstance(m, Method)}
 EVERY = pytest.mark.parametrize("name", METHODS)
 ON_BOTH = pytest.mark.parametrize("space", SPACES)
 
 
 def small(method: Method) -> Method:
-    """Four steps a stage; scores on three Gaussian pictures where there are any."""
+    """Four steps a stage; scores on three Gaussian pictures, or of sizes, where there are any."""
+    if isinstance(method.stages[-1].pruner, TeNas):
+        cheap = TeNas(WeightedSum, proxies.parameters, proxies.parameters, repeats=1)
+        method = method.but(pruner=cheap)
     method = shrunk(method, epochs=2, batch_size=24 if method.stages[-1].train_portion == 1 else 12)
     return replace(
         method,
@@ -167,7 +173,11 @@ def test_an_epoch_tells_what_would_be_derived_and_what_it_costs(name, space):
         assert event.seconds > 0
     assert ended[-1].genotype == events_of(name, space)[-1].genotype
     last = steps(events_of(name, space))[-1]
-    assert ended[-1].alive == sum(int(mask.sum()) for mask in last.alive.values())
+    alive = sum(int(mask.sum()) for mask in last.alive.values())
+    pruner = METHODS[name].stages[-1].pruner
+    if pruner is not None and pruner.every == "epoch":  # which speaks after the last step
+        alive -= sum(event.clock == last.clock for event in prunings(events_of(name, space)))
+    assert ended[-1].alive == alive
 
 
 @ON_BOTH

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from workbench.data import Data, Loader, describe, evaluation_batches, split_indices
 from workbench.engine import Machine, independent_seeds
-from workbench.events import Derived, EpochEnded, SearchEvent, StageStarted, Stepped
 from workbench.evaluate import Recipe, training
+from workbench.events import Derived, EpochEnded, SearchEvent, StageStarted, Stepped
 from workbench.protocols import Batch, Clock
 from workbench.spaces.choices import one_hot
 from workbench.spaces.genotype import Genotype
@@ -55,9 +55,7 @@ def explore(
 class _State:
     """What was tried so far."""
 
-    def __init__(
-        self, walk: Walk, space: Space, data: Data, machine: Machine, seed: int
-    ) -> None:
+    def __init__(self, walk: Walk, space: Space, data: Data, machine: Machine, seed: int) -> None:
         self.walk, self.space, self.data = walk, space, data
         self.machine, self.seed = machine, seed
         weights, judges = split_indices(data.train.labels, walk.train_portion, seed)
@@ -78,7 +76,7 @@ class _State:
         return Clock(0, step // each, math.ceil(count / each), step, count)
 
     def started(self) -> StageStarted:
-        """The first event: nothing is known, so mixing weights are equal; no supernet, 0 weights."""
+        """The first event: nothing is known, mixing weights are equal; there is no supernet."""
         about = {
             "method": self.walk.describe(),
             "data": describe(self.data),

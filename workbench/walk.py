@@ -121,3 +121,14 @@ class Walk:
             f.name: part_text(getattr(self, f.name)) if f.name in texts else getattr(self, f.name)
             for f in fields(Walk)
         }
+
+
+SMALL_CANDIDATES = 24
+
+
+def small(walk: Walk) -> Walk:
+    """A walk cut to pictures like digits: 24 candidates at most.
+
+    A walk that needs something else says so in a `…_small` value of its own.
+    """
+    return walk.but(name=f"{walk.name}_small", candidates=min(walk.candidates, SMALL_CANDIDATES))

@@ -18,8 +18,9 @@ random_genotype = Walk(
 
 # Equal cost: a first-order search of 50 epochs passes forward and backward over both halves of the
 # training images in each, 100 passes over a half.  So do 20 candidates of 5 epochs; judging them
-# adds 20 forward passes.  It counts passes: a candidate's pass costs less than the supernet's, at
-# 8 of 14 edges and one operation of 8 on each.  DARTS's own baseline is 24 candidates of 100 epochs.
+# adds 20 forward passes.  It counts passes: a candidate's pass costs less than the supernet's, on
+# 8 of 14 edges and with one operation of 8 on each.  DARTS's own baseline trained 24 candidates for
+# 100 epochs each.
 random_search = random_genotype.but(
     name="random_search",
     summary="The best of 20 random genotypes by a short training: as many passes as DARTS.",

@@ -35,9 +35,7 @@ class ShortTraining:
 
     def __call__(self, genotype: Genotype, bench: Bench) -> float:
         """The accuracy in [0, 1]."""
-        return bench.accuracy(
-            genotype, epochs=self.epochs, batch_size=self.batch_size, lr=self.lr
-        )
+        return bench.accuracy(genotype, epochs=self.epochs, batch_size=self.batch_size, lr=self.lr)
 
 
 @dataclass(frozen=True)
