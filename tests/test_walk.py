@@ -17,6 +17,7 @@ from workbench.config import SearchConfig
 from workbench.data import Data
 from workbench.events import Derived, EpochEnded, SearchEvent, StageStarted, Stepped
 from workbench.explore import CandidateBench
+from workbench.listing import card, listed
 from workbench.method import Method
 from workbench.parts.derivations import EdgeArgmax
 from workbench.parts.proposals import ElitistEvolution, RandomGenotypes, RegularizedEvolution
@@ -329,3 +330,11 @@ def test_settings_of_a_training_are_those_of_a_walks_score() -> None:
 def test_a_setting_that_a_walk_or_a_method_has_not_is_refused_by_name(method, setting) -> None:
     with pytest.raises(ConfigError, match=next(iter(setting))):
         SearchConfig(method=method, **setting).build_method()
+
+
+def test_walks_are_listed_with_their_parts_and_no_passes() -> None:
+    row = listed(methods.random_search)
+    assert row.differs[0].startswith("no gradients")
+    assert "candidates: 20" in row.differs
+    assert (row.passes.forward, row.passes.backward) == (0, 0)
+    assert "score: ShortTraining(epochs=5" in card(row)

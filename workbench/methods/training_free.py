@@ -10,9 +10,10 @@ from workbench.parts.proposals import ElitistEvolution, RandomGenotypes
 from workbench.parts.schedules import Frozen
 from workbench.parts.scores import Untrained
 from workbench.walk import Walk
-from workbench.zero_cost.kernel_scores import KernelScore
+from workbench.zero_cost import proxies
 from workbench.zero_cost.te_nas import TeNas
-from workbench.zero_cost.zen_nas import ZenNas
+
+_SCORES = proxies.named()
 
 # One round per operation of an edge but the last; `none` goes in the first, before anything is
 # measured.  On one busy CPU core a supernet of the DARTS space took 17 s to measure and one of
@@ -39,9 +40,9 @@ knas = Walk(
     summary="The best of 100 random genotypes by the mean of the gradients' Gram matrix.",
     candidates=100,
     proposal=RandomGenotypes(),
-    score=Untrained(KernelScore("mean"), batch_size=50),
+    score=Untrained(_SCORES["mgm"], batch_size=50),
 )
-knas_small = knas.but(name="knas_small", candidates=24, score=Untrained(KernelScore("mean"), 16))
+knas_small = knas.but(name="knas_small", candidates=24, score=Untrained(_SCORES["mgm"], 16))
 
 # The released scripts score one draw of weights on 64 pictures.  Population and candidates are the
 # paper's, from memory (the released default is 480,000); theirs is a space of widths and depths
@@ -52,13 +53,13 @@ zen_nas = Walk(
     summary="Evolution on Zen-NAS's own Zen-score: mutate any member, drop the worst.",
     candidates=96_000,
     proposal=ElitistEvolution(population=256),
-    score=Untrained(ZenNas(), batch_size=64),
+    score=Untrained(_SCORES["zen_nas"], batch_size=64),
     round=1000,
 )
 zen_nas_small = zen_nas.but(
     name="zen_nas_small",
     candidates=64,
     proposal=ElitistEvolution(population=16),
-    score=Untrained(ZenNas(), batch_size=16),
+    score=Untrained(_SCORES["zen_nas"], batch_size=16),
     round=8,
 )

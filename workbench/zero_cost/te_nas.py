@@ -74,8 +74,8 @@ class TeNas:
     every: ClassVar[Literal["step", "epoch"]] = "epoch"
 
     edge: Edge
-    condition: Proxy = _CONDITION
-    regions: Proxy = _REGIONS
+    condition: Proxy = _CONDITION  # pyright: ignore[reportAssignmentType]
+    regions: Proxy = _REGIONS  # pyright: ignore[reportAssignmentType]
     channels: int = 3
     thin: int = 1
     cells: int | None = None
