@@ -1,6 +1,6 @@
 """Which training-free score ranks cells of NAS-Bench-201 as the table does?
 
-    python benchmarks/nb201_scores.py --table CSV [--n 200] [--seed 0] [--repeats 3] [--out FILE]
+    python benchmarks/nb201_scores.py --table CSV [--n 200] [--seed 0] [--repeats 1] [--out FILE]
 
 Rows of the table are drawn at random, without repetition and whatever their isomorphism class.
 Each cell becomes a small network, and each score sees what its paper feeds it: digits (1×8×8) where
@@ -27,11 +27,11 @@ from tqdm import tqdm
 
 from workbench import load
 from workbench.data import Augment, Loader
-from workbench.protocols import Batch
+from workbench.protocols import Batch, Proxy
 from workbench.scoring import network_scores
 from workbench.spaces.genotype import Genotype
 from workbench.tables import DATASETS, CsvTable, Entry, read_table
-from workbench.zero_cost import Proxy, proxies
+from workbench.zero_cost import proxies
 
 Rows = dict[str, np.ndarray]  # a column of numbers, one per cell, by name
 MEASURES: Mapping[str, Callable[..., float]] = {
@@ -60,7 +60,9 @@ def batches(options: argparse.Namespace, seed: int) -> dict[str, Batch]:
     return {"data": digits, "gaussian": Batch(noise, torch.zeros(len(noise)).long())}
 
 
-def scores(genotype: Genotype, given: Mapping[str, Batch], width: int, seed: int) -> Rows:
+def scores(
+    genotype: Genotype, given: Mapping[str, Batch], options: argparse.Namespace, seed: int
+) -> Rows:
     """Every score of a cell and the seconds it took, at weights of `seed`."""
     out = {}
     for name, proxy in proxies.named().items():
@@ -70,8 +72,8 @@ def scores(genotype: Genotype, given: Mapping[str, Batch], width: int, seed: int
             genotype,
             {name: proxy},
             {"data": batch, "gaussian": batch},
-            channels=1 if name == "linear_regions" else width,
-            cells=1,
+            channels=1 if name == "linear_regions" else options.channels,
+            cells=options.cells,
             classes=10,
             seed=seed,
         )
@@ -84,7 +86,7 @@ def measured(options: argparse.Namespace, entries: Sequence[Entry]) -> tuple[Row
     rounds = [(seed, batches(options, seed)) for seed in range(options.repeats)]
     values: dict[str, list[np.ndarray]] = {name: [] for name in proxies.named()}
     for entry in tqdm(entries, unit="cell", mininterval=10):
-        found = [scores(entry.genotype, given, options.channels, seed) for seed, given in rounds]
+        found = [scores(entry.genotype, given, options, seed) for seed, given in rounds]
         for name, column in values.items():
             column.append(np.mean([row[name] for row in found], axis=0))
     both = {name: np.array(column).T for name, column in values.items()}
@@ -163,8 +165,9 @@ def main() -> None:
     parser.add_argument("--table", type=Path, required=True, help="CSV of NAS-Bench-201")
     parser.add_argument("--n", type=int, default=200, help="cells")
     parser.add_argument("--seed", type=int, default=0, help="of the cells and the bootstrap")
-    parser.add_argument("--repeats", type=int, default=3, help="new weights and pictures each")
+    parser.add_argument("--repeats", type=int, default=1, help="new weights and pictures each")
     parser.add_argument("--channels", type=int, default=8, help="of the first stage")
+    parser.add_argument("--cells", type=int, default=3, help="per stage")
     parser.add_argument("--batch", type=int, default=32, help="digits of a score")
     parser.add_argument("--noise-batch", type=int, default=16, help="noise pictures of a score")
     parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")

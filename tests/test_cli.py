@@ -92,6 +92,41 @@ def test_derive_reads_a_nasbench201_cell(
     assert Genotype.from_json(capsys.readouterr().out) == Genotype.parse(text)
 
 
+def test_derive_takes_an_edges_own_candidates_alone(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    space = SearchConfig(space="s1").build_space()
+    arrays = {cell.kind: np.ones((14, len(cell.columns))) for cell in space.cells}
+    for cell in space.cells:  # the second candidate is best but for what is none
+        for edge, ops in enumerate(cell.ops):
+            arrays[cell.kind][edge, cell.columns.index(ops[1])] = 2 + edge / 100
+            others = [column for column, op in enumerate(cell.columns) if op not in ops]
+            arrays[cell.kind][edge, others] = 9.0
+    np.savez(tmp_path / "alphas.npz", **arrays)
+    main(["derive", str(tmp_path / "alphas.npz"), "--space", "s1", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["normal"][:4] == [
+        ["dil_conv_5x5", 1], ["dil_conv_3x3", 0], ["dil_conv_3x3", 2], ["sep_conv_3x3", 1],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["darts", "darts_pt"])
+def test_a_small_space_is_searched_by_its_name(tmp_path: Path, method: str) -> None:
+    words = ["--space", "s3", "--out", str(tmp_path / "run"), "--epochs", "2"]
+    main(["search", "--method", method, *TINY, *words])
+    run = open_run(tmp_path / "run")
+    assert run.named("space") == "s3"
+    assert run.trace.op.values.tolist() == ["none", "skip_connect", "sep_conv_3x3"]
+
+
+def test_settings_reach_the_stage_they_are_of() -> None:
+    method = SearchConfig(method="darts_pt", epochs=13, batch_size=32, weight_lr=0.1).build_method()
+    search, projection = method.stages
+    assert (search.epochs, projection.epochs) == (5, 8)
+    assert (search.batch_size, projection.batch_size) == (32, 32)
+    assert (search.weight_optimizer.lr_at(0), projection.weight_optimizer.lr_at(0)) == (0.1, 0.0025)
+
+
 def test_a_search_is_recorded_evaluated_and_named(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -126,6 +161,9 @@ def test_settings_come_from_a_yaml_file_and_flags_win(tmp_path: Path) -> None:
     ("words", "named"),
     [
         ("search --method dats", "did you mean 'darts'"),
+        ("search --space drats", "did you mean 'darts'"),
+        ("search --space s1 --nodes 5", "1 to 4 nodes"),
+        ("derive /no/such.npz --space s9", "--space: there is no space 's9'"),
         ("search --epochs 0", "--epochs"),
         ("search --epochs many", "--epochs takes a whole number, not 'many'"),
         ("search --arch-lr inf", "--arch-lr"),
@@ -192,7 +230,7 @@ def test_methods_are_listed_and_shown_with_what_they_change(
     assert "entmax3_prune_single_level" in capsys.readouterr().out
     main(["methods", "entmax3_prune"])
     said = capsys.readouterr().out
-    assert "relaxation: Softmax() → Entmax(alpha=3.0)" in said
+    assert "relaxation: Softmax(temperature=1.0) → Entmax(alpha=3.0)" in said
     assert "schedule" not in said
 
 

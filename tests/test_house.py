@@ -20,7 +20,9 @@ BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-SCALARS = {"Scalar", "Linear", "Cosine", "scalar_at", "scalar_range"}  # of parts.schedules
+SCALARS = {
+    "Scalar", "Linear", "Cosine", "Exponential", "Piecewise", "scalar_at", "scalar_range",
+}  # of parts.schedules  # fmt: skip
 PART = {"errors", "protocols", "spaces", f"parts.schedules({', '.join(sorted(SCALARS))})"}
 LOOP = {
     "arch", "bilevel", "data", "engine", "errors", "events", "method", "protocols", "pruning",
@@ -57,11 +59,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tables": {"errors", "spaces.genotype", "official_table"},
     "official_table": {"errors", "spaces.genotype", "tables"},
     "analysis": READING,
-    "plots": READING | {"analysis"},
+    "comparison": READING | {"analysis"},
+    "plots": READING | {"analysis", "comparison"},
 }
 ALONE = {"parts"}  # rooms whose modules may not import each other
 NO_TORCH = {
-    "analysis", "errors", "events", "official_table", "plots", "protocols", "tables", "trace",
+    "analysis", "comparison", "errors", "events", "official_table", "plots", "protocols",
+    "tables", "trace",
 }  # fmt: skip
 
 

@@ -114,7 +114,7 @@ def test_a_method_does_not_differ_from_itself() -> None:
 def test_differences_are_the_fields_that_changed() -> None:
     other = BASE.but(relaxation=Entmax(2.0), schedule=Joint(), derivation=surviving_edges)
     assert str(differences(BASE, other)) == (
-        "relaxation: Softmax() → Entmax(alpha=2.0)\n"
+        "relaxation: Softmax(temperature=1.0) → Entmax(alpha=2.0)\n"
         "schedule: Alternating(weight_steps=1, order='arch_first', warmup_epochs=0) → Joint()\n"
         "derivation: as_published → EdgeArgmax(connected=True)"
     )

@@ -21,7 +21,7 @@ def test_the_python_of_the_readme_runs(
     smaller = code.replace("epochs=5", "epochs=1, batch_size=256")
     smaller = smaller.replace("channels=4, cells=3", "channels=2, cells=1")
     exec(compile(smaller, "README.md", "exec"), {})
-    assert "relaxation: Softmax() → Entmax(alpha=1.5)" in capsys.readouterr().out
+    assert "relaxation: Softmax(temperature=1.0) → Entmax(alpha=1.5)" in capsys.readouterr().out
     assert open_run(tmp_path / "runs" / "mine").status == "finished"
 
 

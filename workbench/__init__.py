@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workbench.spaces.genotype import Genotype
     from workbench.spaces.nasbench201 import nasbench201
     from workbench.tasks import run_evaluation, run_search
-    from workbench.trace import Run, open_run, record
+    from workbench.trace import Run, find_runs, open_run, record
 
 _HOMES = {
     "EvaluateConfig": "config",
@@ -28,6 +28,7 @@ _HOMES = {
     "Method": "method",
     "Stage": "method",
     "differences": "method",
+    "find_runs": "trace",
     "darts": "spaces.darts",
     "Genotype": "spaces.genotype",
     "nasbench201": "spaces.nasbench201",
@@ -48,6 +49,7 @@ __all__ = [
     "Stage",
     "darts",
     "differences",
+    "find_runs",
     "load",
     "nasbench201",
     "open_run",

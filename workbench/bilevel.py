@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from workbench.engine import Machine
 from workbench.protocols import Batch, Mixture, Mixtures
+from workbench.spaces.ops import Noise
 from workbench.spaces.supernet import Supernet
 
 if TYPE_CHECKING:
@@ -160,9 +161,10 @@ class WeightedNet:
 
 @contextmanager
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Batch norms use the batch's statistics but leave their running ones as they are."""
+    """Batch norms use the batch's statistics but leave their running ones; noise is drawn again."""
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     tracking = [(norm, norm.track_running_stats) for norm in norms]
+    noises = [(noise, noise.calls) for noise in module.modules() if isinstance(noise, Noise)]
     try:
         for norm in norms:
             norm.track_running_stats = False
@@ -170,6 +172,8 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
     finally:
         for norm, track in tracking:
             norm.track_running_stats = track
+        for noise, calls in noises:
+            noise.calls = calls
 
 
 def detached(mixtures: Mapping[str, Mixture]) -> dict[str, Mixture]:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import tyro
 from pydantic import ValidationError
 
-from workbench import commands
 from workbench.config import EvaluateConfig, SearchConfig
 from workbench.errors import WorkbenchError
+from workbench.genotype_commands import lookup, score
 from workbench.refusals import parser_line, with_flags
+from workbench.run_commands import compare, methods
 from workbench.settings import ConfigError, checked, problems
 
 if TYPE_CHECKING:
@@ -128,26 +129,6 @@ def _demo(
     print(f"open {report(run.path)}")
 
 
-def _methods(
-    name: Annotated[str | None, tyro.conf.Positional] = None, as_json: _Json = False
-) -> None:
-    """List the methods, or show one: its paper and what it changes of DARTS.
-
-    Args:
-        name: a method.
-        as_json: print JSON: an object, or a list, with the keys name, paper, differs, passes.
-    """
-    from workbench import methods
-    from workbench.listing import card, listed, table
-
-    if name is None:
-        rows = [listed(method) for method in methods.named().values()]
-        print(json.dumps([row.data() for row in rows]) if as_json else table(rows))
-        return
-    row = listed(getattr(methods, checked(SearchConfig, {"method": name}).method))
-    print(json.dumps(row.data()) if as_json else card(row))
-
-
 def _cost(
     genotype: Annotated[str, tyro.conf.Positional],
     channels: int = 36,
@@ -196,7 +177,7 @@ def _cost(
 
 def _derive(
     alphas: Annotated[Path, tyro.conf.Positional],
-    space: Literal["darts", "nasbench201"] = "darts",
+    space: str = "darts",
     rule: Literal["top2", "survivors", "argmax"] = "top2",
     as_json: _Json = False,
 ) -> None:
@@ -205,7 +186,7 @@ def _derive(
     Args:
         alphas: an .npz file with `normal` and `reduce` (edges, operations), or `cell`; -inf marks a
             pruned operation.
-        space: whose operations and edges the arrays have.
+        space: whose operations and edges the arrays have, by a name that `search --space` takes.
         rule: top2: two edges per node without none (DARTS); survivors: every surviving edge (paper
             B), and into a node where none wins them all its best other operation; argmax: per
             edge, none too (NAS-Bench-201).
@@ -222,12 +203,13 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "search": _search,
     "evaluate": _evaluate,
     "report": _report,
+    "compare": compare,
     "demo": _demo,
-    "methods": _methods,
+    "methods": methods,
     "cost": _cost,
     "derive": _derive,
-    "score": commands.score,
-    "lookup": commands.lookup,
+    "score": score,
+    "lookup": lookup,
 }
 
 

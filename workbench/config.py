@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from workbench.settings import ConfigError, Settings, unknown
+from workbench.spaces.named import SPACES
 
 Precision = Literal["float32", "tf32", "bfloat16", "float64"]  # as engine.machine's, without torch
 
@@ -30,7 +31,7 @@ class SearchConfig(Settings):
     method: str = Field(
         default="entmax3_prune_single_level", description="name in `workbench methods`"
     )
-    space: Literal["darts", "nasbench201"] = Field(default="darts", description="search space")
+    space: str = Field(default="darts", description=f"search space: {', '.join(SPACES)}")
     data: str = Field(default="digits", description="digits, cifar10, cifar100 or folder:PATH")
     data_root: Path | None = Field(default=None, description="where CIFAR files are, or are put")
     download: bool = Field(default=True, description="whether missing CIFAR files may be fetched")
@@ -42,15 +43,15 @@ class SearchConfig(Settings):
         default=False, description="leave out a folder's unreadable images"
     )
     noise: float = Field(default=0.0, ge=0, description="sd of noise on normalised training images")
-    channels: int = Field(default=16, ge=1, description="width of the supernet's first cell")
+    channels: int | None = Field(
+        default=None, ge=1, description="width of the supernet's first cell; 16, in gold 36"
+    )
     cells: int | None = Field(
         default=None, ge=1, description="depth; cells per stage in nasbench201"
     )
     nodes: int | None = Field(default=None, ge=1, description="intermediate nodes of a cell")
     epochs: int | None = Field(default=None, ge=1, description="of all stages of the search phase")
-    candidates: int | None = Field(
-        default=None, ge=1, description="genotypes that a search without gradients tries"
-    )
+    candidates: int | None = Field(default=None, ge=1, description="genotypes that a walk tries")
     batch_size: int | None = Field(default=None, ge=2, description="images of a batch")
     weight_lr: float | None = Field(
         default=None, gt=0, description="first learning rate of the weights"
@@ -111,6 +112,13 @@ class SearchConfig(Settings):
             raise ValueError(unknown("method", value, list(methods.named())))
         return value
 
+    @field_validator("space")
+    @classmethod
+    def _known_space(cls, value: str) -> str:
+        if value not in SPACES:
+            raise ValueError(unknown("space", value, list(SPACES)))
+        return value
+
     def build_method(self) -> Method | Walk:
         """The method with these settings in it.
 
@@ -132,10 +140,11 @@ class SearchConfig(Settings):
                 method = method.lasting(self.epochs)
             except ValueError as error:
                 raise ConfigError(f"epochs: {error}") from error
-        stage = method.stages[-1]
-        changes: dict[str, object] = {}
         if self.batch_size is not None:
-            changes["batch_size"] = self.batch_size
+            stages = (replace(stage, batch_size=self.batch_size) for stage in method.stages)
+            method = replace(method, stages=tuple(stages))
+        stage = [stage for stage in method.stages if stage.name == "search"][-1]
+        changes: dict[str, object] = {}
         if self.weight_lr is not None:
             lr = getattr(stage.weight_optimizer, "lr", None)
             new = self.weight_lr
@@ -163,11 +172,8 @@ class SearchConfig(Settings):
         for name, own in (("epochs", "epochs"), ("batch_size", "batch_size"), ("weight_lr", "lr")):
             if getattr(self, name) is not None:
                 changed = self._with(name, changed, **{own: getattr(self, name)})
-        changes: dict[str, object] = {"score": changed}
-        if self.candidates is not None:
-            changes["candidates"] = self.candidates
         try:
-            return walk.but(**changes)
+            return walk.but(score=changed, candidates=self.candidates or walk.candidates)
         except ValueError as error:
             raise ConfigError(f"candidates: {error}") from error
 
@@ -177,9 +183,6 @@ class SearchConfig(Settings):
 
         given = {name: getattr(self, name) for name in _WARM_UP if getattr(self, name) is not None}
         first = method.stages[0]
-        if first.name == "warm_up" and self.batch_size is not None:
-            first = replace(first, batch_size=self.batch_size)
-            method = replace(method, stages=(first, *method.stages[1:]))
         if not given:
             return method
         if first.name != "warm_up":
@@ -220,14 +223,9 @@ class SearchConfig(Settings):
 
     def build_space(self) -> Space:
         """The search space at this width and depth."""
-        from workbench.spaces.darts import darts
-        from workbench.spaces.nasbench201 import nasbench201
+        from workbench.spaces.named import named
 
-        if self.space == "darts":
-            return darts(channels=self.channels, cells=self.cells or 8, nodes=self.nodes or 4)
-        return nasbench201(
-            channels=self.channels, cells_per_stage=self.cells or 5, nodes=self.nodes or 3
-        )
+        return named(self.space, channels=self.channels, cells=self.cells, nodes=self.nodes)
 
     def build_data(self) -> Data:
         """The images."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from workbench.spaces.space import CellShape, Space
 
 OpFactory = Callable[[int, int], "nn.Module"]  # (channels, stride) -> module
+Pictures = Literal["data", "gaussian"]  # what the paper of a score feeds the network
 
 
 class SupernetLike(Protocol):
@@ -275,4 +276,16 @@ class Probe(Protocol):
 
     def __call__(self, view: View, bilevel: Bilevel) -> Mapping[str, Tensor]:
         """Detached tensors by name."""
+        ...
+
+
+class Proxy(Protocol):
+    """A training-free score.  It leaves the network as it was, also when it fails."""
+
+    needs_labels: ClassVar[bool]
+    higher_is_better: ClassVar[bool]
+    pictures: ClassVar[Pictures]
+
+    def __call__(self, net: nn.Module, batch: Batch, generator: torch.Generator) -> float:
+        """The score of `net`, which returns logits `(batch, classes)`."""
         ...

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -63,10 +63,41 @@ def report(
     target = Path(out) if out else run.path / "report.html"
     if target.suffix not in (".html", ".htm"):
         raise ReportError(f"report(out={str(target)!r}): the report is an HTML file; end in .html")
-    executed = _execute(Path(notebook) if notebook else find_notebook(), run.path.resolve())
-    text = page(_body(executed), title=f"Search report: {run.path.resolve().name}", colours=colours)
+    source = Path(notebook) if notebook else find_notebook()
+    executed = _execute(source, {"run": str(run.path.resolve())})
+    title = f"Search report: {run.path.resolve().name}"
+    return _write(executed, target, title, colours)
+
+
+def compare(run_paths: Sequence[Path | str], *, out: Path | str, colours: Colours = "auto") -> Path:
+    """Write the comparison of several runs: an HTML file, and beside it the executed notebook.
+
+    Args:
+        run_paths: Run folders, or folders of run folders.
+        out: The HTML file.
+        colours: "auto" follows the reader's system.
+
+    Returns:
+        The HTML file.
+
+    Raises:
+        RunError: if there is no run.
+        ReportError: if a cell of the notebook fails; nothing is written then.
+    """
+    from workbench.trace import find_runs
+
+    target = Path(out)
+    if target.suffix not in (".html", ".htm"):
+        raise ReportError(f"compare(out={str(target)!r}): the report is an HTML file; end in .html")
+    found = [str(run.path.resolve()) for run in find_runs(run_paths)]
+    executed = _execute(find_notebook("compare.ipynb"), {"runs": "\n".join(found)})
+    return _write(executed, target, f"Comparison of {len(found)} runs", colours)
+
+
+def _write(executed: NotebookNode, target: Path, title: str, colours: Colours) -> Path:
     import nbformat
 
+    text = page(_body(executed), title=title, colours=colours)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _replace(target.with_suffix(".ipynb"), nbformat.writes(executed))
@@ -102,7 +133,7 @@ def _places(name: str) -> Iterator[Path]:
     yield beside / SHARE / name  # pip install --target
 
 
-def _execute(notebook: Path, run: Path) -> NotebookNode:
+def _execute(notebook: Path, parameters: Mapping[str, str]) -> NotebookNode:
     """The notebook with its outputs, executed in a folder that is gone afterwards."""
     import nbformat
     import papermill
@@ -115,7 +146,7 @@ def _execute(notebook: Path, run: Path) -> NotebookNode:
             papermill.execute_notebook(
                 notebook,
                 done,
-                parameters={"run": str(run)},
+                parameters=dict(parameters),
                 kernel_name="python3",
                 cwd=folder,
                 progress_bar=sys.stderr.isatty(),

@@ -200,6 +200,8 @@ class Run:
         if any(isinstance(event, Pruned) for event in events):
             optimizers = (self.weight_optimizer, self.arch_optimizer)
             remove(self.net, self.arch, *optimizers, alive)
+            if every == "epoch":  # a step is told as it was; an epoch ends with what is left
+                self.mix = self.arch.mix((clock.step + 1) / clock.steps)
         new = [e for e in events if isinstance(e, Pruned) or (e.edge, e.op) not in self.held]
         self.held |= {(event.edge, event.op) for event in new if isinstance(event, Held)}
         return new

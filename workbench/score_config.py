@@ -12,7 +12,7 @@ from workbench.settings import ConfigError, Settings, checked, unknown
 
 if TYPE_CHECKING:
     from workbench.data import Data
-    from workbench.zero_cost.proxy import Proxy
+    from workbench.protocols import Proxy
 
 NOISE = "gaussian"
 

@@ -13,12 +13,11 @@ from workbench.data import Augment, Data, Loader
 from workbench.engine import Machine, independent_seeds
 from workbench.errors import WorkbenchError
 from workbench.genotype_files import Given
-from workbench.protocols import Batch
+from workbench.protocols import Batch, Pictures, Proxy
 from workbench.score_config import ScoreConfig
 from workbench.settings import ConfigError
 from workbench.spaces.genotype import Genotype
 from workbench.spaces.network import Network
-from workbench.zero_cost.proxy import Pictures, Proxy
 
 _NOISE_SIDE, _NOISE_CHANNELS, _NOISE_CLASSES = 32, 3, 10  # those of CIFAR-10
 

@@ -117,7 +117,8 @@ def run_demo(
 def derive(path: Path, space: str, rule: str) -> Genotype:
     """A genotype from an `.npz` file of alphas, one array `(edges, ops)` per kind of cell.
 
-    Weights are softmax of the alphas; an alpha of -inf is a pruned operation.
+    Weights are softmax of the alphas; an alpha of -inf is a pruned operation, and one that is no
+    candidate of its edge does not count.
 
     Args:
         rule: `top2`, `survivors` or `argmax`.
@@ -127,7 +128,8 @@ def derive(path: Path, space: str, rule: str) -> Genotype:
     """
     shape = checked(SearchConfig, {"space": space}).build_space()
     arrays = _arrays(path, shape)
-    alive = {kind: torch.isfinite(rows) for kind, rows in arrays.items()}
+    candidates = {cell.kind: torch.tensor(cell.candidates) for cell in shape.cells}
+    alive = {kind: torch.isfinite(rows) & candidates[kind] for kind, rows in arrays.items()}
     mix = {kind: Mixture(Softmax().mix(arrays[kind], alive[kind], 1.0)) for kind in arrays}
     rules = {"top2": TopEdges(2), "survivors": surviving_edges, "argmax": EdgeArgmax()}
     return rules[rule](shape, mix, alive)
@@ -146,8 +148,8 @@ def _arrays(path: Path, space: Space) -> dict[str, torch.Tensor]:
         if rows is None or rows.shape != want:
             have = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "nothing"
             raise ConfigError(
-                f"{path} needs an array {cell.kind!r} of {want} (edges, operations) for space "
-                f"{space.family}; it holds {have}"
+                f"{path} needs an array {cell.kind!r} of {want} (edges, operations) of this space; "
+                f"it holds {have}"
             )
         if rows.dtype.kind not in "fiu" or np.isnan(rows).any() or np.isposinf(rows).any():
             raise ConfigError(f"{path}: {cell.kind!r} must hold finite numbers, or -inf for pruned")

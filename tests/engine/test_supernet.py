@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from hypothesis import given
@@ -20,6 +22,7 @@ from tests.engine.nets import (
 )
 from tests.tiny import CPU64
 from workbench.bilevel import WeightedNet, frozen_statistics
+from workbench.engine import FastSupernet
 from workbench.spaces.darts import darts
 from workbench.spaces.nasbench201 import nasbench201
 
@@ -105,6 +108,33 @@ def twice(net: AnyNet, case: Case) -> dict[str, torch.Tensor]:
 def test_gradients_through_a_virtual_step_are_the_readable_supernets(case: Case):
     net, fast = case.nets()
     assert_agree(twice(fast, case), twice(net, case), 1e-8)
+
+
+def bent(net: AnyNet, case: Case) -> dict[str, torch.Tensor]:
+    """Gradients of the size of all gradients: products of the loss's whole Hessian."""
+    leaves = {name: x.requires_grad_() for name, x in case.leaves().items()}
+    labels = torch.randint(3, (case.batch,), generator=case.draw())
+    logits = net(case.images(), mixtures(leaves))
+    asked = (*net.parameters(), *leaves.values())
+    grads = torch.autograd.grad(
+        functional.cross_entropy(logits, labels), asked, create_graph=True, materialize_grads=True
+    )
+    size = torch.stack([grad.square().sum() for grad in grads]).sum()
+    found = torch.autograd.grad(size, asked, materialize_grads=True)
+    rows = dict(zip(leaves, found[-len(leaves) :], strict=True))
+    return {"size": size.detach(), **rows, **by_name(net, found[: -len(leaves)])}
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("kernels", [False, True])
+@BOTH
+def test_curvature_in_weights_and_mixing_weights_is_the_readable_supernets(
+    space, kernels, recompute
+):
+    case = Case(space, size=(9, 9), batch=5)
+    net, _ = pair(space)
+    fast = FastSupernet(deepcopy(net), kernels=kernels, recompute=recompute)
+    assert_agree(bent(fast, case), bent(net, case), 1e-8)
 
 
 @SINGLE

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.parts.arch_optimizers import Adam, ExponentiatedGradient
+from workbench.parts.arch_optimizers import Adam, ExponentiatedGradient, HeavyBall
 
 
 def test_adam_has_the_settings_of_darts() -> None:
@@ -33,6 +33,24 @@ def test_weight_decay_goes_into_the_gradient_before_the_moments() -> None:
 def test_a_learning_rate_is_positive(lr: float) -> None:
     with pytest.raises(ValueError, match="needs a positive learning rate"):
         Adam(lr=lr)
+
+
+def test_a_heavy_ball_rolls_on_without_a_gradient_and_does_not_decay() -> None:
+    """By hand: 1, then 1.5 of it, then .75, at a learning rate of 2 and half the momentum."""
+    alpha = torch.tensor([1.0, -2.0], requires_grad=True)
+    optimizer = HeavyBall(lr=2.0, momentum=0.5)([alpha])
+    for grad in (1.0, 1.0, 0.0):
+        alpha.grad = torch.tensor([grad, 0.0])
+        optimizer.step()
+    assert alpha.tolist() == [1.0 - 2.0 * (1.0 + 1.5 + 0.75), -2.0]
+    group = HeavyBall()([alpha]).param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (1.0, 0.9, 0)
+
+
+@pytest.mark.parametrize("settings", [{"lr": 0.0}, {"momentum": 1.0}, {"momentum": -0.1}])
+def test_a_heavy_ball_that_would_not_settle_is_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"`HeavyBall\(.* needs a"):
+        HeavyBall(**settings)
 
 
 # Exponentiated gradient

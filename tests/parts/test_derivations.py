@@ -9,11 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.parts.derivations import EdgeArgmax, TopEdges, as_published, surviving_edges
+from workbench.parts.derivations import (
+    EdgeArgmax,
+    LimitedSkips,
+    TopEdges,
+    as_published,
+    surviving_edges,
+    survivors,
+)
 from workbench.parts.relaxations import Entmax, Softmax
 from workbench.protocols import Mixture
 from workbench.spaces.darts import OPS, darts
-from workbench.spaces.genotype import CellGenes, Gene
+from workbench.spaces.genotype import CellGenes, Gene, Genotype, GenotypeError
 from workbench.spaces.nasbench201 import nasbench201
 from workbench.spaces.space import Space
 
@@ -240,3 +247,115 @@ def test_columns_are_read_by_name_and_not_by_place() -> None:
     turned = {kind: Mixture(mixture.ops.flip(1)) for kind, mixture in mix.items()}
     genotype = TopEdges(2)(space, turned, everything(space))
     assert genotype == TopEdges(2)(darts(), mix, everything(darts()))
+
+
+def test_survivors_are_all_that_is_alive_but_none() -> None:
+    space = darts()
+    alive = {kind: torch.zeros(14, 8, dtype=torch.bool) for kind in space.kinds}
+    alive["normal"][[0, 0, 0, 3], [0, 3, 4, 4]] = True
+    found = survivors(space, one_hot(space, {}), alive)
+    assert found.cell("normal").genes == (
+        Gene("skip_connect", 0, 2),
+        Gene("sep_conv_3x3", 0, 2),
+        Gene("sep_conv_3x3", 1, 3),
+    )
+    assert found.cell("reduce").genes == ()
+    assert Genotype.parse(str(found)) == found
+    whole = survivors(space, one_hot(space, {}), everything(space))
+    assert [len(cell.genes) for cell in whole.cells] == [14 * 7, 14 * 7]
+
+
+def test_survivors_with_one_operation_an_edge_are_its_argmax() -> None:
+    space, draw = nasbench201(), torch.Generator().manual_seed(0)
+    rows = torch.randn(6, 5, generator=draw)
+    alive = {"cell": rows == rows.amax(dim=1, keepdim=True)}
+    mix = {"cell": Mixture(rows.softmax(dim=1))}
+    assert survivors(space, mix, alive) == EdgeArgmax()(space, mix, alive)
+
+
+def test_two_operations_an_edge_are_refused_where_the_text_has_room_for_one() -> None:
+    space = nasbench201()
+    with pytest.raises(GenotypeError, match="an edge with two operations"):
+        survivors(space, one_hot(space, {}), everything(space))
+
+
+# Few skips
+
+
+def skips(cell: CellGenes) -> int:
+    return sum(gene.op == "skip_connect" for gene in cell.genes)
+
+
+def random_mixtures(space: Space, seed: int, skip: float = 2.0) -> dict[str, Mixture]:
+    """Softmax of random logits, skips raised."""
+    draw, out = torch.Generator().manual_seed(seed), {}
+    for cell in space.cells:
+        rows = torch.randn(len(cell.edges), len(cell.columns), generator=draw)
+        rows[:, cell.columns.index("skip_connect")] += skip
+        out[cell.kind] = Mixture(rows.softmax(dim=1))
+    return out
+
+
+@pytest.mark.parametrize("most", range(4))
+@pytest.mark.parametrize("space", [darts(), nasbench201()], ids=["darts", "nasbench201"])
+def test_skips_are_never_more_than_allowed(space: Space, most: int) -> None:
+    plainly = 0
+    for seed in range(40):
+        mix, alive = random_mixtures(space, seed), everything(space)
+        kind = space.kinds[0]
+        found = LimitedSkips(most)(space, mix, alive)
+        plainly += skips(as_published(space, mix, alive).cell(kind)) > most
+        assert skips(found.cell(kind)) <= most
+        assert all(gene.op != "none" for cell in found.cells for gene in cell.genes)
+    assert plainly > 10
+
+
+def test_only_cells_that_do_not_halve_the_map_are_limited() -> None:
+    space = darts()
+    mix, alive = random_mixtures(space, 0), everything(space)
+    plain, limited = TopEdges(2)(space, mix, alive), LimitedSkips(2)(space, mix, alive)
+    assert limited.cell("reduce") == plain.cell("reduce")
+    assert skips(plain.cell("reduce")) > 2
+    assert limited.cell("normal") != plain.cell("normal")
+    assert [len(limited.cell("normal").into(node)) for node in (2, 3, 4, 5)] == [2, 2, 2, 2]
+
+
+def test_where_skips_are_few_nothing_changes() -> None:
+    space = darts()
+    for seed in range(20):
+        mix, alive = random_mixtures(space, seed, skip=-0.5), everything(space)
+        plain = TopEdges(2)(space, mix, alive)
+        if skips(plain.cell("normal")) <= 2:
+            assert LimitedSkips(2)(space, mix, alive) == plain
+        assert LimitedSkips(8)(space, mix, alive) == plain
+
+
+def test_the_weakest_skip_is_struck_out_first_and_ranks_are_made_anew() -> None:
+    """Node 2 of skips at .5 and .4, sep_conv_3x3 at .3 and dil_conv_3x3 at .1 behind them."""
+    space = darts(nodes=2)
+    rows = torch.zeros(5, 8)
+    skip, sep3, dil3 = (OPS.index(SHORT[name]) for name in ("skip", "sep3", "dil3"))
+    rows[0, skip], rows[0, sep3] = 0.5, 0.3  # 0→2
+    rows[1, skip], rows[1, dil3] = 0.4, 0.1  # 1→2
+    rows[2, skip], rows[2, dil3] = 0.6, 0.2  # 0→3
+    rows[3, skip], rows[3, dil3] = 0.45, 0.1  # 1→3
+    rows[4, sep3] = 0.3  # 2→3
+    mix = {kind: Mixture(rows) for kind in space.kinds}
+
+    def normal(most: int) -> tuple[Gene, ...]:
+        return LimitedSkips(most)(space, mix, everything(space)).cell("normal").genes
+
+    assert normal(4) == genes("skip 0, skip 1 | skip 0, skip 1")
+    assert normal(3) == genes("skip 0, dil3 1 | skip 0, skip 1")
+    assert normal(2) == genes("skip 0, dil3 1 | skip 0, sep3 2")  # another edge took the place
+    assert normal(1) == genes("sep3 0, dil3 1 | skip 0, sep3 2")
+    assert normal(0) == genes("sep3 0, dil3 1 | sep3 2, dil3 0")
+
+
+def test_an_edge_with_nothing_but_a_skip_keeps_it() -> None:
+    space = darts(ops=("none", "skip_connect"))
+    uniform = {kind: Mixture(torch.full((14, 2), 0.5)) for kind in space.kinds}
+    limited = LimitedSkips(2)(space, uniform, everything(space))
+    assert limited == TopEdges(2)(space, uniform, everything(space))
+    with pytest.raises(ValueError, match=r"`LimitedSkips\(most=-1\)`"):
+        LimitedSkips(-1)

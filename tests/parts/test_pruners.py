@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.parts.pruners import ExactZeros
+from workbench.parts.pruners import BelowShare, ExactZeros
 from workbench.parts.relaxations import Entmax
 from workbench.protocols import Clock, Mixture, View
 from workbench.spaces.darts import darts
@@ -26,6 +26,10 @@ def view(mix: Tensor, alive: Tensor | None = None, epoch: int = 0) -> View:
     mask = everything(SPACE) if alive is None else {"cell": alive}
     clock = Clock(0, epoch, 5, epoch, 5)
     return View(clock, SPACE, {"cell": torch.zeros(6, 5)}, {"cell": Mixture(mix)}, mask)
+
+
+def share(mix: Tensor, alive: Tensor | None = None, epoch: int = 0, **settings: object) -> Tensor:
+    return BelowShare(**settings)(view(mix, alive, epoch))["cell"]
 
 
 def prune(mix: Tensor, alive: Tensor | None = None, **settings: object) -> Tensor:
@@ -120,3 +124,60 @@ def test_entmax_always_leaves_an_operation_on_every_edge() -> None:
         alive = prune(relaxation.mix(logits, alive, 0.0), alive, hold=False)
         assert alive.any(dim=1).all()
     assert (alive.sum(dim=1) == 1).all()
+
+
+# Below a share of the mean
+
+
+def test_the_threshold_is_a_share_of_the_mean_weight_of_what_is_left() -> None:
+    """0.4 / 5 = 0.08 with five operations, a fifth with two."""
+    mix = torch.tensor([0.081, 0.079, 0.5, 0.3, 0.04]).expand(6, 5)
+    assert share(mix)[0].tolist() == [True, False, True, True, False]
+    assert share(mix, share=1.0)[0].tolist() == [False, False, True, True, False]
+    two = torch.zeros(6, 5, dtype=torch.bool)
+    two[:, 2:4] = True
+    for weight, stays in ((0.199, False), (0.201, True)):
+        mix = torch.tensor([0.0, 0.0, weight, 1 - weight, 0.0]).expand(6, 5)
+        assert share(mix, two)[0].tolist() == [False, False, stays, True, False]
+
+
+def test_eight_operations_go_below_five_hundredths() -> None:
+    space = darts()
+    row = torch.tensor([0.049, 0.051, 0.2, 0.2, 0.2, 0.1, 0.1, 0.1])
+    rows = {kind: Mixture(row.expand(14, 8)) for kind in space.kinds}
+    alive = BelowShare()(View(Clock(0, 0, 1, 0, 1), space, {}, rows, everything(space)))
+    assert (~alive["reduce"]).nonzero().tolist() == [[edge, 0] for edge in range(14)]
+
+
+def test_the_best_of_an_edge_stays_and_what_is_gone_is_gone() -> None:
+    draw = torch.Generator().manual_seed(0)
+    alive, counts = torch.ones(6, 5, dtype=torch.bool), []
+    for sharpness in range(1, 30):
+        logits = torch.randn(6, 5, generator=draw) * sharpness
+        mix = torch.softmax(logits.masked_fill(~alive, -torch.inf), dim=1)
+        new = share(mix, alive)
+        assert not (new & ~alive).any()
+        assert new.gather(1, mix.argmax(dim=1, keepdim=True)).all()
+        alive = new
+        counts.append(int(alive.sum()))
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] < 12
+
+
+def test_shares_are_looked_at_after_epochs_and_not_in_grace() -> None:
+    assert BelowShare().every == "epoch"
+    mix = torch.eye(5)[[1, 2, 3, 1, 2, 3]]
+    for epoch, left in ((0, 30), (1, 30), (2, 6)):
+        assert int(share(mix, epoch=epoch, grace_epochs=2).sum()) == left
+
+
+def test_the_last_operations_into_a_node_are_held_by_shares_too() -> None:
+    alive = share(one_node_lost())
+    assert alive[1:3].all()
+    assert alive[3].tolist() == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize("number", [0, 1.5])
+def test_a_share_is_a_share(number: float) -> None:
+    with pytest.raises(ValueError, match=rf"`BelowShare\(share={number}\)` needs a share in"):
+        BelowShare(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal, localcontext
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench.parts.relaxations import Entmax, Sigmoid, Simplex, Softmax
-from workbench.parts.schedules import Cosine, Linear
+from workbench.parts.schedules import Cosine, Exponential, Linear
 
 ORDERS = [1.0, 1.2, 1.5, 1.8, 2.0, 2.5, 3.0, 4.0]
 SOLVED = [1.01, 1.2, 1.7, 1.95, 2.05, 2.5, 3.0, 4.0, 6.0]  # by Newton's steps
@@ -429,3 +430,30 @@ def test_the_gradient_on_the_simplex_is_that_of_the_weights_and_nothing_for_the_
     (grad,) = torch.autograd.grad((mix(Simplex(), alpha, alive) ** 2).sum(), alpha)
     assert (grad[~alive] == 0).all()
     assert grad.abs().max() > 0
+
+
+# Temperature
+
+
+def test_a_temperature_divides_the_logits() -> None:
+    z = logits()
+    assert torch.equal(mix(Softmax(2.0), z), mix(Softmax(), z / 2.0))
+    assert torch.equal(mix(Softmax(1.0), z), torch.softmax(z, dim=1))
+    alive = torch.rand(z.shape, generator=torch.Generator().manual_seed(1)) > 0.3
+    alive[:, 0] = True
+    assert (mix(Softmax(0.1), z, alive)[~alive] == 0).all()
+
+
+def test_a_temperature_that_falls_ends_at_a_choice() -> None:
+    z = torch.tensor([[0.5, 0.3, 0.2, 0.0], [0.0, -0.1, 0.7, 0.6]])
+    falling = Softmax(Exponential(1.6, 1e-3))
+    assert torch.equal(mix(falling, z, t=0.0), mix(Softmax(1.6), z))
+    torch.testing.assert_close(mix(falling, z, t=1.0), torch.eye(4)[[0, 2]])
+    shares = [mix(falling, z, t=step / 20).amax(dim=1) for step in range(21)]
+    assert all((a <= b).all() for a, b in itertools.pairwise(shares))
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, Linear(1.0, 0.0)])
+def test_a_temperature_is_above_zero(temperature: object) -> None:
+    with pytest.raises(ValueError, match="needs a temperature above 0"):
+        Softmax(temperature)

@@ -10,8 +10,10 @@ from workbench.parts.schedules import (
     Alternating,
     ArchOnly,
     Cosine,
+    Exponential,
     Joint,
     Linear,
+    Piecewise,
     WeightsOnly,
     scalar_at,
     scalar_range,
@@ -102,6 +104,37 @@ def test_half_of_a_cosine_is_the_first_half_of_the_whole() -> None:
 def test_a_share_is_a_share(share: float) -> None:
     with pytest.raises(ValueError, match=rf"`Cosine\(share={share}\)` needs a share in"):
         Cosine(1.0, share=share)
+
+
+def test_an_exponential_has_the_temperatures_of_asap() -> None:
+    """1.6 times 0.95 per epoch of 50 crosses 1 at epoch 10."""
+    tau = Exponential(1.6, 1.6 * 0.95**50)
+    for epoch in range(51):
+        assert tau(epoch / 50) == pytest.approx(1.6 * 0.95**epoch)
+    assert tau(9 / 50) == pytest.approx(1.0084, abs=5e-5)
+    assert tau(10 / 50) == pytest.approx(0.9580, abs=5e-5)
+    assert scalar_range(tau) == (tau(1.0), 1.6)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (1.0, 0.0), (-1.0, -2.0)])
+def test_an_exponential_stays_above_zero(start: float, end: float) -> None:
+    with pytest.raises(ValueError, match="needs a start and an end above 0"):
+        Exponential(start, end)
+
+
+def test_a_piecewise_number_runs_each_piece_from_end_to_end() -> None:
+    two = Piecewise(Linear(1.0, 3.0), Linear(10.0, 20.0), at=0.25)
+    assert [two(t) for t in (0.0, 0.125, 0.25, 0.625, 1.0)] == [1.0, 2.0, 10.0, 15.0, 20.0]
+    assert two(0.25 - 1e-9) == pytest.approx(3.0)
+    assert scalar_range(two) == (1.0, 20.0)
+    assert scalar_range(Piecewise(5.0, Linear(1.0, 2.0), at=0.5)) == (1.0, 5.0)
+    assert scalar_at(Piecewise(5.0, 1.0, at=0.5), 0.75) == 1.0
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_piece_has_a_length(at: float) -> None:
+    with pytest.raises(ValueError, match=rf"`Piecewise\(at={at}\)` needs a progress between"):
+        Piecewise(1.0, 2.0, at=at)
 
 
 def test_a_constant_is_a_schedule_that_stays() -> None:

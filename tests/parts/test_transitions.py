@@ -1,13 +1,17 @@
-"""What a new supernet takes over."""
+"""What a new stage searches in, and what its supernet takes over."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
 from workbench.parts.edges import WeightedSum
-from workbench.parts.transitions import keep_weights
+from workbench.parts.transitions import IndividualCells, keep_weights
 from workbench.spaces.darts import darts
+from workbench.spaces.nasbench201 import nasbench201
+from workbench.spaces.resize import individual
+from workbench.spaces.space import SpaceError
 from workbench.spaces.supernet import Supernet
 
 
@@ -34,3 +38,15 @@ def test_batch_norm_statistics_start_anew() -> None:
     images = torch.randn(4, 3, 8, 8)
     uniform = old.uniform_mixtures()
     assert torch.equal(old(images, uniform), new(images, uniform))
+
+
+def test_cells_of_their_own_keep_what_the_space_has_of_the_operations_named() -> None:
+    space = darts(channels=2, cells=4)
+    assert IndividualCells()(space, None) == individual(space)
+    two = IndividualCells(("sep_conv_3x3", "nor_conv_3x3", "skip_connect"))
+    assert two(space, None) == individual(space.restricted(("skip_connect", "sep_conv_3x3")))
+    assert two(nasbench201(), None).columns == ("skip_connect", "nor_conv_3x3")
+    again = two(two(space, None), None)
+    assert again == two(space, None)
+    with pytest.raises(SpaceError, match="needs one or more"):
+        IndividualCells(("nor_conv_3x3",))(space, None)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from workbench.parts.schedules import Cosine, Linear
-from workbench.parts.weight_optimizers import Sgd
+from workbench.parts.weight_optimizers import PartialSgd, Sgd
 
 
 def some_weights(seed: int = 0, scale: float = 1.0) -> list[Tensor]:
@@ -116,3 +116,37 @@ def test_a_learning_rate_may_end_at_zero() -> None:
 def test_a_bound_on_the_gradient_norm_is_positive(clip: float) -> None:
     with pytest.raises(ValueError, match="needs a positive bound, or None"):
         Sgd(clip=clip)
+
+
+# --- partial ------------------------------------------------------------------------------------
+
+
+def test_without_zero_gradients_partial_sgd_is_sgd() -> None:
+    ours, theirs = some_weights(), some_weights()
+    steps(PartialSgd(weight_decay=0.1)(ours), ours)
+    steps(Sgd(weight_decay=0.1)(theirs), theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-14, atol=1e-15)
+
+
+def test_partial_sgd_leaves_numbers_without_a_gradient_wholly_alone() -> None:
+    """The second number rests in the second step: by hand, lr 1, momentum 1/2, decay 1/4."""
+    weight = torch.tensor([1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    optimizer = PartialSgd(lr=1.0, momentum=0.5, weight_decay=0.25)([weight])
+    for grad in ([1.0, 1.0], [1.0, 0.0], [1.0, 1.0]):
+        weight.grad = torch.tensor(grad, dtype=torch.float64)
+        optimizer.step()
+    # The momentum buffers, step by step; the second number's has one step less.
+    want = torch.tensor([1 - 1.25 - 1.5625 - 1.328125, 2 - 1.5 - (0.75 + 1 + 0.125)])
+    assert torch.equal(weight.detach(), want.double())
+
+
+def test_partial_sgd_has_sgds_settings_and_keeps_the_fast_supernet() -> None:
+    ours, theirs = (o(some_weights()).param_groups[0] for o in (PartialSgd(), Sgd()))
+    for name in ("lr", "momentum", "weight_decay"):
+        assert ours[name] == theirs[name]
+    assert PartialSgd().elementwise
+    assert PartialSgd().lr_at(0.5) == Sgd().lr_at(0.5)
+    for bad in ({"lr": 0.0}, {"clip": -1.0}):
+        with pytest.raises(ValueError, match=r"`PartialSgd\(.*needs a positive"):
+            PartialSgd(**bad)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from workbench.bilevel import frozen_statistics
 from workbench.spaces.genotype import KNOWN_OPS
-from workbench.spaces.ops import OPS, FactorizedReduce, Zero, op_factory
+from workbench.spaces.ops import OPS, FactorizedReduce, Noise, Zero, op_factory
 
 # operation: weights at 16 channels with batch norms without and with scale and shift
 WEIGHTS = {
@@ -15,6 +16,7 @@ WEIGHTS = {
     "max_pool_3x3": (0, 0),
     "avg_pool_3x3": (0, 0),
     "skip_connect": (0, 0),
+    "noise": (0, 0),
     "sep_conv_3x3": (800, 864),
     "sep_conv_5x5": (1312, 1376),
     "sep_conv_7x7": (2080, 2144),
@@ -123,3 +125,37 @@ def test_a_dilated_convolution_reaches_twice_as_far(kernel: str, reach: int) -> 
     touched = op(x)[0, 0].nonzero().sub(6)
     assert touched.abs().max() == reach
     assert (touched % 2 == 0).all()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_noise_is_standard_normal_new_at_every_call_and_its_seeds_own(stride: int) -> None:
+    torch.manual_seed(3)
+    noise = op_factory("noise", affine=False)(8, stride)
+    before = torch.get_rng_state()
+    x = torch.full((16, 8, 16, 16), torch.nan)
+    first, second = noise(x), noise(x)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(first, second)
+    assert abs(float(first.mean())) < 4 / first.numel() ** 0.5
+    assert abs(float(first.var()) - 1) < 4 * (2 / first.numel()) ** 0.5
+    torch.manual_seed(3)
+    again = op_factory("noise", affine=False)(8, stride)
+    assert torch.equal(again(x), first)
+    torch.manual_seed(4)
+    assert not torch.equal(op_factory("noise", affine=False)(8, stride)(x), first)
+
+
+def test_noise_goes_on_from_its_state() -> None:
+    one, other = Noise(1), Noise(1)
+    x = torch.zeros(2, 3, 4, 4)
+    one(x)
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(other(x), one(x))
+
+
+def test_frozen_statistics_put_the_noise_back() -> None:
+    noise, x = Noise(2), torch.zeros(2, 3, 5, 5)
+    with frozen_statistics(noise):
+        within = noise(x)
+    assert torch.equal(noise(x), within)
+    assert not torch.equal(noise(x), within)

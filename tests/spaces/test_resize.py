@@ -8,7 +8,7 @@ import torch
 from tests.tiny import SPACES, searched, shrunk
 from workbench import methods
 from workbench.spaces.darts import darts
-from workbench.spaces.genotype import Genotype
+from workbench.spaces.genotype import CellGenes, Gene, Genotype, GenotypeError
 from workbench.spaces.nasbench201 import nasbench201
 from workbench.spaces.network import Network
 from workbench.spaces.resize import individual, resized
@@ -60,3 +60,15 @@ def test_a_deeper_stack_repeats_the_cells_of_each_row_between_the_reductions():
         "normal_3", "normal_4", "normal_3", "normal_4", "reduce_5",
         "normal_6", "normal_7", "normal_6", "normal_7",
     ]  # fmt: skip
+
+
+def test_a_stack_of_one_or_two_cells_of_their_own_is_built_at_its_depth_alone():
+    for cells in (1, 2):
+        space = individual(darts(channels=4, cells=cells, nodes=1))
+        genes = (Gene("sep_conv_3x3", 0, 2),)
+        found = Genotype(tuple(CellGenes(c.kind, 2, 1, genes, c.outputs) for c in space.cells))
+        net = Network(found, channels=4, cells=cells, in_channels=1)
+        logits, _ = net(torch.zeros(2, 1, 8, 8))
+        assert logits.shape == (2, 10)
+        with pytest.raises(GenotypeError, match="no cell to stand"):
+            Network(found, channels=4, cells=3 + cells)

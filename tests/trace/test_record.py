@@ -37,7 +37,8 @@ def assert_recorded(run: Run, steps: Sequence[Stepped]) -> None:
             for kind, value in getattr(event, name).items():
                 own = trace[name].to_numpy()[row][trace["kind"].to_numpy() == kind]
                 np.testing.assert_array_equal(own, value.numpy())
-        for name in (name for name in trace.data_vars if name not in ("alpha", "mix", "alive")):
+        others = ("alpha", "mix", "alive", "edge_weight")
+        for name in (name for name in trace.data_vars if name not in others):
             expected = np.float32(event.scalars.get(str(name), math.nan))
             np.testing.assert_array_equal(trace[name].to_numpy()[row], expected)
 
@@ -99,6 +100,55 @@ def test_a_step_is_taken_in_as_it_was_when_it_came(tmp_path: Path) -> None:
                     value.zero_()
             event.scalars["loss_train"].zero_()
     assert_recorded(open_run(tmp_path / "run"), kept)
+
+
+def weighed(events: Iterator[SearchEvent], stages: Sequence[int]) -> Iterator[SearchEvent]:
+    """The same events with edge weights in some stages: the step over the edge's number."""
+    space = None
+    for event in events:
+        space = event.space if isinstance(event, StageStarted) else space
+        if isinstance(event, Stepped) and event.clock.stage in stages:
+            edges = {
+                cell.kind: (1.0 + event.clock.step) / torch.arange(1.0, 1 + len(cell.edges))
+                for cell in space.cells
+            }
+            event = replace(event, edges=edges)
+        yield event
+
+
+@pytest.mark.parametrize("flush_seconds", [0.0, math.inf])
+def test_edge_weights_are_kept_where_there_are_any(tmp_path: Path, flush_seconds: float) -> None:
+    events = list(weighed(fake_events(steps_per_epoch=67), stages=(0,)))  # more than a chunk
+    list(record(iter(events), tmp_path / "run", flush_seconds=flush_seconds))
+    run = open_run(tmp_path / "run")
+    weights = run.trace["edge_weight"]
+    assert weights.dims == ("step", "edge")
+    for row, event in enumerate(stepped(events)):
+        want = torch.cat([event.edges[kind] for kind in ("normal", "reduce")])
+        np.testing.assert_array_equal(weights.to_numpy()[row], want.numpy())
+    assert_recorded(run, stepped(events))
+
+
+def test_a_stage_without_edge_weights_has_none(tmp_path: Path) -> None:
+    events = list(weighed(fake_events(stages=3), stages=(1,)))
+    list(record(iter(events), tmp_path / "run"))
+    weights = open_run(tmp_path / "run").trace["edge_weight"].to_numpy()
+    assert np.isnan(weights[:15]).all()
+    assert (weights[15:30] > 0).all()
+    assert np.isnan(weights[30:]).all()
+    list(record(fake_events(), tmp_path / "plain"))
+    assert "edge_weight" not in open_run(tmp_path / "plain").trace
+    assert not (tmp_path / "plain" / "trace.zarr" / "stage_0" / "edge_weight").exists()
+
+
+def test_a_step_of_edge_weights_is_taken_in_as_it_was_when_it_came(tmp_path: Path) -> None:
+    events = list(weighed(fake_events(), stages=(0,)))
+    want = [torch.cat(list(event.edges.values())).numpy().copy() for event in stepped(events)]
+    for event in record(iter(events), tmp_path / "run", flush_seconds=math.inf):
+        if isinstance(event, Stepped):
+            for value in event.edges.values():
+                value.zero_()
+    np.testing.assert_array_equal(open_run(tmp_path / "run").trace["edge_weight"], want)
 
 
 def on_meta(events: Iterator[SearchEvent]) -> Iterator[SearchEvent]:

@@ -10,10 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workbench.protocols import Batch
+from workbench.protocols import Batch, Proxy
 from workbench.spaces.skeleton import Head
 from workbench.zero_cost import proxies
-from workbench.zero_cost.proxy import Proxy
 from workbench.zero_cost.scratch import ProxyError, scratch
 
 NAMES = sorted(proxies.named())
@@ -184,6 +183,7 @@ def test_the_page_of_the_slot_quotes_what_is_there() -> None:
     page = (root / "docs" / "slots" / "proxy.md").read_text(encoding="utf-8")
     quotes = re.findall(r"```python\n(.*?)\n```", page, flags=re.DOTALL)
     sources = [
+        root / "workbench" / "protocols.py",
         *(root / "workbench" / "zero_cost").glob("*.py"),
         *Path(__file__).parent.glob("*.py"),
     ]

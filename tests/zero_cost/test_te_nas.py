@@ -18,7 +18,7 @@ from workbench.spaces.darts import darts
 from workbench.spaces.nasbench201 import nasbench201
 from workbench.spaces.space import Space
 from workbench.zero_cost.crop_regions import CropRegions
-from workbench.zero_cost.kernel_scores import KernelScore
+from workbench.zero_cost.kernel_scores import ConditionNumber
 from workbench.zero_cost.kernels import SCALARS
 from workbench.zero_cost.te_nas import Change, Place, TeNas, Thin, sum_of_ranks
 
@@ -225,7 +225,7 @@ def test_the_preset_is_the_published_search() -> None:
     (stage,) = methods.te_nas.stages
     assert (stage.epochs, stage.steps_per_epoch) == (len(darts().columns) - 1, 1)
     assert stage.schedule(Clock(0, 0, 7, 0, 7)) == ()
-    assert stage.pruner == TeNas(WeightedSum, KernelScore("cond"), CropRegions(3000, 3), 3, 1)
+    assert stage.pruner == TeNas(WeightedSum, ConditionNumber(), CropRegions(3000, 3), 3, 1)
     assert (stage.pruner.batch_size, stage.pruner.repeats) == (14, 3)
 
 

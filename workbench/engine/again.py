@@ -40,7 +40,11 @@ def gradients_again(
     """
     graph = torch.is_grad_enabled()
     with torch.enable_grad(), cell.untracked(), autocast:
-        here = every if graph else [x.detach().requires_grad_(x.requires_grad) for x in every]
+        # Views: cells share mixing weights, and those of a cell before this one, which its inputs
+        # depend on, must not count here.
+        here = [
+            x.view_as(x) if graph else x.detach().requires_grad_(x.requires_grad) for x in every
+        ]
         rows, weights, *inputs = here
         out = batched_cell(cell, inputs, rows, weights)
     if not out.requires_grad:  # nothing but `none` is left

@@ -29,6 +29,24 @@ class Adam:
 
 
 @dataclass(frozen=True)
+class HeavyBall:
+    """Gradient descent with momentum and no decay; GOLD-NAS: 1 and 0.9 (arXiv:2007.03331)."""
+
+    lr: float = 1.0
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0:
+            raise ValueError(f"`HeavyBall(lr={self.lr})` needs a positive learning rate")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"`HeavyBall(momentum={self.momentum})` needs a number in [0, 1)")
+
+    def __call__(self, params: Sequence[Tensor]) -> torch.optim.Optimizer:
+        """A torch SGD of `params`."""
+        return torch.optim.SGD(params, lr=self.lr, momentum=self.momentum)
+
+
+@dataclass(frozen=True)
 class ExponentiatedGradient:
     """Mirror descent on the simplex: every row of alpha is a distribution, and stays one.
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.protocols import Mixture, Mixtures, Rows
-from workbench.spaces.genotype import CellGenes, Gene, Genotype
+from workbench.protocols import Derivation, Mixture, Mixtures, Rows
+from workbench.spaces.genotype import CellGenes, Gene, Genotype, GenotypeError
 from workbench.spaces.space import CellShape, Space
 
 
@@ -90,6 +90,80 @@ def as_published(space: Space, mix: Mixtures, alive: Rows) -> Genotype:
 surviving_edges = EdgeArgmax(connected=True)
 
 
+def survivors(space: Space, mix: Mixtures, alive: Rows) -> Genotype:
+    """Everything alive but `none`: any number of operations on an edge, of edges into a node.
+
+    Operations of an edge come in the space's order; weights play no part, a pruner has spoken.
+
+    Raises:
+        GenotypeError: if an edge has two in a space whose text, NAS-Bench-201's, has room for one.
+
+    Bi et al., GOLD-NAS, arXiv:2007.03331.
+    """
+    cells = []
+    for cell in space.cells:
+        rows = alive[cell.kind].tolist()
+        genes = [
+            Gene(op, *edge)
+            for edge, row in zip(cell.edges, rows, strict=True)
+            for op, keep in zip(cell.columns, row, strict=True)
+            if keep and op != "none"
+        ]
+        cells.append(_genes(cell, genes))
+    genotype = Genotype(tuple(cells))
+    genes = genotype.cells[0].genes
+    if genotype.is_nasbench201 and len({(gene.src, gene.dst) for gene in genes}) < len(genes):
+        raise GenotypeError(
+            "`survivors` found an edge with two operations, which |op~0|+… cannot say; "
+            "use `surviving_edges`, or cells of their own (`IndividualCells`)"
+        )
+    return genotype
+
+
+@dataclass(frozen=True)
+class LimitedSkips:
+    """At most so many `skip_connect` in a cell that does not halve the map; and no `none`.
+
+    As long as there are more, the skip that weighs least is struck out and `rule` derives again, in
+    which another operation takes its edge, or another edge its place.  An edge whose only operation
+    is a skip keeps it.
+
+    Args:
+        most: skips in a cell; the paper keeps two in the normal cell.
+        rule: what derives.
+
+    Chen et al., P-DARTS, ICCV 2019, arXiv:1904.12760, section 3.3.
+    """
+
+    most: int = 2
+    rule: Derivation = as_published
+
+    def __post_init__(self) -> None:
+        if self.most < 0:
+            raise ValueError(f"`LimitedSkips(most={self.most})` needs 0 skips or more")
+
+    def __call__(self, space: Space, mix: Mixtures, alive: Rows) -> Genotype:
+        """The genotype."""
+        halving = {layer.kind for layer in space.layers if layer.reduction}
+        left = {cell.kind: alive[cell.kind] & _useful(cell, alive) for cell in space.cells}
+        for cell in space.cells:
+            if cell.kind not in halving and "skip_connect" in cell.columns:
+                while (edge := self._weakest(space, cell, mix, left)) is not None:
+                    left[cell.kind][edge, cell.columns.index("skip_connect")] = False
+        return self.rule(space, mix, left)
+
+    def _weakest(self, space: Space, cell: CellShape, mix: Mixtures, left: Rows) -> int | None:
+        """The edge whose skip has to go, or None where there are few enough."""
+        genes = self.rule(space, mix, left).cell(cell.kind).genes
+        skips = [cell.edges.index((g.src, g.dst)) for g in genes if g.op == "skip_connect"]
+        if len(skips) <= self.most:
+            return None
+        weights = _weights(mix[cell.kind], left[cell.kind])
+        column = cell.columns.index("skip_connect")
+        replaceable = [edge for edge in skips if int(left[cell.kind][edge].sum()) > 1]
+        return min(replaceable, key=lambda edge: weights[edge][column], default=None)
+
+
 def _weights(mixture: Mixture, alive: Tensor) -> list[list[float]]:
     """`(edges, ops)`, -1 where not alive; times the edge's own weight where edges have one."""
     rows = mixture.ops if mixture.edges is None else mixture.ops * mixture.edges[:, None]
@@ -98,8 +172,13 @@ def _weights(mixture: Mixture, alive: Tensor) -> list[list[float]]:
 
 def _useful_weights(cell: CellShape, mixture: Mixture, alive: Tensor) -> list[list[float]]:
     """`_weights` with `none` left out."""
-    useful = torch.tensor([op != "none" for op in cell.columns], device=alive.device)
-    return _weights(mixture, alive & useful)
+    return _weights(mixture, alive & _useful(cell, {cell.kind: alive}))
+
+
+def _useful(cell: CellShape, alive: Rows) -> Tensor:
+    """`(ops,)`: which columns are not `none`."""
+    device = alive[cell.kind].device
+    return torch.tensor([op != "none" for op in cell.columns], device=device)
 
 
 def _argmax(row: list[float]) -> int:

@@ -44,11 +44,59 @@ class ExactZeros:
 
     def _keep(self, cell: CellShape, mix: Tensor, alive: Tensor) -> Tensor:
         keep = alive & (mix > 0)
-        if not self.hold:
-            return keep
-        useful = torch.tensor([op != "none" for op in cell.columns], device=alive.device)
-        for node in range(cell.inputs, cell.inputs + cell.nodes):
-            into = [index for index, (_, dst) in enumerate(cell.edges) if dst == node]
-            lost = ~(keep[into] & useful).any()
-            keep[into] = keep[into] | (alive[into] & useful & lost)
-        return keep
+        return _holding(cell, keep, alive) if self.hold else keep
+
+
+@dataclass(frozen=True)
+class BelowShare:
+    """After every epoch, operations of less than a share of the mean weight of their edge go.
+
+    weight < share / N,   N = operations left on the edge
+
+    The best of an edge stays, so that in the end there may be one on each.  As with `ExactZeros`,
+    the last operations other than `none` into a node are held; the paper is silent here.
+
+    Args:
+        share: at 0.4, five hundredths for eight operations and a fifth for two.
+        grace_epochs: epochs without pruning.
+
+    Noy et al., ASAP, arXiv:1904.04123.  Differs from the code of UniNAS, where N is the first
+    number of operations and the threshold is divided by it again at every edge.
+    """
+
+    share: float = 0.4
+    grace_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"`BelowShare(share={self.share})` needs a share in (0, 1]")
+
+    @property
+    def every(self) -> Literal["epoch"]:
+        """Asked after epochs."""
+        return "epoch"
+
+    def __call__(self, view: View) -> dict[str, Tensor]:
+        """The new `alive`, `{kind: bool (edges, ops)}`."""
+        if view.clock.epoch < self.grace_epochs:
+            return dict(view.alive)
+        return {
+            cell.kind: self._keep(cell, view.mix[cell.kind].ops, view.alive[cell.kind])
+            for cell in view.space.cells
+        }
+
+    def _keep(self, cell: CellShape, mix: Tensor, alive: Tensor) -> Tensor:
+        left = alive.sum(dim=1, keepdim=True)
+        best = mix.masked_fill(~alive, -1.0).argmax(dim=1, keepdim=True)
+        keep = (mix * left >= self.share).scatter(1, best, True)
+        return _holding(cell, keep & alive, alive)
+
+
+def _holding(cell: CellShape, keep: Tensor, alive: Tensor) -> Tensor:
+    """`keep`, but what was `alive` into a node that would have nothing left but `none`."""
+    useful = torch.tensor([op != "none" for op in cell.columns], device=alive.device)
+    for node in range(cell.inputs, cell.inputs + cell.nodes):
+        into = [index for index, (_, dst) in enumerate(cell.edges) if dst == node]
+        lost = ~(keep[into] & useful).any()
+        keep[into] = keep[into] | (alive[into] & useful & lost)
+    return keep

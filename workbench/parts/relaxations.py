@@ -19,11 +19,28 @@ _LARGEST_SLOPE = 1e150  # its square is finite
 
 @dataclass(frozen=True)
 class Softmax:
-    """softmax over the operations of an edge: DARTS, arXiv:1806.09055, eq. 2."""
+    """softmax over the operations of an edge: DARTS, arXiv:1806.09055, eq. 2.
+
+    softmax(alpha / temperature)
+
+    Args:
+        temperature: above 0; a schedule that falls makes choices out of preferences (ASAP,
+            arXiv:1904.04123).
+    """
+
+    temperature: Scalar = 1.0
+
+    def __post_init__(self) -> None:
+        if scalar_range(self.temperature)[0] <= 0:
+            raise ValueError(
+                f"`Softmax(temperature={self.temperature})` needs a temperature above 0"
+            )
 
     def mix(self, logits: Tensor, alive: Tensor, t: float) -> Tensor:
         """`(edges, ops)`; every row sums to 1."""
-        return torch.softmax(_masked(logits, alive), dim=-1)
+        temperature = scalar_at(self.temperature, t)
+        scaled = logits if temperature == 1 else logits / temperature
+        return torch.softmax(_masked(scaled, alive), dim=-1)
 
     def sample(self, logits: Tensor, alive: Tensor, t: float, generator: torch.Generator) -> Tensor:
         """The same: nothing is drawn."""

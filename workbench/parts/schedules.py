@@ -48,7 +48,47 @@ class Cosine:
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * self.share * t)) / 2
 
 
-Scalar = float | Linear | Cosine
+@dataclass(frozen=True)
+class Exponential:
+    """`start` at progress 0, `end` at progress 1, the same factor from step to step.
+
+    start (end / start)^t
+
+    start gamma^e over E epochs e is `Exponential(start, start * gamma**E)`.
+    """
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        if self.start <= 0 or self.end <= 0:
+            raise ValueError(f"`{self}` needs a start and an end above 0")
+
+    def __call__(self, t: float) -> float:
+        """The number at progress `t` in [0, 1]."""
+        return self.start * (self.end / self.start) ** t
+
+
+@dataclass(frozen=True)
+class Piecewise:
+    """`before` up to progress `at`, then `after`; each runs from its own 0 to its own 1."""
+
+    before: Scalar
+    after: Scalar
+    at: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.at < 1:
+            raise ValueError(f"`Piecewise(at={self.at})` needs a progress between 0 and 1")
+
+    def __call__(self, t: float) -> float:
+        """The number at progress `t` in [0, 1]; at `at` itself, that of `after`."""
+        if t < self.at:
+            return scalar_at(self.before, t / self.at)
+        return scalar_at(self.after, (t - self.at) / (1 - self.at))
+
+
+Scalar = float | Linear | Cosine | Exponential | Piecewise
 
 
 def scalar_at(value: Scalar, t: float) -> float:
@@ -58,6 +98,9 @@ def scalar_at(value: Scalar, t: float) -> float:
 
 def scalar_range(value: Scalar) -> tuple[float, float]:
     """The smallest and largest number `value` takes."""
+    if isinstance(value, Piecewise):
+        lows, highs = zip(scalar_range(value.before), scalar_range(value.after), strict=True)
+        return min(lows), max(highs)
     ends = (scalar_at(value, 0.0), scalar_at(value, 1.0))
     return min(ends), max(ends)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from workbench.spaces.genotype import Genotype
 
 if TYPE_CHECKING:
+    from workbench.protocols import Proxy
     from workbench.walk import Bench
-    from workbench.zero_cost.proxy import Proxy
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Untrained:
     """A training-free score of the untrained network, negative where less is better.
 
     Args:
-        proxy: of `workbench.zero_cost.proxies`.
+        proxy: a score of `workbench.zero_cost.proxies`.
         batch_size: pictures; the same ones for every candidate where they are the data's.
         repeats: networks, each at weights of its own, whose scores are averaged.
     """

@@ -4,6 +4,7 @@ A notebook shows a figure that is the last line of a cell; elsewhere call its `.
 """
 
 from workbench.plots.cells import CellGraph, cell_graph, cells
+from workbench.plots.compare import accuracy, accuracy_against_time, accuracy_frame, curves
 from workbench.plots.cost import cost, cost_frame
 from workbench.plots.dominance import dominance, dominance_frame
 from workbench.plots.evaluation import confusion_frame, evaluation, evaluation_frame
@@ -16,12 +17,16 @@ from workbench.plots.weights import weight_evolution, weight_evolution_frame
 __all__ = [
     "CellGraph",
     "SummaryTable",
+    "accuracy",
+    "accuracy_against_time",
+    "accuracy_frame",
     "alive_frame",
     "cell_graph",
     "cells",
     "confusion_frame",
     "cost",
     "cost_frame",
+    "curves",
     "dominance",
     "dominance_frame",
     "evaluation",

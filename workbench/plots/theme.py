@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COLOURS: dict[str, str] = {
     "none": "#7F7F7F",
     "skip_connect": "#D55E00",
+    "noise": "#8A6FB0",
     "max_pool_3x3": "#C98200",
     "avg_pool_3x3": "#A69400",
     "sep_conv_3x3": "#0072B2",

@@ -17,6 +17,7 @@ KNOWN_OPS = (
     "max_pool_3x3",
     "avg_pool_3x3",
     "skip_connect",
+    "noise",
     "sep_conv_3x3",
     "sep_conv_5x5",
     "sep_conv_7x7",

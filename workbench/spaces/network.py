@@ -174,6 +174,11 @@ def _own_cells(genotype: Genotype, layers: tuple[Layer, ...]) -> tuple[Layer, ..
         if layer.reduction:
             kind = None if layer.kind is None else reductions[row]
             row, place = row + 1, 0
+        elif not rows[row]:
+            raise GenotypeError(
+                f"{', '.join(kinds)}: no cell to stand where the picture keeps its size; "
+                "build the network as deep as the search was"
+            )
         else:
             kind = rows[row][place % len(rows[row])]
             place += 1
@@ -187,7 +192,7 @@ def _rows_of_cells(kinds: Sequence[str]) -> tuple[list[list[str]], list[str]]:
     if not reductions:
         third = len(kinds) // 3
         return [list(kinds[i * third : (i + 1) * third]) for i in range(3)], []
-    first, second = (kinds.index(kind) for kind in reductions)
+    first, second = (kinds.index(kind) for kind in (reductions * 2)[:2])  # one cell is both
     rows = [list(kinds[:first]), list(kinds[first + 1 : second]), list(kinds[second + 1 :])]
     for index, row in enumerate(rows):
         rows[index] = row or rows[index - 1]

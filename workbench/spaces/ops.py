@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -31,6 +32,37 @@ class Zero(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Zeros `(batch, c, ceil(h/stride), ceil(w/stride))`."""
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+class Noise(nn.Module):
+    """`noise`: Gaussian noise of mean 0 and variance 1, whatever the input, at evaluation too.
+
+    Its seed is drawn when it is built.  How often it was called is part of its state, and every
+    call draws its own.
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride, self.calls = stride, 0
+        self.seed = int(torch.randint(2**31, (), device="cpu"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Noise `(batch, c, ceil(h/stride), ceil(w/stride))`."""
+        out = torch.empty_like(x[:, :, :: self.stride, :: self.stride])
+        if out.is_meta:
+            return out
+        seed = int(np.random.SeedSequence((self.seed, self.calls)).generate_state(1)[0])
+        generator = torch.Generator(out.device).manual_seed(seed)
+        self.calls += 1
+        return out.normal_(generator=generator)
+
+    def get_extra_state(self) -> Tensor:
+        """Seed and number of calls."""
+        return torch.tensor([self.seed, self.calls])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """From `get_extra_state`."""
+        self.seed, self.calls = state.tolist()
 
 
 class FactorizedReduce(nn.Module):
@@ -108,6 +140,7 @@ OPS: dict[str, _Builder] = {
     "max_pool_3x3": lambda c, s, affine, act: nn.MaxPool2d(3, s, 1),
     "avg_pool_3x3": lambda c, s, affine, act: nn.AvgPool2d(3, s, 1, count_include_pad=False),
     "skip_connect": _skip,
+    "noise": lambda c, s, affine, act: Noise(s),
     "sep_conv_3x3": partial(separable_stack, Separable(3, widths=(1,))),
     "sep_conv_5x5": partial(separable_stack, Separable(5, widths=(1,))),
     "sep_conv_7x7": partial(separable_stack, Separable(7, widths=(1,))),

@@ -13,6 +13,7 @@ import zarr
 
 FILL = {"alpha": np.nan, "mix": 0.0, "alive": False}
 DIMS = ("step", "edge", "op")
+EDGES = "edge_weight"  # (step, edge), of stages that weigh edges
 
 
 class SpaceLine(TypedDict):
@@ -68,11 +69,19 @@ class _Axes:
         """`(…, edges, ops)` of one stage on the axes of all; what the stage lacks is `fill`."""
         shape = (*values.shape[:-2], len(self.edges), len(self.ops))
         out = np.full(shape, fill, dtype=values.dtype)
-        names = list(self.edges)
-        rows = np.array([names.index(edge) for edge in space["edges"]], dtype=np.int64)
         columns = np.array([self.ops.index(op) for op in space["ops"]], dtype=np.int64)
-        out[..., rows[:, None], columns] = values
+        out[..., self._rows(space)[:, None], columns] = values
         return out
+
+    def spread_edges(self, values: np.ndarray, space: SpaceLine) -> np.ndarray:
+        """`(…, edges)` of one stage on the edges of all; NaN at those that the stage lacks."""
+        out = np.full((*values.shape[:-1], len(self.edges)), np.nan, dtype=values.dtype)
+        out[..., self._rows(space)] = values
+        return out
+
+    def _rows(self, space: SpaceLine) -> np.ndarray:
+        names = list(self.edges)
+        return np.array([names.index(edge) for edge in space["edges"]], dtype=np.int64)
 
 
 def read_trace(store: Path, stages: Sequence[StageLine]) -> xr.Dataset:
@@ -80,7 +89,8 @@ def read_trace(store: Path, stages: Sequence[StageLine]) -> xr.Dataset:
     axes = _Axes.of(stages)
     parts = [_read_stage(store, stage, axes) for stage in stages]
     names = dict.fromkeys(name for part in parts for name in part)
-    scalars = [name for name in names if name not in (*FILL, "step", "epoch", "stage", "seconds")]
+    others = (*FILL, EDGES, "step", "epoch", "stage", "seconds")
+    scalars = [name for name in names if name not in others]
     lengths = [len(part["step"]) for part in parts]
 
     def joined(name: str, dtype: str, inner: tuple[int, ...] = ()) -> np.ndarray:
@@ -91,6 +101,8 @@ def read_trace(store: Path, stages: Sequence[StageLine]) -> xr.Dataset:
     inner = (len(axes.edges), len(axes.ops))
     state = {"alpha": "float32", "mix": "float32", "alive": "bool"}
     variables = {name: (DIMS, joined(name, dtype, inner)) for name, dtype in state.items()}
+    if EDGES in names:
+        variables[EDGES] = (DIMS[:2], joined(EDGES, "float32", inner[:1]))
     variables |= {name: ("step", joined(name, "float32")) for name in scalars}
     coords = {
         "step": joined("step", "int64"),
@@ -126,6 +138,8 @@ def _read_stage(store: Path, stage: StageLine, axes: _Axes) -> dict[str, np.ndar
     part = {name: _read(group, name, len(step)) for name in (*FILL, *names, "epoch", "seconds")}
     for name, fill in FILL.items():
         part[name] = axes.spread(part[name], stage["space"], fill)
+    if EDGES in group:
+        part[EDGES] = axes.spread_edges(_read(group, EDGES, len(step)), stage["space"])
     part["step"] = step + stage["step_offset"]
     part["epoch"] = part["epoch"] + stage["epoch_offset"]
     part["stage"] = np.full(len(step), stage["stage"])

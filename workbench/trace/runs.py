@@ -37,6 +37,22 @@ def open_run(path: Path | str) -> Run:
     return Run(path)
 
 
+def find_runs(paths: Iterable[Path | str]) -> list[Run]:
+    """The runs in these folders: each is a run itself, or holds runs; in order of name.
+
+    Raises:
+        RunError: if a folder is no run and holds none.
+    """
+    found: list[Run] = []
+    for path in map(Path, paths):
+        inside = sorted(header.parent for header in path.glob(f"*/{folder.HEADER}"))
+        places = [path] if (path / folder.HEADER).exists() or not inside else inside
+        found += [open_run(place) for place in places]
+    if not found:
+        raise RunError("no run was named; give one or more run folders")
+    return found
+
+
 @dataclass(frozen=True, repr=False)
 class Run:
     """A search as it was recorded.  What has been read stays; `refresh()` reads again.
@@ -82,6 +98,7 @@ class Run:
     def trace(self) -> xr.Dataset:
         """`alpha`, `mix`, `alive` `(step, edge, op)` and every scalar `(step,)`, after each step.
 
+        Where the method weighs edges, also `edge_weight` `(step, edge)`; NaN in stages without.
         Coordinates: `kind`, `src`, `dst` of an edge; `stage`, `epoch`, `seconds` of a step.
         """
         return read_trace(self.path / folder.TRACE, self._stages)

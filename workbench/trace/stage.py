@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 CHUNK = 200  # steps
 STATE = {"alpha": np.nan, "mix": 0.0, "alive": False}  # arrays (step, edge, op): no candidate
+EDGES = "edge_weight"  # (step, edge), of methods that weigh edges
 LINES = {"epoch": -1, "seconds": np.nan, "step": -1}  # arrays (step,): not written yet
 NAMES = ("edge", "op", "kind", "src", "dst", "stage")  # of the axes of a trace
-TAKEN = (*STATE, *LINES, *NAMES)  # not for scalars
+TAKEN = (*STATE, EDGES, *LINES, *NAMES)  # not for scalars
 TYPES = {"alive": "bool", "epoch": "int64", "seconds": "float64", "step": "int64"}
 
 
@@ -62,6 +63,10 @@ class Layout:
             out[..., edges, columns] = np.where(candidates, rows[kind], fill)
         return out
 
+    def joined(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Rows `(…, edges)` by kind as one array of that form."""
+        return np.concatenate([rows[cell.kind] for cell in self.space.cells], axis=-1)
+
     @cached_property
     def _places(self) -> list[tuple[str, slice, list[int], np.ndarray]]:
         """Of every kind: its edges, its columns and which of them are candidates."""
@@ -88,7 +93,9 @@ class StageArrays:
         self.rows = 0  # steps seen
         self._size = started.clock.steps
         self._start = 0  # first step of the chunk that is being filled
-        self._waiting = Waiting(CHUNK, tuple(STATE), self.layout.shapes)
+        shapes = self.layout.shapes
+        edges = {kind: shape[:1] for kind, shape in shapes.items()}
+        self._waiting = Waiting(CHUNK, {**dict.fromkeys(STATE, shapes), EDGES: edges})
         self._block: dict[str, np.ndarray] = {}  # the chunk that is being filled, by array
         self._arrays: dict[str, zarr.Array] = {}
         self._scalars: list[str] = []
@@ -109,6 +116,8 @@ class StageArrays:
                     f"a scalar of Stepped is called {name!r}; use an identifier other than "
                     f"{', '.join(TAKEN)}"
                 )
+        if event.edges and EDGES not in self._arrays:
+            self._create(EDGES)
         self._waiting.append(event, seconds)
         self.rows += 1
         if self.rows == self._start + CHUNK:
@@ -143,11 +152,14 @@ class StageArrays:
             if name in STATE:
                 rows = self._waiting.state(name)
                 self._block[name][here] = self.layout.spread(rows, STATE[name])
+            elif name == EDGES:
+                self._block[name][here] = self.layout.joined(self._waiting.state(name))
             else:
                 self._block[name][here] = self._waiting.column(name)
 
     def _order(self) -> tuple[str, ...]:
-        return (*STATE, *self._scalars, *LINES)  # "step" is the last of LINES
+        edges = (EDGES,) if EDGES in self._arrays else ()
+        return (*STATE, *edges, *self._scalars, *LINES)  # "step" is the last of LINES
 
     def _grow(self) -> None:
         """Make room where a stage is longer than its clock said."""
@@ -165,7 +177,7 @@ class StageArrays:
             self.group.attrs["scalars"] = list(self._scalars)
 
     def _create(self, name: str) -> None:
-        inner = self.layout.shape if name in STATE else ()
+        inner = self.layout.shape[: 2 if name in STATE else 1 if name == EDGES else 0]
         self._arrays[name] = self.group.create_array(
             name,
             shape=(self._size, *inner),

@@ -6,7 +6,7 @@ Torch is not imported: what happens to tensors is done by their own methods.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from workbench.events import Rows, Stepped
 
-Shapes = Mapping[str, tuple[int, int]]  # {kind: (edges, ops)}
+Shapes = Mapping[str, tuple[int, ...]]  # {kind: (edges, ops)}, or (edges,)
+FIELDS = {"edge_weight": "edges"}  # of Stepped, where it is called otherwise than its array
 
 
 class Waiting:
@@ -27,13 +28,13 @@ class Waiting:
 
     Args:
         size: steps.
-        states: the arrays by kind of a step, such as `alpha`.
-        shapes: theirs.
+        states: shapes of the arrays by kind of a step, such as `alpha`; one that the first step
+            lacks is left out.
     """
 
-    def __init__(self, size: int, states: Sequence[str], shapes: Shapes) -> None:
+    def __init__(self, size: int, states: Mapping[str, Shapes]) -> None:
         self.count = 0
-        self._size, self._states, self._shapes = size, states, shapes
+        self._size, self._states = size, states
         self._tables: dict[str, _Table] = {}
         self._columns: dict[str, _Column] = {}
         self._lines: dict[str, list[float]] = {"epoch": [], "seconds": [], "step": []}
@@ -47,10 +48,13 @@ class Waiting:
         """Take a step in; `seconds` have passed since the search began."""
         row = self.count
         if not self._tables:
-            first = {name: getattr(event, name) for name in self._states}
-            self._tables = {k: _Table(v, self._size, self._shapes) for k, v in first.items()}
+            self._tables = {
+                name: _Table(like, self._size, shapes)
+                for name, shapes in self._states.items()
+                if (like := _rows(event, name))
+            }
         for name, table in self._tables.items():
-            table.put(row, getattr(event, name))
+            table.put(row, _rows(event, name))
         for name, value in event.scalars.items():
             if name not in self._columns:
                 self._columns[name] = _Column(self._size)
@@ -71,7 +75,7 @@ class Waiting:
             buffer.wait()
 
     def state(self, name: str) -> dict[str, np.ndarray]:
-        """One of the states by kind, `(steps, edges, ops)` each; to be copied, not kept."""
+        """One of the states by kind: `(steps, …)`, each of its shape; to be copied, not kept."""
         return self._tables[name].read(self.count)
 
     def column(self, name: str) -> np.ndarray:
@@ -89,6 +93,10 @@ class Waiting:
     def _buffers(self) -> Iterator[_Buffer]:
         yield from (table.buffer for table in self._tables.values())
         yield from (c.buffer for c in self._columns.values() if c.buffer is not None)
+
+
+def _rows(event: Stepped, name: str) -> Rows:
+    return getattr(event, FIELDS.get(name, name))
 
 
 class _Buffer:
@@ -117,7 +125,7 @@ class _Buffer:
 
 
 class _Table:
-    """Rows `(edges, ops)` of every kind, side by side in one buffer."""
+    """Rows of every kind, side by side in one buffer."""
 
     def __init__(self, like: Rows, size: int, shapes: Shapes) -> None:
         width = sum(math.prod(shape) for shape in shapes.values())

@@ -9,7 +9,6 @@ from workbench.zero_cost.kernels import (
     network_log_ntk,
     ntk,
 )
-from workbench.zero_cost.proxy import Proxy
 from workbench.zero_cost.scratch import ProxyError
 from workbench.zero_cost.zen import (
     ZenInit,
@@ -22,7 +21,6 @@ from workbench.zero_cost.zen import (
 __all__ = [
     "SCALARS",
     "KernelScalar",
-    "Proxy",
     "ProxyError",
     "ZenInit",
     "ZenObjective",

@@ -10,8 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from workbench.protocols import Batch
-from workbench.zero_cost.proxy import Pictures
+from workbench.protocols import Batch, Pictures
 from workbench.zero_cost.scratch import ProxyError, scratch
 
 

@@ -8,9 +8,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from workbench.protocols import Batch
+from workbench.protocols import Batch, Pictures
 from workbench.zero_cost.activation_scores import relu_patterns
-from workbench.zero_cost.proxy import Pictures
 from workbench.zero_cost.scratch import scratch
 
 

@@ -8,41 +8,56 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from workbench.protocols import Batch
+from workbench.protocols import Batch, Pictures
 from workbench.zero_cost.batch_norm import batch_norm_variances, bn_term
 from workbench.zero_cost.kernels import SCALARS, ScalarName, log_ntk, ntk
-from workbench.zero_cost.proxy import Pictures
 from workbench.zero_cost.scratch import ProxyError, scratch, weights_of
 
 
 @dataclass(frozen=True)
 class KernelScore:
-    """A scalar of the neural tangent kernel, a key of `SCALARS`, as it is: no logarithm.
+    """A scalar of the neural tangent kernel of which more is better, as it is: no logarithm.
 
-    "cond" is TE-NAS's, less is better; "mean" is KNAS's mean of the Gram matrix, "fro" its F-norm.
+    "mean" is KNAS's mean of the Gram matrix, "fro" its F-norm; see `SCALARS`.
 
-    Chen et al., TE-NAS, ICLR 2021, arXiv:2102.11535; Xu et al., KNAS, ICML 2021, arXiv:2111.13293.
-    Differs: KNAS's released code takes gradients of the loss, hence labels, and only the first 100
-    numbers of each; its formula, which is here, does neither.
+    Xu et al., KNAS, ICML 2021, arXiv:2111.13293.  Differs: its released code takes gradients of the
+    loss, hence labels, and only the first 100 numbers of each; its formula, which is here, does
+    neither.
     """
 
     needs_labels: ClassVar[bool] = False
+    higher_is_better: ClassVar[bool] = True
     pictures: ClassVar[Pictures] = "data"
 
     scalar: ScalarName = "fro"
 
     def __post_init__(self) -> None:
-        if self.scalar not in SCALARS:
-            raise ValueError(f"`KernelScore(scalar={self.scalar!r})`: choose {', '.join(SCALARS)}")
-
-    @property
-    def higher_is_better(self) -> bool:
-        """As the scalar says."""
-        return SCALARS[self.scalar].higher_is_better
+        good = [name for name, scalar in SCALARS.items() if scalar.higher_is_better]
+        if self.scalar not in good:
+            raise ValueError(
+                f"`KernelScore(scalar={self.scalar!r})`: choose {', '.join(good)}; the condition "
+                "number, of which less is better, is `ConditionNumber()`"
+            )
 
     def __call__(self, net: nn.Module, batch: Batch, generator: torch.Generator) -> float:
         """The scalar of `net`'s kernel on `batch.images`."""
         return float(SCALARS[self.scalar].value(_kernel(net, batch.images, generator)))
+
+
+@dataclass(frozen=True)
+class ConditionNumber:
+    """Largest over smallest eigenvalue of the neural tangent kernel; less is better.
+
+    Chen et al., TE-NAS, ICLR 2021, arXiv:2102.11535.
+    """
+
+    needs_labels: ClassVar[bool] = False
+    higher_is_better: ClassVar[bool] = False
+    pictures: ClassVar[Pictures] = "data"
+
+    def __call__(self, net: nn.Module, batch: Batch, generator: torch.Generator) -> float:
+        """The number for `net` on `batch.images`."""
+        return float(SCALARS["cond"].value(_kernel(net, batch.images, generator)))
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from dataclasses import is_dataclass
 
+from workbench.protocols import Proxy
 from workbench.zero_cost.activation_scores import JacobCov, LinearRegions, Naswot
 from workbench.zero_cost.kernel_scores import (
     BnTerm,
+    ConditionNumber,
     KernelScore,
     LabelGradientAlignment,
     ZenPaperA,
 )
-from workbench.zero_cost.proxy import Proxy
 from workbench.zero_cost.pruning_scores import (
     Fisher,
     GradNorm,
@@ -33,7 +34,7 @@ macs = Macs()
 ntk_fro = KernelScore("fro")
 ntk_trace = KernelScore("trace")
 mgm = KernelScore("mean")
-ntk_cond = KernelScore("cond")
+ntk_cond = ConditionNumber()
 ntk_lmin = KernelScore("lmin")
 ntk_fro_per_trace = KernelScore("fro_per_trace")
 lga = LabelGradientAlignment()

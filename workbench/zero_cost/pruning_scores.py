@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workbench.protocols import Batch
-from workbench.zero_cost.proxy import Pictures
+from workbench.protocols import Batch, Pictures
 from workbench.zero_cost.scratch import layer_weights, layers, scratch
 
 

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from workbench.protocols import Batch
-from workbench.zero_cost.proxy import Pictures
+from workbench.protocols import Batch, Pictures
 from workbench.zero_cost.scratch import scratch
 
 

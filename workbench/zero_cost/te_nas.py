@@ -11,20 +11,19 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from workbench.protocols import Batch, Edge, Mixture, Rows, View
+from workbench.protocols import Batch, Edge, Mixture, Proxy, Rows, View
 from workbench.spaces.resize import resized
 from workbench.spaces.space import CellShape, Space
 from workbench.spaces.supernet import Supernet
 from workbench.zero_cost.crop_regions import CropRegions
-from workbench.zero_cost.kernel_scores import KernelScore
-from workbench.zero_cost.proxy import Proxy
+from workbench.zero_cost.kernel_scores import ConditionNumber
 
 _INPUTS = 2  # edges that the DARTS family keeps into a node
 _SIGNIFICANT = 3  # digits of a change that are told apart, as published
 
 Fan = Literal["fan_in", "fan_out"]
 
-_CONDITION, _REGIONS = KernelScore("cond"), CropRegions()
+_CONDITION, _REGIONS = ConditionNumber(), CropRegions()
 
 
 class Place(NamedTuple):
@@ -74,8 +73,8 @@ class TeNas:
     every: ClassVar[Literal["step", "epoch"]] = "epoch"
 
     edge: Edge
-    condition: Proxy = _CONDITION  # pyright: ignore[reportAssignmentType]
-    regions: Proxy = _REGIONS  # pyright: ignore[reportAssignmentType]
+    condition: Proxy = _CONDITION
+    regions: Proxy = _REGIONS
     channels: int = 3
     thin: int = 1
     cells: int | None = None

@@ -11,10 +11,9 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor, nn
 
-from workbench.protocols import Batch
+from workbench.protocols import Batch, Pictures
 from workbench.spaces.skeleton import Head
 from workbench.zero_cost.batch_norm import Source, batch_norm_variances, bn_term
-from workbench.zero_cost.proxy import Pictures
 from workbench.zero_cost.scratch import ProxyError, gaussian, scratch
 from workbench.zero_cost.zen import normal_weights
 

@@ -1,0 +1,57 @@
+"""Commands over several runs or methods: compare and list them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from workbench.config import SearchConfig
+from workbench.settings import checked
+
+_Json = Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff]
+
+
+def compare(
+    runs: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")],
+    out: Path = Path("compare.html"),
+    csv: Path | None = None,
+) -> None:
+    """Put several runs side by side: a table, and one HTML file that needs no network.
+
+    Args:
+        runs: run folders, or folders that hold run folders.
+        out: the HTML file.
+        csv: also write one row per run into this file.
+    """
+    from workbench.comparison import honest_table, markdown, runs_frame
+    from workbench.report import compare as write
+    from workbench.trace import find_runs
+
+    found = find_runs(runs)
+    print(markdown(honest_table(found)))
+    if csv is not None:
+        runs_frame(found).to_csv(csv, index=False)
+    print(write(runs, out=out))
+
+
+def methods(
+    name: Annotated[str | None, tyro.conf.Positional] = None, as_json: _Json = False
+) -> None:
+    """List the methods, or show one: its paper and what it changes of DARTS.
+
+    Args:
+        name: a method.
+        as_json: print JSON: an object, or a list, with the keys name, paper, differs, passes.
+    """
+    from workbench import methods as known
+    from workbench.listing import card, listed, table
+
+    if name is None:
+        rows = [listed(method) for method in known.named().values()]
+        print(json.dumps([row.data() for row in rows]) if as_json else table(rows))
+        return
+    row = listed(getattr(known, checked(SearchConfig, {"method": name}).method))
+    print(json.dumps(row.data()) if as_json else card(row))

@@ -1,0 +1,39 @@
+"""Spaces by name, for the command line and configs: the one table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from workbench.spaces.darts import darts
+from workbench.spaces.nasbench201 import nasbench201
+from workbench.spaces.robust import s1, s2, s3, s4
+from workbench.spaces.space import Space
+from workbench.spaces.variants import darts_individual, fair_darts, gold
+
+SPACES: Mapping[str, Callable[..., Space]] = {
+    "darts": darts,
+    "nasbench201": nasbench201,
+    "s1": s1,
+    "s2": s2,
+    "s3": s3,
+    "s4": s4,
+    "fair_darts": fair_darts,
+    "darts_individual": darts_individual,
+    "gold": gold,
+}
+
+
+def named(
+    name: str, *, channels: int | None = None, cells: int | None = None, nodes: int | None = None
+) -> Space:
+    """The space of that name in `SPACES`; None leaves a size as the space has it.
+
+    `cells` are the depth, or in the NAS-Bench-201 family cells per stage.
+
+    Raises:
+        KeyError: if there is no such space.
+        SpaceError: if there is none of that size.
+    """
+    deep = "cells_per_stage" if name == "nasbench201" else "cells"
+    sizes = {"channels": channels, deep: cells, "nodes": nodes}
+    return SPACES[name](**{key: value for key, value in sizes.items() if value is not None})
