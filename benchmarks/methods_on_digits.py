@@ -26,9 +26,9 @@ from workbench.walk import Walk
 # Width, depth and noise of the demo; four nodes as in the DARTS space.
 SIZE = {"channels": 8, "cells": 3, "noise": 1.0, "kernel_threads": 1}
 METHODS = (
-    "darts", "darts_second_order", "milenas", "gaea", "single_level", "drop_nas", "hou_jin",
-    "gold_nas", "multi_step", "entmax3_prune", "entmax3_prune_single_level", "fair_darts", "snas",
-    "gdas", "pc_darts", "asap", "darts_minus", "darts_pt", "random_genotype", "random_search",
+    "darts", "entmax3_prune_single_level", "single_level", "pc_darts", "gdas", "fair_darts",
+    "gaea", "drop_nas", "milenas", "asap", "darts_minus", "snas", "entmax3_prune",
+    "random_genotype", "random_search", "darts_pt",
 )  # fmt: skip
 
 
