@@ -44,7 +44,7 @@ def test_every_method_searches_records_and_derives_on_a_gpu(tmp_path: Path) -> N
         few = {"candidates": 1} if isinstance(method, Walk) else {"epochs": 1, "batch_size": 256}
         events = search(
             method.but(**few),
-            darts(channels=2, cells=1, nodes=1),
+            darts(channels=4, cells=1, nodes=1),
             load("digits"),
             machine=Machine("cuda"),
         )

@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.parts.arch_optimizers import Adam, ExponentiatedGradient, HeavyBall
+from workbench.parts.arch_optimizers import (
+    Adam,
+    ClippedSgd,
+    ExponentiatedGradient,
+    HeavyBall,
+)
 
 
 def test_adam_has_the_settings_of_darts() -> None:
@@ -33,6 +38,42 @@ def test_weight_decay_goes_into_the_gradient_before_the_moments() -> None:
 def test_a_learning_rate_is_positive(lr: float) -> None:
     with pytest.raises(ValueError, match="needs a positive learning rate"):
         Adam(lr=lr)
+
+
+# Descent with a bound
+
+
+@pytest.mark.parametrize(("size", "moved"), [(5.0, 5.0), (10.0, 10.0), (80.0, 10.0)])
+def test_a_step_is_along_the_gradient_and_no_longer_than_the_bound(
+    size: float, moved: float
+) -> None:
+    """Of all alphas together: 3-4-5."""
+    alphas = [torch.zeros(2, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    optimizer = ClippedSgd(lr=0.1, clip=10.0)(alphas)
+    for alpha, share in zip(alphas, (0.6, 0.8), strict=True):
+        alpha.grad = torch.tensor([size * share, 0.0], dtype=torch.float64)
+    optimizer.step()
+    got = torch.stack([alpha.detach() for alpha in alphas])
+    want = -0.1 * moved * double([0.6, 0.0], [0.8, 0.0])
+    torch.testing.assert_close(got, want, rtol=1e-6, atol=0)
+
+
+def test_clipped_descent_has_the_settings_of_snas_and_no_memory() -> None:
+    alpha = double([0.5, 0.5]).requires_grad_()
+    optimizer = ClippedSgd()([alpha])
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (3e-4, 0, 0)
+    for _ in range(2):
+        alpha.grad = double([1.0, -1.0])
+        optimizer.step()
+    torch.testing.assert_close(alpha.detach(), 0.5 - 2 * 3e-4 * double([1.0, -1.0]))
+
+
+@pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"clip": 0.0}])
+def test_a_rate_or_bound_of_zero_is_refused(wrong: dict[str, float]) -> None:
+    name = next(iter(wrong))
+    with pytest.raises(ValueError, match=rf"`ClippedSgd\({name}=0.0\)` needs a positive"):
+        ClippedSgd(**wrong)
 
 
 def test_a_heavy_ball_rolls_on_without_a_gradient_and_does_not_decay() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 from workbench.parts.derivations import (
     EdgeArgmax,
     LimitedSkips,
+    Threshold,
     TopEdges,
     as_published,
     surviving_edges,
@@ -22,6 +25,7 @@ from workbench.protocols import Mixture
 from workbench.spaces.darts import OPS, darts
 from workbench.spaces.genotype import CellGenes, Gene, Genotype, GenotypeError
 from workbench.spaces.nasbench201 import nasbench201
+from workbench.spaces.network import Network
 from workbench.spaces.space import Space
 
 SHORT = {
@@ -207,6 +211,113 @@ def test_an_edge_without_anything_alive_has_no_gene(rule: object, ops: tuple[str
     alive["cell"][3, 1] = True
     cell = rule(space, {"cell": Mixture(torch.full((6, 2), 0.5))}, alive).cell("cell")
     assert cell.genes == (Gene("nor_conv_3x3", 0, 3),)
+
+
+# What reaches a threshold
+
+
+def sparse(
+    space: Space, weights: Mapping[tuple[int, int], Mapping[str, float]], rest: float = 0.1
+) -> dict[str, Mixture]:
+    """Sigmoid weights: those given, `rest` everywhere else; in every kind of cell."""
+    out = {}
+    for cell in space.cells:
+        rows = torch.full((len(cell.edges), len(cell.columns)), rest, dtype=torch.float64)
+        for edge, ops in weights.items():
+            for op, weight in ops.items():
+                rows[cell.edges.index(edge), cell.columns.index(op)] = weight
+        out[cell.kind] = Mixture(rows)
+    return out
+
+
+def test_the_threshold_itself_is_enough() -> None:
+    below = math.nextafter(0.85, 0)
+    mix = sparse(darts(), {(0, 2): {"skip_connect": 0.85}, (1, 2): {"skip_connect": below}})
+    assert derive(Threshold(0.85), darts(), mix, "normal").genes == genes("skip 0")
+    single = {kind: Mixture(mixture.ops.float()) for kind, mixture in mix.items()}
+    assert derive(Threshold(0.85), darts(), single, "normal").genes[0] == genes("skip 0")[0]
+
+
+def test_two_edges_stay_of_those_above_the_threshold() -> None:
+    best = {0: 0.9, 1: 0.97, 2: 0.86, 3: 0.95}
+    mix = sparse(
+        darts(),
+        {(0, 2): {"sep_conv_3x3": 0.99}, (0, 3): {"sep_conv_3x3": 0.99}, (0, 4): {}}
+        | {(src, 5): {"dil_conv_3x3": weight} for src, weight in best.items()},
+    )
+    cell = derive(Threshold(0.85, edges=2), darts(), mix, "normal")
+    assert cell.into(5) == genes("dil3 1, dil3 3", dst=5)
+    assert cell.into(2) == genes("sep3 0")
+    assert cell.into(4) == ()
+    assert cell.concat == (2, 3, 5)
+    whole = derive(Threshold(0.85, edges=None), darts(), mix, "normal")
+    assert whole.into(5) == genes("dil3 1, dil3 3, dil3 0, dil3 2", dst=5)
+
+
+def test_an_edge_may_have_two_operations() -> None:
+    three = {"skip_connect": 0.9, "sep_conv_3x3": 0.95, "max_pool_3x3": 0.86}
+    mix = sparse(darts(), {(1, 2): three})
+    want = {1: "sep3 1", 2: "sep3 1, skip 1", 8: "sep3 1, skip 1, max 1"}
+    for ops, text in want.items():
+        cell = derive(Threshold(ops=ops), darts(), mix, "reduce")
+        assert cell.genes == genes(text)
+        net = Genotype((replace(cell, kind="normal"), cell))
+        assert Genotype.parse(str(net)) == net
+        Network(net, channels=4, cells=3)
+
+
+def test_none_is_never_chosen_and_the_dead_are_not_either() -> None:
+    mix = sparse(darts(), {(0, 2): {"none": 0.99, "skip_connect": 0.9, "sep_conv_3x3": 0.95}})
+    alive = everything(darts())
+    alive["normal"][0, OPS.index("sep_conv_3x3")] = False
+    assert Threshold()(darts(), mix, alive).cell("normal").genes == genes("skip 0")
+
+
+def test_a_node_without_inputs_is_nobodys_input() -> None:
+    """2 gets nothing, so 2→3 leads nowhere, and so does 3→4."""
+    one = {"sep_conv_3x3": 0.99}
+    mix = sparse(darts(), {(2, 3): one, (3, 4): one, (0, 5): {"skip_connect": 0.9}, (4, 5): one})
+    cell = derive(Threshold(), darts(), mix, "normal")
+    assert cell.genes == genes("skip 0", dst=5)
+    assert cell.concat == (5,)
+
+
+@pytest.mark.parametrize("space", [darts(), nasbench201()])
+def test_where_nothing_reaches_the_threshold_the_cell_is_darts_one(space: Space) -> None:
+    rows = {kind: Mixture(0.8 * mixture.ops) for kind, mixture in sparse(space, {}).items()}
+    for mixture in rows.values():
+        mixture.ops[:, 2] = 0.84
+    alive = everything(space)
+    assert Threshold()(space, rows, alive) == TopEdges(2)(space, rows, alive)
+    assert Threshold(edges=1)(space, rows, alive) == TopEdges(1)(space, rows, alive)
+    loose = Threshold(0.5, edges=None)(space, rows, alive).cells[0]
+    assert len(loose.genes) == len(space.cells[0].edges)
+
+
+def test_where_no_node_of_the_output_is_reached_either() -> None:
+    """In NAS-Bench-201 the output is the last node."""
+    space = nasbench201()
+    mix = sparse(space, {(0, 1): {"nor_conv_3x3": 0.9}})
+    alive = everything(space)
+    assert Threshold()(space, mix, alive) == TopEdges(2)(space, mix, alive)
+    mix = sparse(space, {(0, 3): {"nor_conv_3x3": 0.9}})
+    assert derive(Threshold(), space, mix, "cell").genes == (Gene("nor_conv_3x3", 0, 3),)
+
+
+def test_a_cell_of_one_node_still_builds() -> None:
+    space = darts(channels=4, cells=3)
+    mix = sparse(space, {(1, 4): {"dil_conv_5x5": 0.9}})
+    genotype = Threshold()(space, mix, everything(space))
+    assert [cell.concat for cell in genotype.cells] == [(4,), (4,)]
+    assert Genotype.parse(str(genotype)) == genotype
+    logits, _ = Network(genotype, channels=4, cells=3, in_channels=1)(torch.randn(2, 1, 8, 8))
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["edges", "ops"])
+def test_a_count_of_zero_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"`Threshold\({name}=0\)` needs 1 or more"):
+        Threshold(**{name: 0})
 
 
 # Every space's own rule

@@ -42,6 +42,12 @@ def test_scale_is_the_standard_deviation() -> None:
     torch.testing.assert_close(ten["normal"], 10 * one["normal"])
 
 
+def test_mean_is_added_to_every_logit() -> None:
+    zero, one = (Normal(0.01, mean)(darts(), None, generator()) for mean in (0.0, 1.0))
+    torch.testing.assert_close(one["reduce"], zero["reduce"] + 1)
+    assert zero["reduce"].abs().max() < 0.1
+
+
 def test_constant_logits_are_equal() -> None:
     assert (Constant()(darts(), None, generator())["normal"] == 0).all()
     assert (Constant(0.5)(darts(), None, generator())["reduce"] == 0.5).all()

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.tiny import READABLE, SPACES, assert_same, searched, shrunk, trajectory
+from tests.tiny import READABLE, SPACES, assert_same, searched, shrunk, steps, trajectory
 from workbench import methods
 from workbench.events import EpochEnded, Stopped
-from workbench.parts.stopping import EigenvalueRise, SkipCount, StableRanking
+from workbench.parts.stopping import EigenvalueRise, ModelSize, SkipCount, StableRanking
 from workbench.protocols import Clock, StopRule, View
 from workbench.spaces.darts import darts
 from workbench.spaces.genotype import CellGenes, Gene, Genotype
@@ -163,3 +163,48 @@ def test_epochs_of_the_rules_follow_the_stage() -> None:
     rule = methods.robust_darts.lasting(25).stages[0].stop
     assert rule == EigenvalueRise(window_epochs=2, start_epochs=5, delta_epochs=2)
     assert methods.darts_plus_ranking.lasting(5).stages[0].stop == StableRanking(1)
+
+
+# The size of the network
+
+
+SIZED_AT = Clock(0, 0, 10, 0, 100)
+
+
+def sized(*sizes: int | None) -> View:
+    """After so many epochs, whose derived networks had these sizes."""
+    ended = tuple(EpochEnded(SIZED_AT, {}, 1.0, 1, parameters=size) for size in sizes)
+    return View(SIZED_AT, SPACES["darts"], {}, {}, {}, ended=ended)
+
+
+def test_a_script_stops_at_the_first_epoch_that_is_small_enough() -> None:
+    sizes, rule = (900, 1000, 501, 500, 499, 700), ModelSize(500)
+    reasons = [rule(sized(*sizes[: n + 1])) for n in range(len(sizes))]
+    assert [reason is not None for reason in reasons] == [False] * 3 + [True, True, False]
+    assert "500 parameters" in reasons[3]
+
+
+def test_without_a_size_nothing_stops() -> None:
+    assert ModelSize()(sized(3, 2, 1)) is None
+
+
+@pytest.mark.parametrize("state", [sized(), sized(None)])
+def test_before_there_is_a_network_nothing_stops(state: View) -> None:
+    assert ModelSize(10**9)(state) is None
+
+
+def test_a_size_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"`ModelSize\(parameters=0\)` needs 1 or more"):
+        ModelSize(0)
+
+
+def test_a_search_ends_with_the_epoch_whose_network_is_small_enough() -> None:
+    method = shrunk(methods.darts, epochs=2, batch_size=12)
+    whole = searched(method, SPACES["darts"])
+    sizes = [event.parameters for event in whole if isinstance(event, EpochEnded)]
+    assert len(sizes) == 2
+    for size, epochs in ((sizes[0], 1), (min(sizes) - 1, 2)):
+        events = searched(method.but(stop=ModelSize(size)), SPACES["darts"])
+        stops = [replace(event.clock, step=0) for event in events if isinstance(event, Stopped)]
+        assert stops == [Clock(0, 0, 2, 0, 4)] * (2 - epochs)
+        assert len(steps(events)) == 2 * epochs

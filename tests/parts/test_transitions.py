@@ -50,3 +50,14 @@ def test_cells_of_their_own_keep_what_the_space_has_of_the_operations_named() ->
     assert again == two(space, None)
     with pytest.raises(SpaceError, match="needs one or more"):
         IndividualCells(("nor_conv_3x3",))(space, None)
+
+
+@pytest.mark.parametrize("cells", [3, 8, 20])
+def test_cells_of_their_own_go_without_what_is_named(cells: int) -> None:
+    found = IndividualCells(without=("none", "nor_conv_7x7"))(darts(cells=cells), None)
+    assert len(found.kinds) == cells
+    for cell in found.cells:
+        assert len(cell.edges) == 14
+        assert cell.columns == darts().columns[1:]
+    both = IndividualCells(("none", "skip_connect"), without=("none",))
+    assert both(nasbench201(), None).columns == ("skip_connect",)

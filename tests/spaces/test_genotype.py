@@ -92,6 +92,28 @@ def test_another_in_degree_is_written_with_triples() -> None:
     assert Genotype.from_json(json.dumps(published)) == genotype
 
 
+def test_nodes_that_nothing_names_are_counted() -> None:
+    """As a threshold leaves them: the last ones have no gene and are not in the output."""
+    genes = (Gene("skip_connect", 0, 2), Gene("sep_conv_3x3", 2, 3))
+    genotype = Genotype((CellGenes("normal", 2, 4, genes, (2, 3)),))
+    text = (
+        "Genotype(normal=[('skip_connect', 2, 0), ('sep_conv_3x3', 3, 2)], "
+        "normal_concat=range(2, 4), normal_steps=4)"
+    )
+    assert str(genotype) == text
+    assert Genotype.parse(text) == genotype
+    assert genotype.published()["normal_steps"] == 4
+    assert Genotype.from_json(json.dumps(genotype.published())) == genotype
+    assert Genotype.parse(text.replace(", normal_steps=4", "")).cell("normal").nodes == 2
+
+
+@pytest.mark.parametrize("steps", ["1", "'four'", "10**9"])
+def test_a_count_of_nodes_that_cannot_be_is_refused(steps: str) -> None:
+    text = "Genotype(normal=[('skip_connect', 3, 0)], normal_concat=[3], normal_steps=%s)"
+    with pytest.raises(GenotypeError, match=r"normal_steps|cannot read"):
+        Genotype.parse(text % steps)
+
+
 def test_published_pairs_are_operation_and_input() -> None:
     published = Genotype.parse(DARTS_V2).published()
     assert list(published) == ["normal", "normal_concat", "reduce", "reduce_concat"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from workbench.methods.bilevel import darts
 from workbench.parts.arch_gradients import single_level as train_gradient
-from workbench.parts.arch_optimizers import HeavyBall
+from workbench.parts.arch_optimizers import Adam, HeavyBall
 from workbench.parts.derivations import survivors
 from workbench.parts.flops import FlopsBelow, FlopsPenalty
 from workbench.parts.inits import Constant
@@ -12,6 +12,7 @@ from workbench.parts.op_dropout import GroupedDropout
 from workbench.parts.relaxations import Sigmoid
 from workbench.parts.schedules import Cosine, Joint
 from workbench.parts.shares import WeakestShares
+from workbench.parts.stopping import ModelSize
 from workbench.parts.transitions import IndividualCells
 from workbench.parts.weight_optimizers import PartialSgd, Sgd
 
@@ -22,6 +23,28 @@ single_level = darts.but(
     arch_gradient=train_gradient,
     schedule=Joint(),
     train_portion=1.0,
+)
+
+# From memory, no code is known: that a small learning rate of alphas matters (a large one favours
+# operations without weights), but not which, so 1e-4 is ours; and that a search ends when the
+# derived network is small enough, but not how small, so `ModelSize()` never ends one.  Ask for
+# `hou_jin.but(stop=ModelSize(1_500_000))`.
+hou_jin = single_level.but(
+    name="hou_jin",
+    paper="arXiv:2012.11337",
+    summary="One level, sigmoids that do not compete, slow alphas, and an end by the model's size.",
+    relaxation=Sigmoid(),
+    arch_optimizer=Adam(lr=1e-4),
+    stop=ModelSize(None),
+)
+
+# Alphas must not be fast here, so not as fast as other methods' on digits: this moves them by a
+# quarter or so in a dozen epochs.
+hou_jin_small = hou_jin.but(
+    name="hou_jin_small",
+    summary="Hou and Jin's search for a dozen epochs of digits, with alphas a little faster.",
+    epochs=12,
+    arch_optimizer=Adam(lr=1e-3),
 )
 
 # --- DropNAS ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,6 +27,35 @@ class Adam:
         return torch.optim.Adam(
             params, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay
         )
+
+
+@dataclass(frozen=True)
+class ClippedSgd:
+    """Plain gradient descent with a bound on the gradient norm of all alphas together.
+
+    The bound is met inside the step, on what the step is given: regularizers too.  Defaults of
+    SNAS, arXiv:1812.09926.
+    """
+
+    lr: float = 3e-4
+    clip: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "clip"):
+            if getattr(self, name) <= 0:
+                value = getattr(self, name)
+                raise ValueError(f"`ClippedSgd({name}={value})` needs a positive number")
+
+    def __call__(self, params: Sequence[Tensor]) -> torch.optim.Optimizer:
+        """A torch SGD of `params`."""
+        optimizer = torch.optim.SGD(params, lr=self.lr)
+        optimizer.register_step_pre_hook(partial(_clip, bound=self.clip))
+        return optimizer
+
+
+def _clip(optimizer: torch.optim.Optimizer, args: object, kwargs: object, *, bound: float) -> None:
+    alphas = [alpha for group in optimizer.param_groups for alpha in group["params"]]
+    torch.nn.utils.clip_grad_norm_(alphas, bound)
 
 
 @dataclass(frozen=True)

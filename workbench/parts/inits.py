@@ -13,17 +13,22 @@ from workbench.spaces.space import Space
 
 @dataclass(frozen=True)
 class Normal:
-    """Gaussian logits of standard deviation `scale`; DARTS: 1e-3 (arXiv:1806.09055)."""
+    """Gaussian logits of standard deviation `scale`; DARTS: 1e-3 (arXiv:1806.09055).
+
+    Args:
+        mean: SNAS: 1 (arXiv:1812.09926); a softmax does not see it.
+    """
 
     scale: float = 1e-3
+    mean: float = 0.0
 
     def __call__(
         self, space: Space, net: SupernetLike, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """`{kind: (edges, ops)}`, drawn on the CPU so that every device starts the same."""
         return {
-            cell.kind: self.scale
-            * torch.randn(len(cell.edges), len(cell.columns), generator=generator)
+            cell.kind: self.mean
+            + self.scale * torch.randn(len(cell.edges), len(cell.columns), generator=generator)
             for cell in space.cells
         }
 

@@ -27,6 +27,7 @@ class IndividualCells:
 
     Args:
         ops: candidates that stay, those of them that the space has; none given keeps all.
+        without: candidates that go, where the space has them.
 
     Raises:
         SpaceError: if no candidate of an edge stays.
@@ -35,9 +36,10 @@ class IndividualCells:
     """
 
     ops: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
     def __call__(self, space: Space, view: View | None) -> Space:
         """The space with a kind per cell."""
-        if self.ops:
-            space = space.restricted(tuple(op for op in self.ops if op in space.columns))
-        return individual(space)
+        stays = self.ops or space.columns
+        kept = tuple(op for op in stays if op in space.columns and op not in self.without)
+        return individual(space.restricted(kept))

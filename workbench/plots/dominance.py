@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workbench.trace.runs import Run
 
 IDLE = ("none", "skip_connect")  # operations that learn nothing
+ACROSS = 4  # kinds of cells beside each other
 
 
 def dominance_frame(run: Run) -> pd.DataFrame:
@@ -33,41 +34,64 @@ def dominance_frame(run: Run) -> pd.DataFrame:
 
 
 def dominance(run: Run) -> go.Figure:
-    """Share of edges each operation leads, stacked; below, its mean mixing weight."""
+    """Share of edges each operation leads, stacked; below, its mean mixing weight.
+
+    Kinds of cells stand side by side, four in a row.
+    """
     frame = dominance_frame(run)
     kinds = list(dict.fromkeys(str(kind) for kind in run.trace["kind"].values))
-    fig = make_subplots(
-        rows=2,
-        cols=max(len(kinds), 1),
-        shared_xaxes="all",  # pyright: ignore[reportArgumentType]
-        shared_yaxes="rows",  # pyright: ignore[reportArgumentType]
-        column_titles=[theme.cell_name(kind) for kind in kinds],
-        horizontal_spacing=0.04,
-        vertical_spacing=0.08,
-    )
+    fig = _panels(kinds)
     for (kind, op), part in theme.groups(frame, "kind", "op"):
-        col = kinds.index(kind) + 1
-        for row, line in enumerate(_lines(op, part, first=col == 1), start=1):
-            fig.add_trace(line, row=row, col=col)
-    fig.update_yaxes(title="Edges led (%)", row=1, col=1)
-    fig.update_yaxes(range=[0, 100], row=1)
-    fig.update_yaxes(title="Mean mixing weight", row=2, col=1)
+        down, right = divmod(kinds.index(kind), ACROSS)
+        for half, line in enumerate(_lines(op, part, first=kind == kinds[0]), start=1):
+            fig.add_trace(line, row=2 * down + half, col=right + 1)
     top = max(frame["mean_weight"].tolist(), default=1.0)
-    fig.update_yaxes(range=[0, 1.06 * top], row=2)  # plotly finds none beside stacked panels
-    fig.update_xaxes(title="Step", row=2)
+    blocks = _blocks(kinds)
+    for row in range(1, 2 * blocks, 2):
+        fig.update_yaxes(title="Edges led (%)", row=row, col=1)
+        fig.update_yaxes(range=[0, 100], row=row)
+        fig.update_yaxes(title="Mean mixing weight", row=row + 1, col=1)
+        # plotly finds no range beside stacked panels
+        fig.update_yaxes(range=[0, 1.06 * top], row=row + 1)
+    fig.update_xaxes(title="Step", row=2 * blocks)
     fig.update_annotations(font={"size": 13})
-    theme.styled(fig, title="Which operations lead", subtitle=_verdict(run), height=520)
+    height = 110 + 410 * blocks
+    theme.styled(fig, title="Which operations lead", subtitle=_verdict(run), height=height)
     fig.update_layout(hovermode="closest", margin={"t": 104})
     return fig if len(frame) else theme.note(fig, "Nothing recorded yet")
 
 
+def _blocks(kinds: list[str]) -> int:
+    return max(-(-len(kinds) // ACROSS), 1)
+
+
+def _panels(kinds: list[str]) -> go.Figure:
+    """Two panels below each other for every kind of cell."""
+    blocks, across = _blocks(kinds), min(max(len(kinds), 1), ACROSS)
+    titles = [theme.cell_name(kind) for kind in kinds]
+    rows = [titles[ACROSS * block : ACROSS * (block + 1)] for block in range(blocks)]
+    last = [{}] * (len(rows[-1]) or 1) + [None] * (across - (len(rows[-1]) or 1))
+    return make_subplots(
+        rows=2 * blocks,
+        cols=across,
+        shared_xaxes="all",  # pyright: ignore[reportArgumentType]
+        shared_yaxes="rows",  # pyright: ignore[reportArgumentType]
+        specs=[[{}] * across] * (2 * blocks - 2) + [last] * 2,
+        subplot_titles=[title for row in rows for title in (*row, *[""] * len(row))],
+        horizontal_spacing=0.04,
+        vertical_spacing=0.08 / blocks,
+    )
+
+
 def _verdict(run: Run) -> str:
+    """In words; of all cells together where there are more kinds than a line has room for."""
     ends = analysis.none_and_skip(run).set_index("kind")
+    kinds = [str(kind) for kind in ends.index if kind != "all"]
     return "at the end, " + "; ".join(
-        f"{theme.cell_name(str(kind))}: none leads {100 * row['none_share']:.0f} %, "
-        f"skip_connect {100 * row['skip_share']:.0f} % of edges"
+        f"{'all cells' if kind == 'all' else theme.cell_name(str(kind))}: none leads "
+        f"{100 * row['none_share']:.0f} %, skip_connect {100 * row['skip_share']:.0f} % of edges"
         for kind, row in ends.iterrows()
-        if kind != "all"
+        if (kind == "all") == (len(kinds) > 2)
     )
 
 

@@ -84,6 +84,13 @@ class CellGenes:
         return {node: len(self.into(node)) for node in ends}
 
     @property
+    def named_nodes(self) -> int:
+        """How many nodes there must be for the genes and the output to make sense."""
+        return (
+            max([*(gene.dst for gene in self.genes), *self.concat, self.inputs]) + 1 - self.inputs
+        )
+
+    @property
     def paired(self) -> bool:
         """Does every node have two genes, in node order, as the published DARTS text needs?"""
         want = [n for n in range(self.inputs, self.inputs + self.nodes) for _ in range(2)]
@@ -161,18 +168,20 @@ class Genotype:
 
         return genotype_text.from_published(value)
 
-    def published(self) -> dict[str, list[object]]:
+    def published(self) -> dict[str, list[object] | int]:
         """As published: the keys `normal`, `normal_concat`, `reduce`, `reduce_concat`.
 
         Genes are pairs of operation and input.  Where some node has not two of them, `normal_nodes`
-        says which node each ends in.
+        says which node each ends in; `normal_steps` counts nodes where the last ones are not named.
         """
-        out: dict[str, list[object]] = {}
+        out: dict[str, list[object] | int] = {}
         for cell in self.cells:
             out[cell.kind] = [[gene.op, gene.src] for gene in cell.genes]
             out[f"{cell.kind}_concat"] = list(cell.concat)
             if not cell.paired:
                 out[f"{cell.kind}_nodes"] = [gene.dst for gene in cell.genes]
+            if cell.named_nodes < cell.nodes:
+                out[f"{cell.kind}_steps"] = cell.nodes
         return out
 
     @staticmethod

@@ -2,7 +2,8 @@
 
 * `Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=range(2, 6), reduce=…)`, as DARTS papers
   publish it: two genes per node.  A cell with another in-degree is written with triples
-  `('sep_conv_3x3', 2, 0)` of operation, node and input, as FairDARTS publishes it.
+  `('sep_conv_3x3', 2, 0)` of operation, node and input, as FairDARTS publishes it; where its last
+  nodes are nowhere in the text, `normal_steps=4` says how many there are.
 * `|nor_conv_3x3~0|+|skip_connect~0|none~1|+…`, as NAS-Bench-201 does.
 """
 
@@ -51,6 +52,8 @@ def _darts_text(genotype: Genotype) -> str:
         whole = cell.concat == tuple(range(low, high))
         concat = f"range({low}, {high})" if whole else str(list(cell.concat))
         fields.append(f"{cell.kind}=[{genes}], {cell.kind}_concat={concat}")
+        if cell.named_nodes < cell.nodes:
+            fields.append(f"{cell.kind}_steps={cell.nodes}")
     return f"Genotype({', '.join(fields)})"
 
 
@@ -100,7 +103,7 @@ def from_published(value: Mapping[str, object]) -> Genotype:
     Raises:
         GenotypeError: if they describe no possible genotype.
     """
-    kinds = [key for key in value if not key.endswith(("_concat", "_nodes"))]
+    kinds = [key for key in value if not key.endswith(("_concat", "_nodes", "_steps"))]
     if not kinds:
         raise GenotypeError("no cell in it: expected normal=[…] and reduce=[…]")
     cells = []
@@ -114,7 +117,10 @@ def from_published(value: Mapping[str, object]) -> Genotype:
         if len(concat) < len(listed):
             raise GenotypeError(f"{kind}_concat is {listed!r}, but nodes are whole numbers")
         nodes = max([last, *concat]) + 1 - inputs
-        cells.append(CellGenes(kind, inputs, nodes, genes, concat))
+        steps = value.get(f"{kind}_steps", nodes)
+        if not isinstance(steps, int) or not nodes <= steps <= _MOST_NODES:
+            raise GenotypeError(f"{kind}_steps is {steps!r}, but there are {nodes} nodes or more")
+        cells.append(CellGenes(kind, inputs, steps, genes, concat))
     return Genotype(tuple(cells))
 
 
