@@ -11,6 +11,7 @@ from workbench.parts.schedules import (
     ArchOnly,
     Cosine,
     Exponential,
+    Frozen,
     Joint,
     Linear,
     Piecewise,
@@ -140,6 +141,10 @@ def test_a_piece_has_a_length(at: float) -> None:
 def test_a_constant_is_a_schedule_that_stays() -> None:
     assert scalar_at(2, 0.7) == 2.0
     assert scalar_range(2.5) == (2.5, 2.5)
+
+
+def test_nobody_moves_in_a_search_that_only_measures() -> None:
+    assert set(updates(Frozen())) == {()}
 
 
 def test_progress_runs_from_zero_to_one() -> None:

@@ -13,12 +13,12 @@ from workbench.protocols import Mixture
 from workbench.spaces.choices import mutated, one_hot, random_genotype
 from workbench.spaces.darts import darts
 from workbench.spaces.genotype import Genotype
+from workbench.spaces.named import SPACES, named
 from workbench.spaces.nasbench201 import nasbench201
-from workbench.spaces.resize import individual
 from workbench.spaces.space import Space, SpaceError
 
 DARTS, NB201 = darts(), nasbench201()
-BOTH = pytest.mark.parametrize("space", [DARTS, NB201, individual(darts(cells=3))])
+EVERY = pytest.mark.parametrize("space", [named(name) for name in SPACES], ids=list(SPACES))
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -65,7 +65,7 @@ def test_a_random_cell_of_nasbench201_has_any_operation_on_any_edge_none_too() -
     assert found == {"|none~0|", "|skip_connect~0|"}
 
 
-@BOTH
+@EVERY
 def test_a_mutation_changes_one_gene_and_stays_in_the_space(space: Space) -> None:
     generator = seeded(2)
     genotype = random_genotype(space, generator)
@@ -97,14 +97,24 @@ def test_a_space_of_one_genotype_cannot_be_mutated() -> None:
         mutated(only, random_genotype(only, seeded()), seeded())
 
 
-@BOTH
+@EVERY
 def test_one_hot_rows_derive_the_genotype(space: Space) -> None:
     genotype = random_genotype(space, seeded(3))
     rows = one_hot(space, genotype)
     alive = {cell.kind: torch.tensor(cell.candidates) for cell in space.cells}
-    assert all((each.sum(dim=1) == 1).all() for each in rows.values())
-    mix = {kind: Mixture(each) for kind, each in rows.items()}
-    assert EdgeArgmax()(space, mix, alive) == genotype
+    for cell in space.cells:
+        on = rows[cell.kind].nonzero().tolist()
+        told = {(cell.columns[op], *cell.edges[edge]) for edge, op in on}
+        assert {each for each in told if each[0] != "none"} == {*genotype.cell(cell.kind).genes}
+        idle = [edge for edge, row in enumerate(rows[cell.kind].tolist()) if not any(row)]
+        assert not [edge for edge in idle if "none" in cell.ops[edge]]
+    if all("none" in ops for cell in space.cells for ops in cell.ops):
+        mix = {kind: Mixture(each) for kind, each in rows.items()}
+        assert EdgeArgmax()(space, mix, alive) == genotype
+
+
+@pytest.mark.parametrize("space", [DARTS, NB201])
+def test_without_none_an_unused_edge_is_a_row_of_zeros(space: Space) -> None:
     without = space.restricted(tuple(op for op in space.columns if op != "none"))
     bare = one_hot(without, random_genotype(without, seeded(3)))
     want = {2: 8, 1: 6}[space.cells[0].inputs]  # genes of a cell; all edges have one in the latter

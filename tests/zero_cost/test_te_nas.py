@@ -129,7 +129,7 @@ def test_two_edges_into_a_node_are_left_in_the_darts_space() -> None:
     def regions(alive: Mapping[str, Tensor]) -> float:
         return 100 + sum(float((rows.any(dim=1) * liked).sum()) for rows in alive.values())
 
-    rule = TeNas(WeightedSum, adds([0.0, 1.0, 2.0]), Scripted(regions), repeats=1)
+    rule = TeNas(WeightedSum, adds([0.0, 1.0, 2.0]), Scripted(regions), cells=3, repeats=1)
     middle, last = rounds(rule, space, 2)
     assert all((rows.sum(dim=1) >= 1).all() for rows in middle.values())
     for kind in space.kinds:
