@@ -42,7 +42,7 @@ def test_every_method_searches_records_and_derives_on_a_gpu(tmp_path: Path) -> N
     for name, method in methods.named().items():
         events = search(
             method.but(epochs=1, batch_size=256),
-            darts(channels=2, cells=1, nodes=1),
+            darts(channels=4, cells=1, nodes=1),
             load("digits"),
             machine=Machine("cuda"),
         )

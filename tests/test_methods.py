@@ -292,7 +292,6 @@ def test_no_two_methods_are_the_same():
         ("gaea", "gaea_pc_darts", {"batch_size", "edge", "edge_weights", "weight_optimizer"}),
         ("darts", "asap", {"relaxation", "pruner", "schedule"}),
         ("darts", "darts_minus", {"edge"}),
-        ("p_darts", "p_darts_small", {"search.reshape"}),
         ("darts", "multi_step", {"schedule"}),
         ("darts", "single_level", {"arch_gradient", "schedule", "train_portion"}),
         (

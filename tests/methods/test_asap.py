@@ -50,6 +50,7 @@ def test_what_weighs_too_little_goes_until_an_edge_has_one_operation(space: str)
             assert after.alive[kind].any(dim=1).all()
     for kind, alive in told[-1].alive.items():
         single = told[-1].mix[kind][alive.sum(dim=1) == 1]
+        assert len(single)
         torch.testing.assert_close(single.amax(dim=1), torch.ones(len(single)))
     genes = [(cell.kind, gene) for cell in events[-1].genotype.cells for gene in cell.genes]
     for kind, gene in genes:

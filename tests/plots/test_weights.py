@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from tests.fakes import fake_run
-from workbench.plots import theme, weight_evolution, weight_evolution_frame
-from workbench.trace import Run
+from tests.fakes import fake_events, fake_run, fake_space
+from workbench.events import Stepped
+from workbench.plots import edge_weight_frame, theme, weight_evolution, weight_evolution_frame
+from workbench.trace import Run, open_run, record
 
 
 def test_frame_holds_the_trace_while_an_operation_is_alive(run: Run) -> None:
@@ -91,6 +94,47 @@ def test_long_searches_stay_light(tmp_path: Path) -> None:
             .agg(how)
             .equals(full.groupby(["edge", "op"])["value"].agg(how))
         )
+
+
+@pytest.fixture
+def weighed(tmp_path: Path) -> Run:
+    """A search that weighs edges: edge i of its kind at step n has 1 / (2 + i + n)."""
+    space = fake_space(("normal", "reduce"), 2)
+    events = (
+        replace(
+            event,
+            edges={
+                cell.kind: 1 / (2.0 + event.clock.step + torch.arange(len(cell.edges)))
+                for cell in space.cells
+            },
+        )
+        if isinstance(event, Stepped)
+        else event
+        for event in fake_events()
+    )
+    list(record(events, tmp_path / "weighed"))
+    return open_run(tmp_path / "weighed")
+
+
+def test_weights_of_edges_are_drawn_beside_those_of_their_operations(weighed: Run) -> None:
+    frame = edge_weight_frame(weighed, kind="normal")
+    assert len(frame) == 5 * 15
+    one = frame[frame["edge"] == "normal:1→2"]  # the second edge
+    assert np.allclose(one["value"], 1 / (3.0 + np.arange(15)))
+    assert edge_weight_frame(weighed, kind="reduce", x="epoch")["x"].unique().tolist() == [0, 1, 2]
+    fig = weight_evolution(weighed, kind="normal")
+    lines = {trace.meta: trace for trace in fig.data if trace.name == "the edge itself"}
+    assert len(lines) == 5
+    assert np.allclose(lines["normal:1→2"].y, one["value"])
+    assert sum(bool(trace.showlegend) for trace in lines.values()) == 1
+    place = {trace.meta: trace.xaxis for trace in fig.data if trace.name != "the edge itself"}
+    assert all(trace.xaxis == place[edge] for edge, trace in lines.items())
+    assert "the edge itself" not in {t.name for t in weight_evolution(weighed, value="alpha").data}
+
+
+def test_a_method_that_weighs_no_edges_has_no_such_lines(run: Run) -> None:
+    assert edge_weight_frame(run).empty
+    assert list(edge_weight_frame(run).columns) == ["edge", "x", "value"]
 
 
 def test_a_search_without_steps_says_so(started: Run) -> None:

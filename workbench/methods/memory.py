@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from workbench.method import Stage
+from workbench.method import Stage, small
 from workbench.methods.bilevel import darts
 from workbench.parts.arch_optimizers import Adam
 from workbench.parts.derivations import LimitedSkips
@@ -82,10 +82,12 @@ p_darts = darts.but(
     derivation=LimitedSkips(most=2),
 )
 
-p_darts_small = p_darts.but(
-    name="p_darts_small",
-    summary="P-DARTS for small pictures: each stage one cell deeper than the one before.",
-    stages=_growing((0, 1, 2)),
+# Six cells more at a time are too many for small pictures: here it is one.
+p_darts_small = small(
+    p_darts.but(
+        summary="Three searches, each a cell deeper, with 8, 5, then 3 operations per edge.",
+        stages=_growing((0, 1, 2)),
+    )
 )
 
 # --- annealing and pruning (ASAP) ---------------------------------------------------------------

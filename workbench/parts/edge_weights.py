@@ -15,7 +15,7 @@ class SoftmaxEdges:
     Args:
         scale: standard deviation of the first betas.
 
-    Xu et al., PC-DARTS, ICLR 2020, arXiv:1907.05737, eq. 2.
+    Xu et al., PC-DARTS, ICLR 2020, arXiv:1907.05737, on edge normalisation.
     """
 
     scale: float = 1e-3

@@ -12,7 +12,11 @@ from workbench.plots.pruning import alive_frame, pruning_timeline, pruning_timel
 from workbench.plots.summary import SummaryTable, summary_table, summary_table_frame
 from workbench.plots.support import support, support_frame
 from workbench.plots.training import training, training_frame
-from workbench.plots.weights import weight_evolution, weight_evolution_frame
+from workbench.plots.weights import (
+    edge_weight_frame,
+    weight_evolution,
+    weight_evolution_frame,
+)
 
 __all__ = [
     "CellGraph",
@@ -29,6 +33,7 @@ __all__ = [
     "curves",
     "dominance",
     "dominance_frame",
+    "edge_weight_frame",
     "evaluation",
     "evaluation_frame",
     "pruning_timeline",

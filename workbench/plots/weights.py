@@ -61,6 +61,34 @@ def weight_evolution_frame(
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=columns)
 
 
+def edge_weight_frame(
+    run: Run, *, kind: str | None = None, x: X = "step", points: int | None = None
+) -> pd.DataFrame:
+    """One row per edge and step of a method that weighs edges; else no row.
+
+    Args:
+        kind: Cells to look at; every kind if None.
+        x: Every step, or the last step of every epoch.
+        points: Thin every curve to about so many points.
+
+    Returns:
+        Columns `edge`, `x`, `value`.
+    """
+    trace = run.trace if kind is None else run.trace.sel(edge=run.trace["kind"] == kind)
+    curves = []
+    if "edge_weight" in trace:
+        if x == "epoch":
+            trace = trace.isel(step=_epoch_ends(trace["epoch"].values))
+        along = np.asarray(trace[x].values)
+        for edge, values in zip(trace["edge"].values, trace["edge_weight"].values.T, strict=True):
+            (steps,) = np.nonzero(np.isfinite(values))
+            steps = steps[theme.thin(along[steps], values[steps], points)]
+            shown = {"edge": str(edge), "x": along[steps], "value": values[steps]}
+            curves.append(pd.DataFrame(shown))
+    columns = ["edge", "x", "value"]
+    return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=columns)
+
+
 def _epoch_ends(epochs: NDArray[np.integer]) -> NDArray[np.intp]:
     return np.flatnonzero(np.append(np.diff(epochs) != 0, True)) if len(epochs) else np.arange(0)
 
@@ -116,7 +144,8 @@ def weight_evolution(
     """Small multiples, one per edge: row is the node the edge ends in, column the one it leaves.
 
     A click in the legend toggles an operation in every facet.  Where an operation was pruned, its
-    line ends with a cross.
+    line ends with a cross.  Beside mixing weights, a thick line is the weight of the edge
+    itself, of methods that weigh edges.
     """
     frame = weight_evolution_frame(run, kind=kind, value=value, x=x, points=points)
     facets = _facets(run, kind)
@@ -128,6 +157,11 @@ def weight_evolution(
         for trace in _lines(edge, op, curve, first=op not in named):
             fig.add_trace(trace, row=place.row, col=place.col)
         named.add(op)
+    if value == "mix":
+        weighed = edge_weight_frame(run, kind=kind, x=x, points=points)
+        for index, ((edge,), curve) in enumerate(theme.groups(weighed, "edge")):
+            place = places[edge]
+            fig.add_trace(_edge_line(edge, curve, first=not index), row=place.row, col=place.col)
     cells = "all cells" if kind is None else f"the {theme.cell_name(kind)}"
     rows = max((facet.row for facet in facets), default=1)
     theme.styled(
@@ -206,6 +240,21 @@ def _lines(edge: str, op: str, curve: pd.DataFrame, *, first: bool) -> list[go.S
             )
         )
     return lines
+
+
+def _edge_line(edge: str, curve: pd.DataFrame, *, first: bool) -> go.Scatter:
+    """The weight of the edge itself."""
+    return go.Scatter(
+        x=curve["x"].to_numpy(),
+        y=curve["value"].to_numpy(np.float32),
+        mode="lines",
+        line={"color": theme.series(1), "dash": theme.series_dash(1), "width": 2.5},
+        showlegend=first,
+        name="the edge itself",
+        legendgroup="the edge itself",
+        meta=edge,
+        hovertemplate="<b>weight of the edge</b> %{meta}<br>%{y:.4f} at %{x:,}<extra></extra>",
+    )
 
 
 def _legend(facets: list[_Facet]) -> dict[str, object]:

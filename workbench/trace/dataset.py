@@ -101,8 +101,8 @@ def read_trace(store: Path, stages: Sequence[StageLine]) -> xr.Dataset:
     inner = (len(axes.edges), len(axes.ops))
     state = {"alpha": "float32", "mix": "float32", "alive": "bool"}
     variables = {name: (DIMS, joined(name, dtype, inner)) for name, dtype in state.items()}
-    if EDGES in names:
-        variables[EDGES] = (DIMS[:2], joined(EDGES, "float32", inner[:1]))
+    weighed = [name for name in names if name == EDGES]
+    variables |= {name: (DIMS[:2], joined(name, "float32", inner[:1])) for name in weighed}
     variables |= {name: ("step", joined(name, "float32")) for name in scalars}
     coords = {
         "step": joined("step", "int64"),
