@@ -21,6 +21,7 @@ from workbench.parts.arch_optimizers import Adam
 from workbench.protocols import Clock
 from workbench.search import search
 from workbench.spaces.darts import darts
+from workbench.walk import Walk
 
 pytestmark = pytest.mark.gpu
 
@@ -40,8 +41,9 @@ def test_a_search_on_a_gpu_stays_with_the_search_on_a_cpu() -> None:
 
 def test_every_method_searches_records_and_derives_on_a_gpu(tmp_path: Path) -> None:
     for name, method in methods.named().items():
+        few = {"candidates": 1} if isinstance(method, Walk) else {"epochs": 1, "batch_size": 256}
         events = search(
-            method.but(epochs=1, batch_size=256),
+            method.but(**few),
             darts(channels=4, cells=1, nodes=1),
             load("digits"),
             machine=Machine("cuda"),

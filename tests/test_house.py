@@ -47,11 +47,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arch": {"errors", "protocols", "spaces"},
     "bilevel": {"arch", "engine", "errors", "protocols", "spaces"},
     "method": {"errors", "parts", "protocols"},
-    "methods": {"method", "parts", "probes", "zero_cost"},
+    "methods": {"method", "parts", "probes", "walk", "zero_cost"},
     "pruning": LOOP,
     "supernets": LOOP,
     "run": LOOP | {"bilevel"},
-    "search": LOOP | {"run"},
+    "walk": {"errors", "method", "protocols"},
+    "explore": LOOP | {"evaluate", "walk"},
+    "search": LOOP | {"explore", "run", "walk"},
     "evaluate": LOOP,
     "trace": READING | {"events"},
     "tables": {"errors", "spaces.genotype", "official_table"},
@@ -165,7 +167,7 @@ def test_a_room_imports_only_what_it_may():
 
 
 def test_the_loop_names_no_part_and_no_method():
-    for room in ("arch", "bilevel", "pruning", "search", "evaluate"):
+    for room in ("arch", "bilevel", "pruning", "explore", "search", "evaluate"):
         if room in MODULES:
             names = {target(found) or "" for found in imports(MODULES[room])}
             assert not [n for n in names if under(n, "parts") or under(n, "methods")]

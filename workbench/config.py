@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from workbench.evaluate import Recipe
     from workbench.method import Method
     from workbench.spaces.space import Space
+    from workbench.walk import Walk
+
+
+_WARM_UP = ("warm_up_epochs", "zero_cost_mode", "beta1", "beta2")
 
 
 class SearchConfig(Settings):
@@ -47,6 +51,7 @@ class SearchConfig(Settings):
     )
     nodes: int | None = Field(default=None, ge=1, description="intermediate nodes of a cell")
     epochs: int | None = Field(default=None, ge=1, description="of all stages of the search phase")
+    candidates: int | None = Field(default=None, ge=1, description="genotypes that a walk tries")
     batch_size: int | None = Field(default=None, ge=2, description="images of a batch")
     weight_lr: float | None = Field(
         default=None, gt=0, description="first learning rate of the weights"
@@ -114,7 +119,7 @@ class SearchConfig(Settings):
             raise ValueError(unknown("space", value, list(SPACES)))
         return value
 
-    def build_method(self) -> Method:
+    def build_method(self) -> Method | Walk:
         """The method with these settings in it.
 
         Raises:
@@ -123,8 +128,13 @@ class SearchConfig(Settings):
         from workbench import methods
         from workbench.parts.relaxations import Entmax
         from workbench.parts.schedules import Cosine
+        from workbench.walk import Walk
 
-        method: Method = getattr(methods, self.method)
+        method: Method | Walk = getattr(methods, self.method)
+        if isinstance(method, Walk):
+            return self._walked(method)
+        if self.candidates is not None:
+            raise ConfigError(self._alien("candidates", "candidates one by one"))
         if self.epochs is not None:
             try:
                 method = method.lasting(self.epochs)
@@ -153,12 +163,25 @@ class SearchConfig(Settings):
             )
         return self._warmed_up(method.but(**changes))
 
+    def _walked(self, walk: Walk) -> Walk:
+        """The walk with these settings in it; those of a training are its score's."""
+        for name in ("arch_lr", "entmax_order", "weight_steps", *_WARM_UP):
+            if getattr(self, name) is not None:
+                raise ConfigError(self._alien(name, "alphas with a gradient"))
+        changed: object = walk.score
+        for name, own in (("epochs", "epochs"), ("batch_size", "batch_size"), ("weight_lr", "lr")):
+            if getattr(self, name) is not None:
+                changed = self._with(name, changed, **{own: getattr(self, name)})
+        try:
+            return walk.but(score=changed, candidates=self.candidates or walk.candidates)
+        except ValueError as error:
+            raise ConfigError(f"candidates: {error}") from error
+
     def _warmed_up(self, method: Method) -> Method:
         """The method with these settings in its zero-cost warm-up."""
         from workbench.methods.papers import zero_cost_readings
 
-        settings = ("warm_up_epochs", "zero_cost_mode", "beta1", "beta2")
-        given = {name: getattr(self, name) for name in settings if getattr(self, name) is not None}
+        given = {name: getattr(self, name) for name in _WARM_UP if getattr(self, name) is not None}
         first = method.stages[0]
         if not given:
             return method

@@ -109,9 +109,6 @@ def evaluate(
     seeds = independent_seeds(seed, count=3)
     with machine.seeded(seeds[0]):
         net = _network(genotype, data, recipe).to(device, machine.dtype)
-    optimizer = torch.optim.SGD(
-        net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
     loader = Loader(
         data,
         None,
@@ -122,20 +119,15 @@ def evaluate(
     )
     generator = torch.Generator(device).manual_seed(seeds[2])
     found = _cost(genotype, data, recipe)
-    for epoch in range(recipe.epochs):
-        began = time.perf_counter()
-        net.drop_path = recipe.drop_path * epoch / recipe.epochs
-        lr = recipe.lr * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        scalars = _train_epoch(net, loader, optimizer, recipe, machine, generator)
+    began = time.perf_counter()
+    for epoch, scalars in enumerate(training(net, loader, recipe, machine, generator)):
         step = (epoch + 1) * len(loader)
         clock = Clock(0, epoch, recipe.epochs, step - 1, recipe.epochs * len(loader))
         seconds = time.perf_counter() - began
         yield EpochEnded(
-            clock, {**scalars, "lr": lr}, seconds, machine.memory(), genotype,
-            found.parameters, found.macs,
-        )  # fmt: skip
+            clock, scalars, seconds, machine.memory(), genotype, found.parameters, found.macs
+        )
+        began = time.perf_counter()
     yield _tested(net, genotype, data, recipe, machine, found, started)
 
 
@@ -162,6 +154,25 @@ def _cost(genotype: Genotype, data: Data, recipe: Recipe) -> Cost:
         size=data.size,
         hidden=recipe.hidden,
     )
+
+
+def training(
+    net: Network, loader: Loader, recipe: Recipe, machine: Machine, generator: torch.Generator
+) -> Iterator[dict[str, float]]:
+    """Train `net` as `recipe` says; what each epoch measured, and its learning rate.
+
+    Raises:
+        FloatingPointError: if the loss is no longer a finite number at the end of an epoch.
+    """
+    optimizer = torch.optim.SGD(
+        net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    for epoch in range(recipe.epochs):
+        net.drop_path = recipe.drop_path * epoch / recipe.epochs
+        lr = recipe.lr * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        yield {**_train_epoch(net, loader, optimizer, recipe, machine, generator), "lr": lr}
 
 
 def _train_epoch(

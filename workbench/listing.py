@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from workbench import methods
 from workbench.method import Method, differences
+from workbench.methods.bilevel import darts
 from workbench.passes import Passes, passes
+from workbench.walk import Walk
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,19 @@ class Listed:
         return {**vars(self), "differs": list(self.differs), "passes": counted}
 
 
-def listed(method: Method) -> Listed:
-    """A method with what it changes of `darts` and the passes of a step."""
-    changes = tuple(map(str, differences(methods.darts, method)))
+def listed(method: Method | Walk) -> Listed:
+    """A method with what it changes of `darts` and the passes of a step; a walk has no supernet."""
+    if isinstance(method, Walk):
+        about = method.describe()
+        parts = ("candidates", "proposal", "score")
+        changes = ("no gradients: a walk", *(f"{name}: {about[name]}" for name in parts))
+        counted = Passes(0.0, 0.0)
+    else:
+        changes = tuple(map(str, differences(darts, method)))
+        counted = passes(method)
     return Listed(
-        method.name, methods.family(method.name), method.paper, method.summary, changes,
-        passes(method),
-    )  # fmt: skip
+        method.name, methods.family(method.name), method.paper, method.summary, changes, counted
+    )
 
 
 def table(rows: list[Listed]) -> str:

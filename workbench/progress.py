@@ -12,6 +12,7 @@ from workbench.events import EpochEnded, StageStarted, Stepped, Stopped
 
 E = TypeVar("E")
 
+_CURVES = ("loss_train", "loss_val", "loss", "accuracy_train", "accuracy_val")
 _REFRESH_SECONDS = 0.5  # a figure on a GPU is fetched this often, no oftener
 
 
@@ -48,7 +49,7 @@ def _step_text(event: Stepped) -> str:
     alive = sum(int(mask.sum()) for mask in event.alive.values())
     figures = {name: float(value) for name, value in event.scalars.items()}
     parts = [f"epoch {event.clock.epoch + 1}/{event.clock.epochs}"]
-    for name in ("loss_train", "loss_val", "loss", "accuracy_train", "accuracy_val"):
+    for name in (*_CURVES, "score", "best_score"):
         if name in figures:
             parts.append(f"{name.replace('_', ' ')} {figures[name]:.3f}")
     return ", ".join([*parts, f"alive {alive}"])

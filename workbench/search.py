@@ -11,14 +11,16 @@ from torch import Tensor
 from workbench.data import Data
 from workbench.engine import Machine
 from workbench.events import Probed, SearchEvent, Stopped
+from workbench.explore import explore
 from workbench.method import Method
 from workbench.protocols import Clock, Probe
 from workbench.run import Run as Run
 from workbench.spaces.space import Space
+from workbench.walk import Walk
 
 
 def search(
-    method: Method,
+    method: Method | Walk,
     space: Space,
     data: Data,
     *,
@@ -29,6 +31,7 @@ def search(
     """Search `space` for a genotype by `method` on `data`, one event at a time.
 
     Args:
+        method: what to do; a `Walk` tries genotypes one by one and has no use for probes.
         probes: measurements after every step; they cannot change the search.
         machine: device and number format; a GPU if there is one.
         seed: of weights, alphas, split, batches and augmentation; same seed, same machine, same
@@ -42,6 +45,9 @@ def search(
         DataError: if a batch is larger than the data.
         FloatingPointError: if a loss is no longer a finite number at the end of an epoch.
     """
+    if isinstance(method, Walk):  # no weights to move: another loop, the same events
+        yield from explore(method, space, data, machine=machine, seed=seed)
+        return
     machine = machine or Machine()
     machine.prepare()
     run: Run | None = None

@@ -19,12 +19,14 @@ from workbench.methods import (
     relaxations,
     training_free,
 )
+from workbench.walk import Walk
+from workbench.walk import small as small_walk
 
 FAMILIES = (bilevel, one_level, papers, relaxations, memory, collapse, training_free, baselines)
 
 
-def named() -> dict[str, Method]:
-    """Every method by name, family by family, in the order they stand there."""
+def named() -> dict[str, Method | Walk]:
+    """Every method, walks too, by name, family by family, in the order they stand there."""
     return {name: value for name, value in _values().items() if not name.endswith("_small")}
 
 
@@ -40,25 +42,27 @@ def family(name: str) -> str:
     raise KeyError(name)
 
 
-def find(name: str) -> Method | None:
+def find(name: str) -> Method | Walk | None:
     """The method of that name; `NAME_small` is one that fits small pictures and few steps."""
     values = _values()
     if name in values:
         return values[name]
     whole = values.get(name.removesuffix("_small"))
-    return small(whole) if name.endswith("_small") and whole is not None else None
+    if whole is None or not name.endswith("_small"):
+        return None
+    return small_walk(whole) if isinstance(whole, Walk) else small(whole)
 
 
-def _values() -> dict[str, Method]:
+def _values() -> dict[str, Method | Walk]:
     return {
         name: value
         for module in FAMILIES
         for name, value in vars(module).items()
-        if isinstance(value, Method) and value.name == name
+        if isinstance(value, (Method, Walk)) and value.name == name
     }
 
 
-def __getattr__(name: str) -> Method:
+def __getattr__(name: str) -> Method | Walk:
     """A method is an attribute of this package, whichever family it is of."""
     method = find(name)
     if method is None:

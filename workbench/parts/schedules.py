@@ -165,3 +165,12 @@ class ArchOnly:
     def __call__(self, clock: Clock) -> Sequence[Update]:
         """Always the architecture update."""
         return ("arch",)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Nobody moves: for a search that only measures and prunes."""
+
+    def __call__(self, clock: Clock) -> Sequence[Update]:
+        """Never an update."""
+        return ()
