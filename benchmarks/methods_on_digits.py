@@ -16,18 +16,19 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from workbench import methods
 from workbench.config import EvaluateConfig, SearchConfig
 from workbench.settings import ConfigError
 from workbench.tasks import run_evaluation, run_search
 from workbench.trace import open_run
+from workbench.walk import Walk
 
 # Width, depth and noise of the demo; four nodes as in the DARTS space.
 SIZE = {"channels": 8, "cells": 3, "noise": 1.0, "kernel_threads": 1}
 METHODS = (
-    "darts", "darts_second_order", "milenas", "gaea", "single_level", "multi_step",
-    "entmax3_prune", "entmax3_prune_single_level", "entmax_annealed", "fair_darts", "snas", "gdas",
-    "pc_darts", "p_darts", "asap", "darts_minus", "darts_plus", "darts_pt", "drop_nas",
-    "random_genotype", "random_search",
+    "darts", "darts_second_order", "milenas", "gaea", "single_level", "drop_nas", "hou_jin",
+    "gold_nas", "multi_step", "entmax3_prune", "entmax3_prune_single_level", "fair_darts", "snas",
+    "gdas", "pc_darts", "asap", "darts_minus", "darts_pt", "random_genotype", "random_search",
 )  # fmt: skip
 
 
@@ -59,19 +60,22 @@ def one(out: Path, budget: str, seconds: float, method: str, seed: int) -> None:
     if not (place / "genotype.json").exists():
         settings = {"method": f"{method}_small", "seed": seed, "out": place, **SIZE}
         if budget == "seconds":
-            settings |= lasting(out / "epochs" / f"{method}-{seed}", seconds)
+            settings |= lasting(out / "epochs" / f"{method}-{seed}", method, seconds)
         run_search(SearchConfig(**settings), quiet=True)  # pyright: ignore[reportArgumentType]
     run_evaluation(place, EvaluateConfig(seed=seed), quiet=True)
 
 
-def lasting(measured: Path, seconds: float) -> dict[str, int]:
-    """The epochs that take about `seconds`, from a search of the same method and seed."""
+def lasting(measured: Path, method: str, seconds: float) -> dict[str, int]:
+    """The epochs, or candidates, that take about `seconds`, from a search of the same seed."""
     if not (measured / "genotype.json").exists():
         raise ConfigError(f"{measured} is not there; run with --budget epochs first")
     run = open_run(measured)
-    each = float(run.trace["seconds"][-1]) / max(len(run.epochs), 1)
-    stages = len(set(run.epochs["stage"])) if "stage" in run.epochs else 1
-    return {"epochs": max(stages, round(seconds / each))}
+    share = seconds / max(float(run.trace["seconds"][-1]), 1e-9)
+    small = methods.find(f"{method}_small")
+    if isinstance(small, Walk):
+        return {"candidates": max(1, round(small.candidates * share))} if small.score else {}
+    stages = len(set(run.epochs["stage"]))
+    return {"epochs": max(stages, round(len(run.epochs) * share))}
 
 
 if __name__ == "__main__":
