@@ -127,8 +127,8 @@ snas = single_level.but(
     derivation=surviving_edges,
 )
 
-# Plain gradient descent at 3e-4 moves alphas by 0.01 in some 270 steps.  Adam is what the released
-# code takes on several GPUs.
+# Plain gradient descent at 3e-4 would hardly move alphas in some 270 steps.  Adam is what the
+# released code takes on several GPUs.
 snas_small = snas.but(
     name="snas_small",
     summary="SNAS for a dozen epochs of digits, whose alphas are moved by Adam.",
