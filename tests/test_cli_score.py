@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes import fake_run
 from workbench.cli import main
 from workbench.genotype_files import read_genotypes
 from workbench.spaces.genotype import Genotype, GenotypeError
-from workbench.tables import genotype_of
+from workbench.tables import code_of, genotype_of
 from workbench.zero_cost import proxies
 
 CELL = "|nor_conv_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
@@ -217,6 +218,23 @@ def test_a_run_is_looked_up_by_what_it_derived(
     genotype = capsys.readouterr().out.splitlines()[0]
     main(["lookup", run, "--table", str(tmp_path / "every.csv"), "--json"])
     assert json.loads(capsys.readouterr().out)[0]["genotype"] == genotype
+
+
+def test_a_run_that_beats_the_table_is_told_to_be_retrained(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = fake_run(tmp_path / "run", kinds=("cell",), nodes=3, meta={"data": {"name": "cifar10"}})
+    assert run.genotype is not None
+    code = code_of(run.genotype)
+    head = "code,c10_test200,c100_test200,in16_test200\n"
+    (tmp_path / "low.csv").write_text(f"{head}{code},50.0,1,1\n")
+    main(["lookup", str(run.path), "--table", str(tmp_path / "low.csv")])
+    assert "89.89 %  on cifar10: retrained, not looked up" in capsys.readouterr().out
+    (tmp_path / "high.csv").write_text(f"{head}{code},95.0,1,1\n")
+    main(["lookup", str(run.path), "--table", str(tmp_path / "high.csv"), "--json"])
+    own = json.loads(capsys.readouterr().out)[0]["trained"]
+    assert own["dataset"] == "cifar10"
+    assert own["provenance"] == "may be looked up"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from workbench.score_config import ScoreConfig
 
 if TYPE_CHECKING:
     from workbench.scoring import Scored
-    from workbench.tables import Entry
+    from workbench.tables import Entry, Table
 
 _Flat = tyro.conf.arg(name="")
 _Json = Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff]
@@ -64,7 +64,11 @@ def lookup(genotype: _Text, table: Path, as_json: _Json = False) -> None:
         table: a CSV with the columns code, c10_test200, c100_test200 and in16_test200, or the
             official benchmark's file, where nats_bench or nas_201_api is installed.
         as_json: print a list of objects with the keys genotype, code, cifar10, cifar100,
-            imagenet16_120 and, where the table has them, index, parameters and iso_class.
+            imagenet16_120 and, where the table has them, index, parameters and iso_class; of an
+            evaluated run also trained: dataset, accuracy and provenance.
+
+    Of a run folder that was evaluated it also says what its own training reached, and when that is
+    above the table's best: such a figure was retrained, not looked up.
     """
     from workbench.genotype_files import read_genotypes
     from workbench.tables import DATASETS, TableError, read_table
@@ -76,14 +80,37 @@ def lookup(genotype: _Text, table: Path, as_json: _Json = False) -> None:
             entries.append(opened.lookup(one.genotype))
         except ValueError as error:
             raise TableError(f"{one.where}: {error}" if one.where else str(error)) from error
+    own = _own_figure(genotype, opened)
     if as_json:
-        print(json.dumps([_entry_row(entry) for entry in entries]))
+        extra = {"trained": own} if own else {}
+        print(json.dumps([{**_entry_row(entry), **extra} for entry in entries]))
         return
     for entry in entries:
         print(f"{entry.genotype}  (code {entry.code})")
         for dataset in DATASETS:
             best = opened.ceiling(dataset)
             print(f"  {dataset:14}  {entry.accuracy(dataset):6.2f} %  of at most {best:.2f} %")
+    if own:
+        where = f"on {own['dataset']}: {own['provenance']}"
+        print(f"  own training    {own['accuracy']:6.2f} %  {where}")
+
+
+def _own_figure(path: str, table: Table) -> dict[str, object] | None:
+    """What an evaluated run's network reached in percent, and whether the table can say so."""
+    from workbench.tables import DATASETS, provenance
+    from workbench.trace import open_run
+    from workbench.trace.folder import HEADER
+
+    if not (Path(path) / HEADER).is_file():
+        return None
+    run = open_run(path)
+    name = run.named("data")
+    dataset = next((known for known in DATASETS if known == name), None)
+    if run.evaluation is None or dataset is None:
+        return None
+    accuracy = 100 * float(str(run.evaluation["test_accuracy"]))
+    told = provenance(dataset, accuracy, table)
+    return {"dataset": dataset, "accuracy": accuracy, "provenance": told}
 
 
 def _score_row(row: Scored) -> dict[str, object]:
