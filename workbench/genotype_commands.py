@@ -105,12 +105,11 @@ def _own_figure(path: str, table: Table) -> dict[str, object] | None:
         return None
     run = open_run(path)
     name = run.named("data")
-    dataset = next((known for known in DATASETS if known == name), None)
-    if run.evaluation is None or dataset is None:
+    if run.evaluation is None or name not in DATASETS:
         return None
     accuracy = 100 * float(str(run.evaluation["test_accuracy"]))
-    told = provenance(dataset, accuracy, table)
-    return {"dataset": dataset, "accuracy": accuracy, "provenance": told}
+    told = provenance(name, accuracy, table)
+    return {"dataset": name, "accuracy": accuracy, "provenance": told}
 
 
 def _score_row(row: Scored) -> dict[str, object]:
