@@ -8,10 +8,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.protocols import Mixtures, View
-from workbench.spaces.ops import op_factory
+from workbench.spaces.op_costs import op_costs
 from workbench.spaces.space import CellShape, Space
 
 
@@ -134,25 +133,7 @@ def _into(cell: CellShape, device: torch.device) -> Tensor:
 @cache
 def _macs(space: Space, cell: CellShape, size: int, device: torch.device) -> Tensor:
     """`(edges, columns)`: millions of multiply-accumulates, over all cells of the kind."""
-    total, side = torch.zeros(len(cell.edges), len(cell.columns)), size
-    for layer in space.layers:
-        if layer.kind == cell.kind:
-            for edge, (src, _) in enumerate(cell.edges):
-                is_input = src < cell.inputs
-                stride = 2 if layer.reduction and is_input else 1
-                here = (side + 1) // 2 if layer.reduction and not is_input else side
-                for op in cell.ops[edge]:
-                    macs = _op_macs(op, layer.channels, stride, here)
-                    total[edge, cell.columns.index(op)] += macs / 1e6
-        side = (side + 1) // 2 if layer.reduction else side
+    total = torch.zeros(len(cell.edges), len(cell.columns))
+    for kind, rows in op_costs(space, (size, size), "macs"):
+        total += rows / 1e6 if kind == cell.kind else 0.0
     return total.to(device)
-
-
-@cache
-def _op_macs(op: str, channels: int, stride: int, size: int) -> int:
-    """Multiply-accumulates of an operation on one map; run on the meta device."""
-    with torch.device("meta"):
-        module = op_factory(op, affine=False)(channels, stride).eval()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            module(torch.empty(1, channels, size, size))
-    return counter.get_total_flops() // 2

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.protocols import Mixture, Mixtures, Trial, View
-from workbench.spaces.ops import op_factory
-from workbench.spaces.space import Space
+from workbench.spaces.op_costs import op_costs
 
 
 @dataclass(frozen=True)
@@ -181,7 +177,7 @@ class ExpectedCost:
             ValueError: if MACs are asked for outside a running search.
         """
         terms = []
-        for kind, costs in _costs(view.space, self._size(view), self.of):
+        for kind, costs in op_costs(view.space, self._size(view), self.of):
             rows = mixtures[kind].ops
             edges = (rows * costs.to(rows)).sum(dim=1)
             terms.append(edges.clamp(min=1).log().sum() if self.log else edges.sum())
@@ -194,35 +190,6 @@ class ExpectedCost:
         if batch is None:
             raise ValueError("`ExpectedCost(of='macs')` needs a running search with pictures")
         return batch.images.shape[2], batch.images.shape[3]
-
-
-@cache
-def _costs(space: Space, size: tuple[int, int], of: str) -> tuple[tuple[str, Tensor], ...]:
-    """For each cell of the stack its kind and what each operation costs, `(edges, ops)`."""
-    out = []
-    for layer in space.layers:
-        after = ((size[0] + 1) // 2, (size[1] + 1) // 2) if layer.reduction else size
-        if layer.kind is not None:
-            cell = space.cell(layer.kind)
-            rows = torch.zeros(len(cell.edges), len(cell.columns), dtype=torch.float64)
-            for edge, (src, _) in enumerate(cell.edges):
-                reduces = layer.reduction and src < cell.inputs
-                place = (layer.channels, 2 if reduces else 1, size if reduces else after)
-                for op in cell.ops[edge]:
-                    rows[edge, cell.columns.index(op)] = _op_cost(op, *place)[of]
-            out.append((layer.kind, rows))
-        size = after
-    return tuple(out)
-
-
-@cache
-def _op_cost(op: str, channels: int, stride: int, size: tuple[int, int]) -> Mapping[str, int]:
-    """Of one operation, built and run on torch's meta device."""
-    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        module = op_factory(op, affine=True)(channels, stride).eval()
-        module(torch.empty(1, channels, *size))
-    parameters = sum(weight.numel() for weight in module.parameters())
-    return {"parameters": parameters, "macs": counter.get_total_flops() // 2}
 
 
 def _not_negative(part: str, weight: float) -> None:
