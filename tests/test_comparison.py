@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tests.fakes import fake_run
 from workbench import comparison, plots
 from workbench.cli import main
 from workbench.config import EvaluateConfig, SearchConfig
@@ -92,6 +94,22 @@ def test_the_table_people_read_is_sorted_and_keeps_one_search_without_a_deviatio
     lines = comparison.markdown(table).splitlines()
     assert len(lines) == 2 + len(table)
     assert "±" not in next(line for line in lines if "single_level" in line)
+
+
+def test_an_accuracy_above_the_table_of_nasbench201_is_told_from_one_that_was_looked_up(
+    tmp_path: Path,
+):
+    meta = {"method": {"name": "darts"}, "data": {"name": "cifar10"}}
+    low = fake_run(tmp_path / "low", kinds=("cell",), nodes=3, meta=meta)
+    assert not comparison.above_the_table(low)
+    evaluation = low.path / "evaluation.json"
+    found = json.loads(evaluation.read_text())
+    evaluation.write_text(json.dumps({**found, "test_accuracy": 0.9734}))
+    high = find_runs([low.path])[0]
+    assert comparison.above_the_table(high)
+    assert "97.34 (retrained" in comparison.honest_table([high])["test accuracy (%)"][0]
+    other = fake_run(tmp_path / "other", meta=meta)
+    assert not comparison.above_the_table(other)
 
 
 def test_figures_show_every_evaluated_run_and_say_when_there_is_none(runs):

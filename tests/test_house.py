@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tables": {"errors", "spaces.genotype", "official_table"},
     "official_table": {"errors", "spaces.genotype", "tables"},
     "analysis": READING,
-    "comparison": READING | {"analysis"},
+    "comparison": READING | {"analysis", "tables"},
     "plots": READING | {"analysis", "comparison"},
 }
 ALONE = {"parts"}  # rooms whose modules may not import each other

@@ -255,7 +255,7 @@ def test_no_two_methods_are_the_same():
         (
             "gaea",
             "gaea_nasbench201",
-            {"epochs", "arch_gradient", "schedule", "train_portion", "weight_optimizer"},
+            {"epochs", "train_portion", "weight_optimizer"},
         ),
         (
             "darts",

@@ -24,6 +24,7 @@ from workbench.walk import Walk
         ("single_level", 1, 1),
         ("multi_step", 1.2, 1.2),  # five for weights to one for alphas
         ("amended", 6, 6),
+        ("d_darts", 11, 11),  # darts, the held-out loss, and it without each of eight cells
     ],
 )
 def test_passes_are_those_of_the_formula(name, forward, backward):

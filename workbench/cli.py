@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command, rest = _with_config_file(name, rest)
         arguments_, keywords = _parse(command, f"workbench {name}", rest)
         command(*arguments_, **keywords)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (WorkbenchError, FloatingPointError) as error:
         _fail(with_flags(str(error)))
     except KeyboardInterrupt:

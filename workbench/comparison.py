@@ -12,7 +12,10 @@ import pandas as pd
 
 from workbench.analysis import summary
 from workbench.spaces.genotype import Genotype
+from workbench.tables import DATASETS, provenance
 from workbench.trace.runs import Run
+
+ABOVE = " (retrained: above NAS-Bench-201's table)"
 
 COLUMNS = (
     "run", "method", "seed", "space", "data", "status", "epochs", "seconds", "none_share",
@@ -125,14 +128,21 @@ def honest_table(runs: Sequence[Run]) -> pd.DataFrame:
 
     Returns:
         Columns of texts: method, runs, test accuracy (%), parameters (k), search (s), none leads
-        (% of edges), skip leads (% of edges), same genes (%), same edges (%).
+        (% of edges), skip leads (% of edges), same genes (%), same edges (%).  An accuracy above
+        the best of NAS-Bench-201's table says so.
     """
     frame = methods_frame(runs).sort_values("test_accuracy", ascending=False)
+    above = {run.named("method") for run in runs if above_the_table(run)}
     return pd.DataFrame(
         {
             "method": frame["method"],
             "runs": frame["runs"],
-            "test accuracy (%)": _with_sd(frame, "test_accuracy", 100, 2),
+            "test accuracy (%)": [
+                text + (ABOVE if method in above else "")
+                for text, method in zip(
+                    _with_sd(frame, "test_accuracy", 100, 2), frame["method"], strict=True
+                )
+            ],
             "parameters (k)": _with_sd(frame, "parameters", 1e-3, 1),
             "search (s)": _with_sd(frame, "seconds", 1, 1),
             "none leads (% of edges)": _with_sd(frame, "none_share", 100, 1),
@@ -141,6 +151,21 @@ def honest_table(runs: Sequence[Run]) -> pd.DataFrame:
             "same edges (%)": [_text(100 * value, 0) for value in frame["same_edges"]],
         }
     )
+
+
+def above_the_table(run: Run) -> bool:
+    """Has a NAS-Bench-201 cell reached more than any in the published table?
+
+    It was then trained under another recipe than the table's, and cannot stand beside figures that
+    were looked up.
+    """
+    data, evaluation = run.named("data"), run.evaluation
+    if evaluation is None or run.genotype is None or not run.genotype.is_nasbench201:
+        return False
+    if data not in DATASETS:
+        return False
+    accuracy = 100 * float(str(evaluation["test_accuracy"]))
+    return provenance(data, accuracy) == "retrained, not looked up"
 
 
 def _with_sd(frame: pd.DataFrame, name: str, unit: float, digits: int) -> list[str]:

@@ -67,8 +67,8 @@ def lookup(genotype: _Text, table: Path, as_json: _Json = False) -> None:
             imagenet16_120 and, where the table has them, index, parameters and iso_class; of an
             evaluated run also trained: dataset, accuracy and provenance.
 
-    Of a run folder that was evaluated it also says what its own training reached, and when that is
-    above the table's best: such a figure was retrained, not looked up.
+    Of a run folder that was evaluated it also says what its own training reached, which is
+    retrained and not looked up, and when that is above the table's best.
     """
     from workbench.genotype_files import read_genotypes
     from workbench.tables import DATASETS, TableError, read_table
@@ -108,7 +108,8 @@ def _own_figure(path: str, table: Table) -> dict[str, object] | None:
     if run.evaluation is None or name not in DATASETS:
         return None
     accuracy = 100 * float(str(run.evaluation["test_accuracy"]))
-    told = provenance(name, accuracy, table)
+    above = provenance(name, accuracy, table) == "retrained, not looked up"
+    told = "retrained, not looked up" + ("; above the table's best" if above else "")
     return {"dataset": name, "accuracy": accuracy, "provenance": told}
 
 

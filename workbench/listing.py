@@ -58,7 +58,7 @@ def table(rows: list[Listed]) -> str:
         changed = ", ".join(fields) or "-"
         lines.append(f"{row.name:{name}}  {row.passes!s:7}  {short:{paper}}  {changed}")
     return "\n".join(
-        [*lines, "", "passes: forward+backward through the supernet per batch, counted"]
+        [*lines, "", "passes: forward+backward through the supernet per training batch, counted"]
     )
 
 

@@ -82,7 +82,8 @@ def _taken(method: Method, stage: Stage, kind: tuple[Update, ...]) -> Passes:
         pruner=None,
         carry=None,
     )
-    space: Space = darts(channels=4, cells=1, nodes=1)
+    cells = 8 if stage.regularizers else 1  # one that switches cells off has a pass for each
+    space: Space = darts(channels=4, cells=cells, nodes=1)
     space = stage.reshape(space, None) if stage.reshape else space
     alone, machine = replace(method, stages=(stage,)), Machine("cpu", engine="readable")
     machine.prepare()

@@ -135,7 +135,7 @@ class Run:
         needs_data = self.stage.objective.needs_data
         train = self._batch(self.train) if needs_data else None
         val = self._batch(self.val) if needs_data and "arch" in updates else None
-        self.last_batches = (train, val)
+        self.last_batches = (train, self.last_batches[1] if val is None else val)
         bilevel = LiveBilevel(self, train, val)
         self.arch.draw(clock.t, self.generator)
         for update in updates:

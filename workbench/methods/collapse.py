@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from workbench.method import small
 from workbench.methods.bilevel import darts
 from workbench.parts.edges import AuxiliarySkip, WeightedSum
 from workbench.parts.normalised import NodeNorm
@@ -50,6 +51,13 @@ robust_darts = darts.but(
     summary="Ends when the largest eigenvalue of the alphas' Hessian rises by 1.3 in four epochs.",
     measures=(HessianEigenvalue(),),
     stop=EigenvalueRise(window_epochs=5, start_epochs=10, delta_epochs=4, factor=1.3),
+)
+
+# Twelve epochs are too few for windows of five, and one epoch's eigenvalue is too noisy for none.
+robust_darts_small = small(robust_darts).but(
+    name="robust_darts_small",
+    summary="Ends when the largest eigenvalue of the alphas' Hessian rises by 1.3 in two epochs.",
+    stop=EigenvalueRise(window_epochs=3, start_epochs=3, delta_epochs=2, factor=1.3),
 )
 
 # 14 edges and 3 nodes of more than two inputs are 17 rounds, 5 epochs apart: 81 epochs.  The

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from workbench.methods.bilevel import darts
 from workbench.methods.one_level import single_level
-from workbench.parts.arch_gradients import single_level as train_gradient
 from workbench.parts.arch_optimizers import Adam, ClippedSgd, ExponentiatedGradient
 from workbench.parts.candidates import Without
 from workbench.parts.derivations import Threshold, surviving_edges
@@ -14,7 +13,7 @@ from workbench.parts.inits import Constant, Normal, Uniform
 from workbench.parts.regularizers import Ablation, ExpectedCost, ZeroOne
 from workbench.parts.relaxations import Sigmoid, Simplex
 from workbench.parts.sampling import Concrete, HardConcrete
-from workbench.parts.schedules import Alternating, Cosine, Joint, Linear
+from workbench.parts.schedules import Alternating, Cosine, Linear
 from workbench.parts.single_op import SingleOp
 from workbench.parts.transitions import IndividualCells
 from workbench.parts.weight_optimizers import Sgd
@@ -43,14 +42,13 @@ gaea_pc_darts = gaea.but(
     weight_optimizer=Sgd(lr=Cosine(0.1, 0.0)),
 )
 
-# "ERM" on NAS-Bench-201: 25 epochs of a learning-rate schedule of 50.  The paper's space has 24
-# channels, 5 cells a stage and no operation `none`: those are settings of the space.
+# "ERM" on NAS-Bench-201: weights and alphas on batches of their own of the same images, 25 epochs
+# of a learning-rate schedule of 50.  The paper's space has 24 channels, 5 cells a stage and no
+# operation `none`: those are settings of the space.
 gaea_nasbench201 = gaea.but(
     name="gaea_nasbench201",
     summary="GAEA on one level, as on NAS-Bench-201: half of a schedule of 50 epochs.",
     epochs=25,
-    arch_gradient=train_gradient,
-    schedule=Joint(),
     train_portion=1.0,
     weight_optimizer=Sgd(lr=Cosine(0.025, 0.001, share=0.5)),
 )

@@ -31,6 +31,12 @@ te_nas = darts.but(
     derivation=surviving_edges,
 )
 
+# Half the kernels, one cell of each kind and one draw of weights: minutes on digits.
+te_nas_small = te_nas.but(
+    name="te_nas_small",
+    pruner=TeNas(edge=WeightedSum, channels=1, cells=3, batch_size=8, repeats=1),
+)
+
 # The paper then trains its best 40 and keeps the best of those: `evaluate` trains what you choose.
 # Gradients of 50 batches in the released code are those of 50 pictures here; the number of
 # candidates is from memory.

@@ -112,7 +112,8 @@ class FlopsBelow:
         assert bound is not None
         if costs[-1] >= bound:
             return None
-        return f"{costs[-1] / 1e6:.4g} million multiply-accumulates, below {bound / 1e6:.4g}"
+        hint = "; it was so from the start: choose a smaller bound" if len(costs) == 1 else ""
+        return f"{costs[-1] / 1e6:.4g} million multiply-accumulates, below {bound / 1e6:.4g}{hint}"
 
 
 def _candidates(space: Space) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from workbench.protocols import View
-from workbench.spaces.resize import resized
-from workbench.spaces.space import CellShape, Space
+from workbench.spaces.resize import is_individual, resized
+from workbench.spaces.space import CellShape, Space, SpaceError
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,16 @@ class Grow:
             raise ValueError(f"`Grow(keep={self.keep})` needs an operation per edge, or None")
 
     def __call__(self, space: Space, view: View | None) -> Space:
-        """The space of the stage."""
+        """The space of the stage.
+
+        Raises:
+            SpaceError: if cells have alphas of their own: at the first stage, before any step.
+        """
+        if is_individual(space):
+            raise SpaceError(
+                "`Grow` needs cells that share alphas, to stack more of them; choose a space such "
+                f"as darts: this one has {', '.join(space.kinds)}"
+            )
         here = space if view is None else replace(space, cells=self._cells(view))
         if not self.deeper:
             return here

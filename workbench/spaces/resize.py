@@ -15,7 +15,10 @@ def resized(space: Space, *, channels: int | None = None, cells: int | None = No
         SpaceError: if a size is not positive, or every cell of `space` is its own kind.
     """
     if is_individual(space):
-        raise SpaceError("cells with alphas of their own cannot be stacked otherwise")
+        raise SpaceError(
+            "cells with alphas of their own cannot be stacked otherwise, as this method does; "
+            "choose a space whose cells share them, such as darts"
+        )
     channels = space.channels if channels is None else channels
     cells = space.depth if cells is None else cells
     family = darts if space.family == "darts" else nasbench201
