@@ -119,7 +119,9 @@ def test_figures_show_every_evaluated_run_and_say_when_there_is_none(runs):
     figure = plots.accuracy(runs)
     dots = [trace for trace in figure.data if trace.mode == "markers" and not trace.name]
     assert sorted(x for trace in dots for x in trace.x) == sorted(frame["accuracy"])
-    assert set(plots.accuracy_against_time(runs).data[0].text) == set(frame["method"].astype(str))
+    named = plots.accuracy_against_time(runs).data[0]
+    assert set(named.customdata) == set(frame["method"].astype(str))
+    assert set(named.text) == {"darts", "single_level"}
     lines = [trace.name for trace in plots.curves(runs).data if trace.name]
     assert lines == ["darts_small", "single_level_small"]
     assert "evaluated" in plots.accuracy([runs[1]]).layout.annotations[0].text

@@ -131,7 +131,7 @@ def honest_table(runs: Sequence[Run]) -> pd.DataFrame:
         (% of edges), skip leads (% of edges), same genes (%), same edges (%).  An accuracy above
         the best of NAS-Bench-201's table says so.
     """
-    frame = methods_frame(runs).sort_values("test_accuracy", ascending=False)
+    frame = methods_frame(runs).sort_values("test_accuracy", ascending=False, ignore_index=True)
     above = {run.named("method") for run in runs if above_the_table(run)}
     return pd.DataFrame(
         {

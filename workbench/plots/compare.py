@@ -68,16 +68,19 @@ def accuracy_against_time(runs: Sequence[Run]) -> go.Figure:
     frame = accuracy_frame(runs)
     parts = theme.groups(frame, "method")
     means, spreads = _moments(parts, "accuracy")
+    names = [name for (name,), _ in parts]
     fig = go.Figure(
         go.Scatter(
-            x=_moments(parts, "seconds")[0], y=means, text=[name for (name,), _ in parts],
-            mode="markers+text", textposition="top center", textfont={"size": 10},
+            x=_moments(parts, "seconds")[0], y=means, customdata=names,
+            text=[name.removesuffix("_small") for name in names],
+            mode="markers+text", textposition=_around(len(parts)), textfont={"size": 10},
             marker={"color": theme.series(0), "size": 8},
             error_y={"array": spreads, "color": _OTHERS, "thickness": 1},
-            hovertemplate="%{text}: %{y:.2f} % after %{x:.1f} s<extra></extra>",
+            hovertemplate="%{customdata}: %{y:.2f} % after %{x:.1f} s<extra></extra>",
         )
     )  # fmt: skip
-    fig.update_xaxes(title="Search time (s)", type="log")
+    fig.update_xaxes(title="Search time (s), logarithmic", type="log")
+    fig.update_traces(cliponaxis=False)
     fig.update_yaxes(title="Test accuracy (%)")
     theme.styled(
         fig, title="What does the accuracy cost?", subtitle="bars: sd over searches", height=520
@@ -117,3 +120,9 @@ def _moments(
     values = [part[column].to_numpy(dtype=float) for _, part in parts]
     spreads = [float(row.std(ddof=1)) if len(row) > 1 else 0.0 for row in values]
     return [float(row.mean()) for row in values], spreads
+
+
+def _around(count: int) -> list[str]:
+    """Where names stand beside their points: in turns, so that neighbours leave each other room."""
+    sides = ("top center", "bottom center", "middle right", "middle left")
+    return [sides[index % len(sides)] for index in range(count)]
