@@ -107,7 +107,10 @@ def test_cells_in_torch_operations_can_be_traced_whole():
     assert isinstance(run.net, FastSupernet)
     mixtures = {kind: run.arch.mix(0.0)[kind] for kind in DARTS.kinds}
     images = torch.randn(4, 1, 8, 8, dtype=torch.float64)
-    block, inputs = run.net.blocks[0], [torch.randn(4, 8, 8, 6, dtype=torch.float64)] * 2
+    block, inputs = (
+        run.net.blocks[0],
+        [torch.randn(4, 8, 8, DARTS.stem_channels, dtype=torch.float64)] * 2,
+    )
     want = block(inputs, mixtures["normal"].ops, None)
     block.compile(backend="aot_eager", fullgraph=True)
     assert torch.allclose(block(inputs, mixtures["normal"].ops, None), want, atol=1e-12)
