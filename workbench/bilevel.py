@@ -67,8 +67,7 @@ class LiveBilevel:
         Only passes at the search's own weights advance batch-norm running statistics.
         """
         run = self._run
-        shape = (run.data.channels, *run.data.size)
-        net = WeightedNet(run.net, weights, shape, run.machine, live=weights is self.weights)
+        net = _at(run, weights, live=weights is self.weights)
         loss = run.stage.objective(
             net, mixtures or self.mixtures(), batch, run.clock.t, run.generator
         )
@@ -121,13 +120,11 @@ class LiveTrial:
 
     def net(self) -> Supernet:
         """A copy of the supernet as modules, with what is alive."""
-        return copy.deepcopy(self._run.readable())
+        net = self._run.readable()  # of a fast supernet already a copy
+        return copy.deepcopy(net) if net is self._run.net else net
 
     def _bound(self) -> WeightedNet:
-        run = self._run
-        weights = tuple(run.net.parameters())
-        shape = (run.data.channels, *run.data.size)
-        return WeightedNet(run.net, weights, shape, run.machine, live=False)
+        return _at(self._run, tuple(self._run.net.parameters()), live=False)
 
 
 class WeightedNet:
@@ -157,6 +154,12 @@ class WeightedNet:
         state = dict(zip(names, self.weights, strict=True))
         with frozen_statistics(self.module):
             return functional_call(self.module, state, (images, mixtures, t))
+
+
+def _at(run: Run, weights: Sequence[Tensor], *, live: bool) -> WeightedNet:
+    """The supernet of `run` at `weights`; `live` ones are its own and advance its statistics."""
+    shape = (run.data.channels, *run.data.size)
+    return WeightedNet(run.net, weights, shape, run.machine, live=live)
 
 
 @contextmanager

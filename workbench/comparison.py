@@ -12,7 +12,7 @@ import pandas as pd
 
 from workbench.analysis import summary
 from workbench.spaces.genotype import Genotype
-from workbench.tables import DATASETS, provenance
+from workbench.tables import DATASETS, Dataset, provenance
 from workbench.trace.runs import Run
 
 ABOVE = " (retrained: above NAS-Bench-201's table)"
@@ -153,19 +153,27 @@ def honest_table(runs: Sequence[Run]) -> pd.DataFrame:
     )
 
 
+def trained_accuracy(run: Run) -> tuple[Dataset, float] | None:
+    """The tabled data set a run was evaluated on, and its own test accuracy in percent.
+
+    None where it was not evaluated, or on other images.
+    """
+    name = run.named("data")
+    if run.evaluation is None or name not in DATASETS:
+        return None
+    return name, 100 * float(str(run.evaluation["test_accuracy"]))
+
+
 def above_the_table(run: Run) -> bool:
     """Has a NAS-Bench-201 cell reached more than any in the published table?
 
     It was then trained under another recipe than the table's, and cannot stand beside figures that
     were looked up.
     """
-    data, evaluation = run.named("data"), run.evaluation
-    if evaluation is None or run.genotype is None or not run.genotype.is_nasbench201:
+    own = trained_accuracy(run)
+    if own is None or run.genotype is None or not run.genotype.is_nasbench201:
         return False
-    if data not in DATASETS:
-        return False
-    accuracy = 100 * float(str(evaluation["test_accuracy"]))
-    return provenance(data, accuracy) == "retrained, not looked up"
+    return provenance(*own) == "retrained, not looked up"
 
 
 def _with_sd(frame: pd.DataFrame, name: str, unit: float, digits: int) -> list[str]:

@@ -97,20 +97,20 @@ def lookup(genotype: _Text, table: Path, as_json: _Json = False) -> None:
 
 def _own_figure(path: str, table: Table) -> dict[str, object] | None:
     """What an evaluated run's network reached in percent, and whether the table can say so."""
-    from workbench.tables import DATASETS, provenance
+    from workbench.comparison import trained_accuracy
+    from workbench.tables import provenance
     from workbench.trace import open_run
     from workbench.trace.folder import HEADER
 
     if not (Path(path) / HEADER).is_file():
         return None
-    run = open_run(path)
-    name = run.named("data")
-    if run.evaluation is None or name not in DATASETS:
+    own = trained_accuracy(open_run(path))
+    if own is None:
         return None
-    accuracy = 100 * float(str(run.evaluation["test_accuracy"]))
-    above = provenance(name, accuracy, table) == "retrained, not looked up"
+    dataset, accuracy = own
+    above = provenance(dataset, accuracy, table) == "retrained, not looked up"
     told = "retrained, not looked up" + ("; above the table's best" if above else "")
-    return {"dataset": name, "accuracy": accuracy, "provenance": told}
+    return {"dataset": dataset, "accuracy": accuracy, "provenance": told}
 
 
 def _score_row(row: Scored) -> dict[str, object]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from workbench.arch import Arch, first_betas
 from workbench.bilevel import LiveBilevel, LiveTrial, detached, frozen_statistics
-from workbench.data import Data, Loader, describe, evaluation_batches, split_indices
+from workbench.data import Data, ImageSet, Loader, describe, evaluation_batches, split_indices
 from workbench.engine import Machine, accelerated, independent_seeds, needs
 from workbench.events import Derived, EpochEnded, Held, Pruned, StageStarted, Stepped
 from workbench.method import Method
@@ -97,10 +98,14 @@ class Run:
 
     def held_out(self) -> Iterator[Batch]:
         """The images that tell the alphas where to go, once, in order and not augmented."""
-        images = self.data.train.take(self._judges)
         return evaluation_batches(
-            images, self.data, batch_size=self.stage.batch_size, device=self.device
+            self._held_out, self.data, batch_size=self.stage.batch_size, device=self.device
         )
+
+    @cached_property
+    def _held_out(self) -> ImageSet:
+        """Taken once, and only where a rule looks: DARTS-PT goes through them hundreds of times."""
+        return self.data.train.take(self._judges)
 
     def started(self) -> StageStarted:
         """The stage's first event."""

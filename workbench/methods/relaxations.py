@@ -72,13 +72,17 @@ fair_darts = darts.but(
 
 # 12 epochs of digits are some 130 alpha steps: at the published rate no sigmoid could get from a
 # half to the threshold of 0.85.
+_FOR_DIGITS = {
+    "epochs": 12,
+    "batch_size": 64,
+    "weight_optimizer": Sgd(),
+    "arch_optimizer": Adam(lr=3e-2, betas=(0.9, 0.999)),
+}
+
 fair_darts_small = fair_darts.but(
     name="fair_darts_small",
     summary="FairDARTS for a dozen epochs of digits, whose alphas move ten times as fast.",
-    epochs=12,
-    batch_size=64,
-    weight_optimizer=Sgd(),
-    arch_optimizer=Adam(lr=3e-2, betas=(0.9, 0.999)),
+    **_FOR_DIGITS,
 )
 
 # The paper's supernet has 32 channels, which is a setting of the space.  Here every step is of all
@@ -97,10 +101,7 @@ d_darts = fair_darts.but(
 d_darts_small = d_darts.but(
     name="d_darts_small",
     summary="D-DARTS for a dozen epochs of digits, whose alphas move ten times as fast.",
-    epochs=12,
-    batch_size=64,
-    weight_optimizer=Sgd(),
-    arch_optimizer=Adam(lr=3e-2, betas=(0.9, 0.999)),
+    **_FOR_DIGITS,
 )
 
 # --- samples ------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ CONFIG = {
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
     "toImageButtonOptions": {"format": "svg"},
 }
-pio.renderers["plotly_mimetype"].config = dict(CONFIG)  # type: ignore[attr-defined]
+pio.renderers["plotly_mimetype"].config = dict(CONFIG)
 
 
 def colour(op: str) -> str:
