@@ -72,8 +72,8 @@ def test_every_method_has_a_small_form_that_lasts_twelve_epochs_or_one_a_stage()
             continue
         own = [stage.epochs for stage in small.stages if stage.name != "warm_up"]
         assert len(small.stages) == len(method.stages)
-        if small == methods.small(method):
-            assert sum(own) == max(12, len(method.stages))
+        rounds = {"te_nas": 7}  # of pruning: it has no passes over images
+        assert sum(own) == rounds.get(name, max(12, len(method.stages)))
         assert all(stage.batch_size <= 64 for stage in small.stages)
     assert methods.darts_small.stages[0].arch_optimizer.lr == 5e-3
     with pytest.raises(AttributeError, match="no_such"):
