@@ -17,7 +17,8 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from workbench import methods
-from workbench.config import EvaluateConfig, SearchConfig
+from workbench.config import SearchConfig
+from workbench.evaluate_config import EvaluateConfig
 from workbench.settings import ConfigError
 from workbench.tasks import run_evaluation, run_search
 from workbench.trace import open_run

@@ -15,7 +15,7 @@ import pandas as pd
 
 from workbench import methods
 from workbench.analysis import summary
-from workbench.config import EvaluateConfig
+from workbench.evaluate_config import EvaluateConfig
 from workbench.tasks import DEMO, run_evaluation, run_search
 
 

@@ -12,7 +12,8 @@ import pytest
 from tests.fakes import fake_run
 from workbench import comparison, plots
 from workbench.cli import main
-from workbench.config import EvaluateConfig, SearchConfig
+from workbench.config import SearchConfig
+from workbench.evaluate_config import EvaluateConfig
 from workbench.spaces.genotype import CellGenes, Gene, Genotype
 from workbench.tasks import run_evaluation, run_search
 from workbench.trace import Run, RunError, find_runs

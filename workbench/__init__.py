@@ -10,9 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from workbench.config import EvaluateConfig, SearchConfig
+    from workbench.config import SearchConfig
     from workbench.data import load
     from workbench.engine import Machine
+    from workbench.evaluate_config import EvaluateConfig
     from workbench.method import Method, Stage, differences
     from workbench.spaces.darts import darts
     from workbench.spaces.genotype import Genotype
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from workbench.trace import Run, find_runs, open_run, record
 
 _HOMES = {
-    "EvaluateConfig": "config",
+    "EvaluateConfig": "evaluate_config",
     "SearchConfig": "config",
     "load": "data",
     "Machine": "engine",

@@ -19,6 +19,7 @@ from workbench.spaces.supernet import Supernet
 
 if TYPE_CHECKING:
     from workbench.search import Run
+    from workbench.spaces.genotype import Genotype
 
 
 class LiveBilevel:
@@ -117,6 +118,10 @@ class LiveTrial:
             total += torch.stack([loss, hits, hits.new_tensor(len(batch.labels))]).double()
         loss, hits, count = total.tolist()
         return {"loss": loss / count, "accuracy": hits / count}
+
+    def genotype(self) -> Genotype:
+        """What the method would derive now."""
+        return self._run.derive()
 
     def net(self) -> Supernet:
         """A copy of the supernet as modules, with what is alive."""

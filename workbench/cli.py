@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import tyro
 from pydantic import ValidationError
 
-from workbench.config import EvaluateConfig, SearchConfig
+from workbench.config import SearchConfig
 from workbench.errors import WorkbenchError
+from workbench.evaluate_config import EvaluateConfig
 from workbench.genotype_commands import lookup, score
 from workbench.refusals import parser_line, with_flags
 from workbench.run_commands import compare, methods

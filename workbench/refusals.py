@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from workbench.config import EvaluateConfig, SearchConfig
+from workbench.config import SearchConfig
+from workbench.evaluate_config import EvaluateConfig
 from workbench.score_config import ScoreConfig
 
 _CONFIGS = (SearchConfig, EvaluateConfig, ScoreConfig)

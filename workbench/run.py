@@ -16,6 +16,7 @@ from workbench.events import Derived, EpochEnded, Held, Pruned, StageStarted, St
 from workbench.method import Method
 from workbench.protocols import Batch, Clock, Probe, Rows, Update, View
 from workbench.pruning import count_weights, remove, verdict
+from workbench.spaces.genotype import Genotype
 from workbench.spaces.network import cost
 from workbench.spaces.space import Space
 from workbench.spaces.supernet import Supernet
@@ -232,7 +233,7 @@ class Run:
 
     def close_epoch(self, means: Mapping[str, float], seconds: float) -> EpochEnded:
         """The epoch's event, after which rules know of it."""
-        genotype = self.method.derivation(self.space, self.mix, self.arch.alive)
+        genotype = self.derive()
         found = cost(
             genotype,
             channels=self.space.channels,
@@ -250,12 +251,15 @@ class Run:
         self.ended.append(ended)
         return ended
 
+    def derive(self) -> Genotype:
+        """What the method would derive now."""
+        return self.method.derivation(self.space, self.mix, self.arch.alive)
+
     def derived(self) -> Derived:
         """The search's last event."""
-        genotype = self.method.derivation(self.space, self.mix, self.arch.alive)
         entropy = {
             name: float(-torch.special.xlogy(row, row).sum())
             for cell in self.space.cells
             for name, row in zip(cell.edge_names, self.mix[cell.kind].ops, strict=True)
         }
-        return Derived(self.clock, genotype, entropy)
+        return Derived(self.clock, self.derive(), entropy)

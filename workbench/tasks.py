@@ -13,9 +13,10 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from workbench.config import EvaluateConfig, SearchConfig
+from workbench.config import SearchConfig
 from workbench.engine import Machine
 from workbench.evaluate import evaluate
+from workbench.evaluate_config import EvaluateConfig
 from workbench.parts.derivations import EdgeArgmax, TopEdges, surviving_edges
 from workbench.parts.relaxations import Softmax
 from workbench.progress import progress

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from workbench.events import EpochEnded
+    from workbench.spaces.genotype import Genotype
     from workbench.spaces.space import Space
     from workbench.spaces.supernet import Supernet
 
@@ -72,6 +73,10 @@ class Trial(Protocol):
 
         Of the training images where nothing is held out; in order, not augmented.
         """
+        ...
+
+    def genotype(self) -> Genotype:
+        """What the method would derive now."""
         ...
 
     def net(self) -> Supernet:
