@@ -159,3 +159,22 @@ def test_frozen_statistics_put_the_noise_back() -> None:
         within = noise(x)
     assert torch.equal(noise(x), within)
     assert not torch.equal(noise(x), within)
+
+
+def test_a_factorised_reduction_hands_no_strided_convolution_to_the_library():
+    """OneDNN 3.12 on AVX2 writes past the gradient of such maps, channels last, of 4 channels."""
+    module = op_factory("skip_connect", affine=False)(4, 2)
+    convolutions = [m for m in module.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert [conv.stride for conv in convolutions] == [(1, 1), (1, 1)]
+    x = torch.randn(2, 4, 7, 8, dtype=torch.float64)
+    module = module.double()
+    even, odd = (conv.weight for conv in convolutions)
+    x_relu = torch.relu(x)
+    shifted = torch.nn.functional.pad(x_relu[:, :, 1:, 1:], (0, 0, 0, 1))
+    want = torch.cat(
+        [torch.nn.functional.conv2d(m, w, stride=2) for m, w in ((x_relu, even), (shifted, odd))], 1
+    )
+    got = []
+    module.norm.register_forward_pre_hook(lambda _, args: got.append(args[0]))
+    module(x)
+    torch.testing.assert_close(got[0], want)

@@ -74,8 +74,10 @@ class FactorizedReduce(nn.Module):
     def __init__(self, c_in: int, c_out: int, affine: bool, activation: Activation) -> None:
         super().__init__()
         self.activation = activation()
-        self.even = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
-        self.odd = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
+        # Stride 2 is taken before the convolutions: with it and channels last, oneDNN 3.12 on AVX2
+        # writes past the gradient of maps whose channels are no multiple of 8.
+        self.even = nn.Conv2d(c_in, c_out // 2, 1, bias=False)
+        self.odd = nn.Conv2d(c_in, c_out - c_out // 2, 1, bias=False)
         self.norm = nn.BatchNorm2d(c_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,7 +87,8 @@ class FactorizedReduce(nn.Module):
         odd_h, odd_w = x.shape[2] % 2, x.shape[3] % 2
         if odd_h or odd_w:
             shifted = functional.pad(shifted, (0, odd_w, 0, odd_h))
-        return self.norm(torch.cat([self.even(x), self.odd(shifted)], dim=1))
+        even, odd = x[:, :, ::2, ::2], shifted[:, :, ::2, ::2]
+        return self.norm(torch.cat([self.even(even), self.odd(odd)], dim=1))
 
 
 def conv(
