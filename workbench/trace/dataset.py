@@ -14,6 +14,7 @@ import zarr
 FILL = {"alpha": np.nan, "mix": 0.0, "alive": False}
 DIMS = ("step", "edge", "op")
 EDGES = "edge_weight"  # (step, edge), of stages that weigh edges
+Read = dict[tuple[int, str], np.ndarray]  # by stage and name, as it lies in the store
 
 
 class SpaceLine(TypedDict):
@@ -84,10 +85,14 @@ class _Axes:
         return np.array([names.index(edge) for edge in space["edges"]], dtype=np.int64)
 
 
-def read_trace(store: Path, stages: Sequence[StageLine]) -> xr.Dataset:
-    """Every step that is wholly written, of all `stages`, one after the other."""
-    axes = _Axes.of(stages)
-    parts = [_read_stage(store, stage, axes) for stage in stages]
+def read_trace(store: Path, stages: Sequence[StageLine], read: Read | None = None) -> xr.Dataset:
+    """Every step that is wholly written, of all `stages`, one after the other.
+
+    Args:
+        read: what was read before of this store; whole chunks of it are not read again.
+    """
+    axes, read = _Axes.of(stages), {} if read is None else read
+    parts = [_read_stage(store, stage, axes, read) for stage in stages]
     names = dict.fromkeys(name for part in parts for name in part)
     others = (*FILL, EDGES, "step", "epoch", "stage", "seconds")
     scalars = [name for name in names if name not in others]
@@ -131,15 +136,21 @@ def first_state(stages: Sequence[StageLine]) -> xr.Dataset:
     return xr.Dataset({name: (DIMS[1:], value) for name, value in values.items()}, axes.coords())
 
 
-def _read_stage(store: Path, stage: StageLine, axes: _Axes) -> dict[str, np.ndarray]:
+def _read_stage(store: Path, stage: StageLine, axes: _Axes, read: Read) -> dict[str, np.ndarray]:
     step = _steps(store, stage)  # first: whatever else belongs to them is there by then
     group = _open(store, stage)
     names = cast("list[str]", group.attrs["scalars"])
-    part = {name: _read(group, name, len(step)) for name in (*FILL, *names, "epoch", "seconds")}
+
+    def rows(name: str) -> np.ndarray:
+        key = (stage["stage"], name)
+        read[key] = _read(group, name, len(step), read.get(key))
+        return read[key]
+
+    part = {name: rows(name) for name in (*FILL, *names, "epoch", "seconds")}
     for name, fill in FILL.items():
         part[name] = axes.spread(part[name], stage["space"], fill)
     if EDGES in group:
-        part[EDGES] = axes.spread_edges(_read(group, EDGES, len(step)), stage["space"])
+        part[EDGES] = axes.spread_edges(rows(EDGES), stage["space"])
     part["step"] = step + stage["step_offset"]
     part["epoch"] = part["epoch"] + stage["epoch_offset"]
     part["stage"] = np.full(len(step), stage["stage"])
@@ -156,7 +167,13 @@ def _open(store: Path, stage: StageLine) -> zarr.Group:
     return zarr.open_group(store, path=where, mode="r", use_consolidated=False)
 
 
-def _read(group: zarr.Group, name: str, rows: int | None = None) -> np.ndarray:
+def _read(
+    group: zarr.Group, name: str, rows: int | None = None, known: np.ndarray | None = None
+) -> np.ndarray:
+    """The first `rows` of an array; whole chunks of it that are `known` are not read again."""
     array = group[name]
     assert isinstance(array, zarr.Array)
-    return np.asarray(array[:rows])
+    if known is None:
+        return np.asarray(array[:rows])
+    whole = len(known) - len(known) % array.chunks[0]  # the last one grows
+    return np.concatenate([known[:whole], np.asarray(array[whole:rows])])

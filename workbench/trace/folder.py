@@ -14,6 +14,7 @@ HEADER = "run.json"
 EVENTS = "events.jsonl"
 GENOTYPE = "genotype.json"
 TRACE = "trace.zarr"
+CONTROL = "control.json"
 EVALUATION = "evaluation.json"
 EVALUATION_EPOCHS = "evaluation/epochs.jsonl"
 

@@ -25,6 +25,7 @@ from workbench.events import (
     Stepped,
 )
 from workbench.trace import folder
+from workbench.trace.control import Gate
 from workbench.trace.folder import RunError
 from workbench.trace.lines import Line, RareEvent, event_line
 from workbench.trace.stage import StageArrays
@@ -43,7 +44,8 @@ def record(
 
     The folder is made at the first event.  It ends as "finished", as "stopped" where the pipe is
     closed or interrupted, or as "failed" with the exception, which goes on; a process that is
-    killed leaves it "running" and readable, up to `flush_seconds` before its end.
+    killed leaves it "running" and readable, up to `flush_seconds` before its end.  Meanwhile it can
+    be paused, stepped and stopped from outside (`Run.control`, `control.json`).
 
     Args:
         events: What `search` yields.
@@ -115,8 +117,14 @@ def _refuse_occupied(path: Path) -> None:
 
 
 def _record(events: Iterator[SearchEvent], writer: _RunWriter) -> Generator[SearchEvent]:
+    gate = Gate(writer.path)
     with writer:
         for event in events:
+            # Before the step is told and not after: what a step brought along, such as a pruning,
+            # comes behind it, and a paused run shows whole steps.
+            if isinstance(event, Stepped) and not gate.passes(writer.pause):
+                writer.stopped = True
+                return
             writer.write(event)
             yield event
 
@@ -164,6 +172,7 @@ class _RunWriter:
             "finished": None,
             "heartbeat": None,
             "pid": os.getpid(),
+            "host": platform.node(),
             "error": None,
             "meta": dict(meta),
         }
@@ -172,6 +181,7 @@ class _RunWriter:
         self._stage: StageArrays | None = None
         self._step_offset = 0
         self._epochs = 0  # ended, in all stages
+        self.stopped = False  # by a wish from outside
 
     def __enter__(self) -> _RunWriter:
         return self
@@ -184,7 +194,7 @@ class _RunWriter:
     ) -> None:
         if self._header["started"] is None:
             return
-        if isinstance(error, GeneratorExit | KeyboardInterrupt):
+        if self.stopped or isinstance(error, GeneratorExit | KeyboardInterrupt):
             self._header["status"] = "stopped"
         elif error is not None:
             self._header["status"] = "failed"
@@ -209,7 +219,17 @@ class _RunWriter:
             self._stage.append(event, time.monotonic() - self._began)
         else:
             self._write_rare(event)
-        if time.monotonic() - self._flushed >= self.flush_seconds:
+        self._say("running")
+
+    def pause(self) -> None:
+        """Say that the search waits, and write down what it did so far."""
+        self._say("paused")
+
+    def _say(self, status: str) -> None:
+        """Flush and write the header, if that is due or the status is a new one."""
+        due = time.monotonic() - self._flushed >= self.flush_seconds
+        if due or status != self._header["status"]:
+            self._header["status"] = status
             self._flush_steps()
             self._write_header()
             self._flushed = time.monotonic()

@@ -16,7 +16,8 @@ import xarray as xr
 
 from workbench.spaces.genotype import Genotype
 from workbench.trace import folder
-from workbench.trace.dataset import StageLine, count_steps, first_state, read_trace
+from workbench.trace.control import Steering, lost, over
+from workbench.trace.dataset import Read, StageLine, count_steps, first_state, read_trace
 from workbench.trace.folder import RunError
 
 COSTS = ("parameters", "macs", "alive", "supernet_parameters", "seconds", "memory")
@@ -63,8 +64,15 @@ class Run:
     path: Path
 
     def refresh(self) -> Run:
-        """The same run as it is now."""
-        return open_run(self.path)
+        """The same run as it is now; steps that were read before are not read again."""
+        fresh = open_run(self.path)
+        fresh._read.update(self._read)
+        return fresh
+
+    @property
+    def control(self) -> Steering:
+        """Pauses, steps, resumes and stops the search that writes this run."""
+        return Steering(self.path)
 
     @property
     def meta(self) -> dict[str, object]:
@@ -73,8 +81,18 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`running`, `finished`, `stopped` or `failed`; a killed process leaves `running`."""
+        """`running`, `paused`, `finished`, `stopped` or `failed`; see also `lost`."""
         return str(self.header["status"])
+
+    @property
+    def ended(self) -> bool:
+        """Has the search said that it is over?"""
+        return over(self.header)
+
+    @property
+    def lost(self) -> bool:
+        """Was the search killed?  Seen on its own machine only: there its process is gone."""
+        return lost(self.header)
 
     def named(self, what: Literal["method", "space", "data"]) -> str | None:
         """The name of the method, space or data, as far as `meta` or its `config` holds it."""
@@ -101,7 +119,11 @@ class Run:
         Where the method weighs edges, also `edge_weight` `(step, edge)`; NaN in stages without.
         Coordinates: `kind`, `src`, `dst` of an edge; `stage`, `epoch`, `seconds` of a step.
         """
-        return read_trace(self.path / folder.TRACE, self._stages)
+        return read_trace(self.path / folder.TRACE, self._stages, self._read)
+
+    @cached_property
+    def _read(self) -> Read:
+        return {}
 
     @cached_property
     def initial(self) -> xr.Dataset:
@@ -190,7 +212,9 @@ class Run:
         words = {"method": self.named("method"), "space": self.named("space")}
         words |= {"data": self.named("data")}
         status = self.status
-        if status == "running":
+        if self.lost:
+            status = "killed"
+        elif not self.ended:
             status += f" (last sign of life {self.header['heartbeat']})"
         return {
             "path": str(self.path),

@@ -1,0 +1,158 @@
+"""Pausing, stepping and stopping from outside, and reading again only what is new."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.fakes import fake_events
+from workbench.events import Pruned, SearchEvent, Stepped
+from workbench.trace import Run, RunError, open_run, record
+from workbench.trace.control import Steering
+
+
+def until(what: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for a fact."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.01)
+
+
+class Search(threading.Thread):
+    """Records fake events slowly, beside the test."""
+
+    def __init__(self, path: Path, **options: object) -> None:
+        super().__init__(daemon=True)
+        self.pipe = record(self.slow(fake_events(**options)), path, flush_seconds=0.05)
+        self.path, self.events = path, []
+
+    @staticmethod
+    def slow(events: Iterator[SearchEvent]) -> Iterator[SearchEvent]:
+        for event in events:
+            yield event
+            if isinstance(event, Stepped):
+                time.sleep(0.01)
+
+    def run(self) -> None:
+        for event in self.pipe:
+            self.events.append(event)
+
+    def seen(self) -> Run:
+        return open_run(self.path)
+
+    def steps(self) -> int:
+        return sum(isinstance(event, Stepped) for event in self.events)
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Iterator[Search]:
+    search = Search(tmp_path / "run", steps_per_epoch=60)
+    search.start()
+    until(lambda: (tmp_path / "run" / "run.json").exists() and search.steps() > 2)
+    yield search
+    if search.is_alive():
+        search.seen().control.stop()
+        search.join(10)
+
+
+def test_a_paused_search_stands_still_and_says_so(search):
+    search.seen().control.pause()
+    until(lambda: search.seen().status == "paused")
+    before = search.steps()
+    assert search.seen().trace.sizes["step"] == before
+    time.sleep(0.2)
+    assert search.steps() == before
+    assert not search.seen().ended
+
+
+def test_a_step_is_one_step_with_all_that_came_of_it(search):
+    search.seen().control.pause()
+    until(lambda: search.seen().status == "paused")
+    for _ in range(3):
+        before = search.steps()
+        search.seen().control.step()
+        until(lambda before=before: search.steps() == before + 1)
+    pruned = [e.clock.step for e in search.events if isinstance(e, Pruned)]
+    assert all(step < search.steps() for step in pruned)
+    time.sleep(0.2)
+    assert search.seen().trace.sizes["step"] == search.steps()
+    search.seen().control.step(4)
+    until(lambda: search.steps() == before + 5)
+
+
+def test_a_resumed_search_ends_as_one_that_never_waited(search, tmp_path):
+    search.seen().control.pause()
+    until(lambda: search.seen().status == "paused")
+    search.seen().control.step(2)
+    search.seen().control.resume()
+    search.join(30)
+    for _ in record(fake_events(steps_per_epoch=60), tmp_path / "whole"):
+        pass
+    ended, whole = search.seen(), open_run(tmp_path / "whole")
+    assert ended.status == "finished"
+    np.testing.assert_array_equal(ended.trace["alpha"], whole.trace["alpha"])
+    assert ended.prunings.equals(whole.prunings)
+    assert ended.genotype == whole.genotype
+
+
+def test_a_stopped_search_leaves_a_whole_run(search):
+    search.seen().control.stop()
+    search.join(10)
+    run = search.seen()
+    assert run.status == "stopped"
+    assert run.trace.sizes["step"] == search.steps()
+    with pytest.raises(RunError, match=r"has ended \(stopped\); start another"):
+        run.control.pause()
+
+
+def test_a_killed_search_cannot_be_steered(search):
+    search.seen().control.pause()
+    until(lambda: search.seen().status == "paused")
+    path = search.path / "run.json"
+    header = json.loads(path.read_text())
+    path.write_text(json.dumps({**header, "pid": 2**22 + 1}))
+    assert search.seen().lost
+    assert "killed" in repr(search.seen())
+    with pytest.raises(RunError, match="is gone; start another"):
+        search.seen().control.resume()
+    path.write_text(json.dumps({**header, "pid": 2**22 + 1, "host": "elsewhere"}))
+    assert not search.seen().lost
+    path.write_text(json.dumps(header))
+
+
+def test_a_control_file_that_is_none_is_named(tmp_path):
+    events = record(fake_events(), tmp_path / "run")
+    next(events)
+    for text in ("{}", "[]", "no", '{"wish": "jump", "steps": 0}'):
+        (tmp_path / "run" / "control.json").write_text(text)
+        with pytest.raises(RunError, match=r"control\.json"):
+            Steering(tmp_path / "run").pause()
+    events.close()
+
+
+def test_reading_again_reads_whole_chunks_once(tmp_path, monkeypatch):
+    events = record(fake_events(epochs=3, steps_per_epoch=150), tmp_path / "run", flush_seconds=0.0)
+    run, asked = None, []
+    from workbench.trace import dataset
+
+    whole = dataset._read
+
+    def spy(group, name, rows=None, known=None):
+        asked.append((name, 0 if known is None else len(known) - len(known) % 200))
+        return whole(group, name, rows, known)
+
+    monkeypatch.setattr(dataset, "_read", spy)
+    for count, _ in enumerate(events):
+        if count % 130 == 129:
+            run = open_run(tmp_path / "run") if run is None else run.refresh()
+            fresh = open_run(tmp_path / "run")
+            assert run.trace.identical(fresh.trace)
+    assert run.refresh().trace.identical(open_run(tmp_path / "run").trace)
+    assert ("alpha", 200) in asked

@@ -1,0 +1,138 @@
+"""Pausing, stepping and stopping a recorded search from outside: a word in its run folder.
+
+Whoever records looks at `control.json` before a step is written down; so it works from another
+process, and from another machine that sees the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import psutil
+
+from workbench.trace import folder
+from workbench.trace.folder import RunError
+
+Wish = Literal["run", "pause", "stop"]
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Control:
+    """What somebody wants of a running search.
+
+    `steps` is how many steps were let through one by one since the run began: a paused search that
+    has taken fewer takes the next.
+    """
+
+    wish: Wish = "run"
+    steps: int = 0
+
+
+def read_control(path: Path) -> Control:
+    """What is asked of the run in folder `path`.
+
+    Raises:
+        RunError: if the file holds something else.
+    """
+    file = path / folder.CONTROL
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+        control = Control(value["wish"], value["steps"])
+    except FileNotFoundError:
+        return Control()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{file} is no control file ({error}); remove it") from error
+    if control.wish not in get_args(Wish) or not isinstance(control.steps, int):
+        raise RunError(f"{file} asks for {control.wish!r}; it may ask for run, pause or stop")
+    return control
+
+
+def over(header: Mapping[str, object]) -> bool:
+    """Has a search with this `run.json` said that it is over?"""
+    return header["status"] not in ("running", "paused")
+
+
+def lost(header: Mapping[str, object]) -> bool:
+    """Was it killed?  Seen on its own machine only: there its process is gone."""
+    here = header.get("host") == platform.node()
+    return not over(header) and here and not psutil.pid_exists(cast("int", header["pid"]))
+
+
+@dataclass(frozen=True)
+class Steering:
+    """Tells the search that writes the run folder `path` what to do.
+
+    Every method raises a `RunError` if no search writes it any more.
+    """
+
+    path: Path
+
+    def pause(self) -> None:
+        """Wait after the step it is at."""
+        self._ask("pause")
+
+    def step(self, steps: int = 1) -> None:
+        """Take so many more steps, then wait."""
+        self._ask("pause", steps)
+
+    def resume(self) -> None:
+        """Go on."""
+        self._ask("run")
+
+    def stop(self) -> None:
+        """End after the step it is at; what it recorded is whole."""
+        self._ask("stop")
+
+    def _ask(self, wish: Wish, steps: int = 0) -> None:
+        header = json.loads((self.path / folder.HEADER).read_text(encoding="utf-8"))
+        if over(header) or lost(header):
+            how = f"has ended ({header['status']})" if over(header) else "is gone"
+            raise RunError(f"{self.path}: the search that wrote it {how}; start another")
+        control = Control(wish, read_control(self.path).steps + steps)
+        folder.replace_text(self.path / folder.CONTROL, folder.to_json(asdict(control)))
+
+
+class Gate:
+    """What a recorded step has to pass: open, shut while the search is paused, or at its end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: int | None = None  # when the file was written that `_control` is of
+        self._control = Control()
+        self._taken = 0  # of the steps that were let through one by one
+
+    def passes(self, waiting: Callable[[], None]) -> bool:
+        """True once the next step may be written, False if the search shall end instead.
+
+        Args:
+            waiting: called again and again as long as the search is paused.
+        """
+        while True:
+            control = self._read()
+            if control.wish == "stop":
+                return False
+            if control.wish == "run":
+                self._taken = control.steps
+                return True
+            if self._taken < control.steps:
+                self._taken += 1
+                return True
+            waiting()
+            time.sleep(POLL_SECONDS)
+
+    def _read(self) -> Control:
+        try:
+            written = os.stat(self._path / folder.CONTROL).st_mtime_ns
+        except FileNotFoundError:
+            written = None
+        if written != self._seen:  # a look at the clock costs microseconds, a look inside more
+            self._control, self._seen = read_control(self._path), written
+        return self._control
