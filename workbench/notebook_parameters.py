@@ -80,4 +80,4 @@ def _one_line(values: dict[str, object]) -> str:
     text = yaml.safe_dump(
         values, default_flow_style=True, sort_keys=False, allow_unicode=True, width=2**20
     ).strip()
-    return text[1:-1] if len(values) == 1 and not isinstance([*values.values()][0], list) else text
+    return text[1:-1] if len(values) == 1 else text

@@ -35,11 +35,24 @@ class Settings(BaseModel):
             ConfigError: if the file cannot be read, or a setting is unknown or wrong.
         """
         try:
-            values = read_yaml(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"config {path}: {' '.join(str(error).split())}") from error
+        return cls.from_text(text, str(path))
+
+    @classmethod
+    def from_text(cls, text: str, name: str = "text") -> dict[str, object]:
+        """The settings that YAML text holds, checked; `name` is what to call it.
+
+        Raises:
+            ConfigError: if it is no YAML, or a setting is unknown or wrong.
+        """
+        try:
+            values = read_yaml(text) or {}
+        except yaml.YAMLError as error:
+            raise ConfigError(f"config {name}: {' '.join(str(error).split())}") from error
         if not isinstance(values, dict):
-            raise ConfigError(f"config {path}: must hold `name: value` lines")
+            raise ConfigError(f"config {name}: must hold `name: value` lines")
         checked(cls, values)
         return values
 
