@@ -156,7 +156,17 @@ def problems_by_setting(error: ValidationError) -> dict[str, str]:
 
 def _said(message: str, value: object) -> str:
     text = message.removeprefix("Value error, ").replace("Input should", "must")
+    for long, short in _SHORT.items():
+        text = re.sub(long, short, text)
     return f"{text} (got {value!r})"
+
+
+_SHORT = {
+    "be a valid integer, unable to parse .*": "be a whole number",
+    "be a valid integer, got a number with a fractional part": "be a whole number",
+    "be a valid number, unable to parse .*": "be a number",
+    "be greater than or equal to (.*)": r"be \1 or more",
+}
 
 
 def unknown(what: str, value: str, known: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,8 @@ def about_method(method: Method | Walk) -> str:
     if not rows:
         return f"{head}<p>No difference from darts.</p>"
     cells = "".join(
-        f'<tr><th scope="row">{escape(row.field)}</th><td>{escape(row.before)}</td>'
-        f"<td>{escape(row.after)}</td></tr>"
+        f'<tr><th scope="row">{escape(row.field)}</th><td>{_code(row.before)}</td>'
+        f"<td>{_code(row.after)}</td></tr>"
         for row in rows
     )
     return (
@@ -40,6 +41,11 @@ def differing(method: Method | Walk) -> list[Difference]:
         return list(differences(darts, method))
     texts = (text.partition(": ") for text in listed(method).differs)
     return [Difference(name, "(none)", what) for name, _, what in texts]
+
+
+def _code(text: str) -> str:
+    """A part's text, which may be broken after a bracket, comma or equals sign."""
+    return re.sub(r"([(,=.])", r"\1<wbr>", escape(text, quote=False))
 
 
 def _paper(paper: str) -> str:

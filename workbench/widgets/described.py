@@ -37,8 +37,10 @@ class Described:
 
     @property
     def label(self) -> str:
-        """The name in words, with its unit."""
-        return self.name.replace("_", " ") + (f" ({self.unit})" if self.unit else "")
+        """The name in words, with its unit unless it names that."""
+        words = self.name.replace("_", " ")
+        named = not self.unit or self.unit in words.split()
+        return words if named else f"{words} ({self.unit})"
 
     @property
     def help(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from html import escape
 from typing import TYPE_CHECKING
 
 import ipywidgets as w
@@ -102,7 +101,7 @@ class _Field:
     def __init__(self, about: Described, tell: Callable[[object], None]) -> None:
         self.about = about
         self.input, self._above = _input(about)
-        self._help = w.HTML(f'<div class="wb-help">{escape(about.help)}</div>')
+        self._help = w.HTML(style.note(about.help))
         self._error = w.HTML()
         self.box = w.VBox([*self._above, self.input, self._help, self._error])
         for name in ("wb-field", f"wb-field-{about.name}"):

@@ -65,7 +65,12 @@ class Panel(w.VBox):
         start: Start | None = None,
         live: Live | None = None,
     ) -> None:
-        super().__init__([w.HTML(style.STYLE), w.HTML(style.note("loading methods …"))])
+        super().__init__(
+            [
+                w.HTML(style.STYLE),
+                w.HTML(style.note("loading torch and the methods, some seconds …")),
+            ]
+        )
         self.add_class("wb-panel")
         self.checked: Checked | None = None
         self._start, self._live = start or _start, live or _live
@@ -119,8 +124,9 @@ class Panel(w.VBox):
         more = [
             _closed("settings file", self.files.box),
             _closed("copy as a command", self._copies()),
-            _closed("runs", self.runs.box),
+            self.runs.box,
         ]
+        self.runs.box.add_class("wb-group")
         self.children = [self.children[0], top, bar, self.view, *more]
         self.form.fill(self._first)
 

@@ -71,7 +71,7 @@ class RunList:
     """The list, with a folder to look into, Refresh and Open.  `box` is what is shown."""
 
     def __init__(self, folder: str, opened: Callable[[Path], None]) -> None:
-        self._opened = opened
+        self._opened, self.found = opened, list[Entry]()
         self.folder = w.Text(value=folder, description="look in", continuous_update=False)
         self.refresh = w.Button(description="Refresh", tooltip="look again")
         self.open = w.Button(description="Open", tooltip="show the run in the live view")
@@ -81,16 +81,22 @@ class RunList:
         self.open.add_class("wb-open")
         bar = w.HBox([self.folder, self.refresh, self.open])
         bar.add_class("wb-bar")
-        self.box = w.VBox([bar, self.list, self.message])
+        inside = w.VBox([bar, self.list, self.message])
+        self.box = w.Accordion([inside])
         self.box.add_class("wb-runs")
         self.refresh.on_click(lambda _: self.look())
         self.folder.observe(lambda _: self.look(), "value")
         self.open.on_click(lambda _: self._open())
         self.look()
+        running = any(entry.status == "running" for entry in self.found)
+        self.box.selected_index = 0 if running else None
 
     def look(self) -> None:
         """Read the folder again; what was chosen stays chosen."""
         chosen, found = self.list.value, entries(self.folder.value)
+        self.found = found
+        running = sum(entry.status == "running" for entry in found)
+        self.box.titles = (f"runs · {len(found)}" + (f", {running} running" if running else ""),)
         self.list.options = [(entry.line, entry) for entry in found]
         same = [entry for entry in found if chosen and entry.path == chosen.path]
         self.list.value = (same or found or [None])[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 STYLE = """<style>
@@ -26,13 +27,13 @@ STYLE = """<style>
 .wb-field .widget-checkbox label { font-weight: 600; white-space: normal; line-height: 1.4 }
 .wb-field .widget-html { margin: 0 2px; height: auto; line-height: 1.35 }
 .wb-field .widget-html-content { line-height: 1.35; height: auto; white-space: normal }
-.wb-help, .wb-note { color: var(--jp-ui-font-color2); font-size: var(--jp-ui-font-size0, 11px);
+.wb-note { color: var(--jp-ui-font-color2); font-size: var(--jp-ui-font-size0, 11px);
   line-height: 1.35; overflow-wrap: anywhere }
 .wb-error { color: var(--jp-ui-font-color1); font-size: var(--jp-ui-font-size1, 13px);
   line-height: 1.35; border-left: 3px solid var(--jp-error-color1); padding: 1px 0 1px 6px;
   background: color-mix(in srgb, var(--jp-error-color1) 14%, transparent); overflow-wrap: anywhere }
 .wb-field.wb-wrong :is(input, select) { border-color: var(--jp-error-color1) !important }
-.wb-field.wb-unused { opacity: 0.75 }
+.wb-field.wb-unused .widget-label { color: var(--jp-ui-font-color2); font-weight: 400 }
 .wb-said { border-left: 3px solid var(--jp-success-color1); padding: 1px 0 1px 6px;
   line-height: 1.35; overflow-wrap: anywhere }
 .wb-about table { border-collapse: collapse; width: 100%; table-layout: fixed;
@@ -45,7 +46,8 @@ STYLE = """<style>
   background: var(--jp-layout-color2); color: var(--jp-content-font-color1); padding: 6px 8px;
   margin: 2px 0; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.4;
   user-select: text }
-.wb-bar { gap: 12px; align-items: center; overflow: visible; flex-flow: row wrap }
+.wb-bar { gap: 12px; margin: 4px 0 10px 0; align-items: center; overflow: visible;
+  flex-flow: row wrap }
 .wb-bar > .widget-html { flex: 1 1 260px; min-width: 0 }
 .wb-panel .wb-grow { flex: 1 1 260px; width: auto; min-width: 200px }
 .wb-runs select { font-family: var(--jp-code-font-family); height: 130px }
@@ -68,8 +70,9 @@ def said(text: str) -> str:
 
 
 def note(text: str) -> str:
-    """Small print."""
-    return f'<div class="wb-note">{escape(text)}</div>'
+    """Small print; `names` in backticks are set as code."""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    return f'<div class="wb-note">{text}</div>'
 
 
 def copied(text: str) -> str:
