@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Literal, cast
 
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 Kind = Literal["choice", "flag", "number", "path", "text", "list"]
 _REST = "more"
@@ -49,87 +46,67 @@ class Described:
 
 
 def described(model: type[BaseModel]) -> tuple[Described, ...]:
-    """Every setting of `model`, in its order."""
-    return tuple(_described(name, info) for name, info in model.model_fields.items())
-
-
-def _described(name: str, info: FieldInfo) -> Described:
-    members = _members(info.annotation)
-    types = [kind for kind, _ in members if kind is not NoneType]
-    limits = [*info.metadata, *(limit for _, more in members for limit in more)]
-    choices: tuple[str, ...] = ()
-    for found in types:
-        if get_origin(found) is Literal:
-            choices += get_args(found)
-    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-    form = extra.get("form")
-    shown = form if isinstance(form, dict) else {}
-    choices = choices or tuple(map(str, _items(shown.get("choices"))))
-    kind = _kind(types, choices)
-    return Described(
-        name,
-        about=info.description or "",
-        kind=kind,
-        default=info.get_default(call_default_factory=True),
-        optional=len(types) < len(members),
-        group=str(shown.get("group", _REST)),
-        unit=str(shown.get("unit", "")),
-        bounds=", ".join(_bounds(limits)),
-        choices=choices,
-        suggestions=tuple(map(str, _items(shown.get("suggestions")))),
-        probe=_probe(kind, choices, info.default, limits),
+    """Every setting of `model`, in its order, as its JSON schema tells of them."""
+    schema = cast("Mapping[str, Mapping[str, object]]", model.model_json_schema()["properties"])
+    return tuple(
+        _described(name, schema[name], info.get_default(call_default_factory=True))
+        for name, info in model.model_fields.items()
     )
 
 
-def _items(value: object) -> list[object]:
-    return list(value) if isinstance(value, (list, tuple)) else []
+def _described(name: str, schema: Mapping[str, object], default: object) -> Described:
+    members = cast("Sequence[Mapping[str, object]]", schema.get("anyOf", [schema]))
+    form = cast("Mapping[str, object]", schema.get("form", {}))
+    choices = _texts(form.get("choices")) or _texts(_first(members, "enum"))
+    kind = "choice" if choices else _kind(members)
+    return Described(
+        name,
+        about=str(schema.get("description", "")),
+        kind=kind,
+        default=default,
+        optional=any(member.get("type") == "null" for member in members),
+        group=str(form.get("group", _REST)),
+        unit=str(form.get("unit", "")),
+        bounds=", ".join(_bounds(members)),
+        choices=choices,
+        suggestions=_texts(form.get("suggestions")),
+        probe=_probe(kind, choices, default, _first(members, "minimum")),
+    )
 
 
-def _members(annotation: object) -> list[tuple[object, list[object]]]:
-    """The types of a union, each with its limits; of anything else, itself."""
-    origin = get_origin(annotation)
-    if origin in (Union, UnionType):
-        return [found for part in get_args(annotation) for found in _members(part)]
-    if origin is Annotated:
-        kind, *notes = get_args(annotation)
-        limits = [limit for note in notes for limit in getattr(note, "metadata", [note])]
-        return [(found, [*more, *limits]) for found, more in _members(kind)]
-    return [(annotation, [])]
+def _first(members: Sequence[Mapping[str, object]], key: str) -> object:
+    return next((member[key] for member in members if key in member), None)
 
 
-def _kind(types: list[object], choices: tuple[str, ...]) -> Kind:
-    if choices:
-        return "choice"
-    if bool in types:
-        return "flag"
-    if any(get_origin(found) in (tuple, list) for found in types):
-        return "list"
-    if int in types or float in types:
-        return "number"
-    return "path" if Path in types else "text"
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, (list, tuple)) else ()
 
 
-def _bounds(limits: list[object]) -> list[str]:
-    words = []
-    for limit in limits:
-        if isinstance(limit, Ge):
-            words.append(f"{limit.ge:g} or more")  # pyright: ignore[reportGeneralTypeIssues]
-        elif isinstance(limit, Gt):
-            words.append(f"above {limit.gt:g}")  # pyright: ignore[reportGeneralTypeIssues]
-        elif isinstance(limit, Le):
-            words.append(f"{limit.le:g} at most")  # pyright: ignore[reportGeneralTypeIssues]
-        elif isinstance(limit, Lt):
-            words.append(f"below {limit.lt:g}")  # pyright: ignore[reportGeneralTypeIssues]
-    return words
+def _kind(members: Sequence[Mapping[str, object]]) -> Kind:
+    kinds: dict[object, Kind] = {
+        "boolean": "flag", "array": "list", "integer": "number", "number": "number",
+    }  # fmt: skip
+    for member in members:
+        if member.get("type") in kinds:
+            return kinds[member["type"]]
+    return "path" if _first(members, "format") == "path" else "text"
 
 
-def _probe(kind: Kind, choices: tuple[str, ...], default: object, limits: list[object]) -> object:
+def _bounds(members: Sequence[Mapping[str, object]]) -> list[str]:
+    words = {
+        "minimum": "{:g} or more", "exclusiveMinimum": "above {:g}",
+        "maximum": "{:g} at most", "exclusiveMaximum": "below {:g}",
+    }  # fmt: skip
+    limits = {key: _first(members, key) for key in words}
+    return [words[key].format(limit) for key, limit in limits.items() if limit is not None]
+
+
+def _probe(kind: Kind, choices: tuple[str, ...], default: object, least: object) -> object:
     """A value to ask with whether a method has such a setting at all."""
     if kind == "choice":
         return choices[0]
     if kind == "flag":
         return not default
-    if kind != "number":
-        return None
-    least = [limit.ge for limit in limits if isinstance(limit, Ge)]
-    return least[0] if least else 1
+    if kind == "number":
+        return 1 if least is None else least
+    return None

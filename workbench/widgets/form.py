@@ -128,7 +128,10 @@ class _Field:
         """Put a setting in."""
         for shortens in self._above:  # the list may not hold the value now
             shortens.value = shortens.options[0]
-        self.input.value = value if self.about.kind == "flag" else _text(value)
+        if isinstance(self.input, w.Checkbox):
+            self.input.value = bool(value)
+        else:
+            self.input.value = _text(value)
 
     def show(self, error: str, unused: str, own: Mapping[str, str]) -> None:
         """Show an error; or why there is no such setting; or what it is if left out."""

@@ -65,9 +65,10 @@ class Panel(w.VBox):
         start: Start | None = None,
         live: Live | None = None,
     ) -> None:
+        self._css = w.HTML(style.STYLE)
         super().__init__(
             [
-                w.HTML(style.STYLE),
+                self._css,
                 w.HTML(style.note("loading torch and the methods, some seconds …")),
             ]
         )
@@ -95,7 +96,7 @@ class Panel(w.VBox):
             await loop.run_in_executor(None, import_module, _SLOW)
             self._build()
         except Exception as error:
-            self.children = [self.children[0], w.HTML(style.error(f"no panel: {error!r}"))]
+            self.children = [self._css, w.HTML(style.error(f"no panel: {error!r}"))]
             raise
 
     def _build(self) -> None:
@@ -127,7 +128,7 @@ class Panel(w.VBox):
             self.runs.box,
         ]
         self.runs.box.add_class("wb-group")
-        self.children = [self.children[0], top, bar, self.view, *more]
+        self.children = [self._css, top, bar, self.view, *more]
         self.form.fill(self._first)
 
     def _copies(self) -> w.VBox:

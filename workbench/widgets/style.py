@@ -6,6 +6,7 @@ import re
 from html import escape
 
 STYLE = """<style>
+[data-jp-theme-light="false"] .wb-panel { color-scheme: dark }
 .wb-panel { width: 100%; box-sizing: border-box; color: var(--jp-ui-font-color1);
   overflow: visible }
 .wb-top { display: flex; flex-flow: row wrap; gap: 16px; width: 100%; align-items: flex-start;
@@ -23,7 +24,7 @@ STYLE = """<style>
   text-align: left; height: auto; line-height: 1.4; font-weight: 600; white-space: normal }
 .wb-field .widget-inline-hbox:not(.widget-checkbox) :is(input, select) { width: 100%; flex: none;
   box-sizing: border-box; height: var(--jp-widgets-inline-height) }
-.wb-field .widget-checkbox { width: auto; margin: 0 2px }
+.wb-field .widget-checkbox { width: auto; height: auto; margin: 0 2px }
 .wb-field .widget-checkbox label { font-weight: 600; white-space: normal; line-height: 1.4 }
 .wb-field .widget-html { margin: 0 2px; height: auto; line-height: 1.35 }
 .wb-field .widget-html-content { line-height: 1.35; height: auto; white-space: normal }
