@@ -160,9 +160,9 @@ def test_unused_settings_are_those_that_building_the_method_refuses(name: str) -
 def test_a_setting_the_method_has_not_cannot_be_filled_in_but_can_be_emptied() -> None:
     made = form()
     assert made.fields["beta1"].input.disabled
-    assert "no such setting" in made.fields["beta1"].input.tooltip
+    assert "no such setting (a zero-cost warm-up)</div>" in made.fields["beta1"]._help.value
     assert made.groups["zero-cost warm-up"].box.titles == (
-        "zero-cost warm-up · none of this method",
+        "zero-cost warm-up · not in this method",
     )
     put(made, method="zero_cost_multi_step", beta1="2")
     assert not made.fields["beta1"].input.disabled

@@ -91,7 +91,7 @@ class _Group:
         changed = sum(field.is_set for field in self._fields)
         words = [f"{wrong} to correct"] if wrong else []
         words += [f"{changed} set"] if changed else []
-        words = ["none of this method"] if names <= set(checked.unused) else words
+        words = ["not in this method"] if names <= set(checked.unused) else words
         self.box.titles = (" · ".join([self._title, *words]),)
 
 
@@ -140,7 +140,7 @@ class _Field:
             (self.box.add_class if holds else self.box.remove_class)(name)
         # What was typed before another method was chosen can still be taken out.
         self.input.disabled = bool(unused) and not self.is_set
-        self.input.tooltip = unused or self.about.help
+        self._help.value = style.note(unused.partition(";")[0] or self.about.help)
         value = own.get(self.about.name, "")
         if isinstance(self.input, w.Text):
             self.input.placeholder = "" if unused else _left_out(self.about, value)

@@ -30,6 +30,8 @@ STYLE = """<style>
 .wb-field .widget-html-content { line-height: 1.35; height: auto; white-space: normal }
 .wb-note { color: var(--jp-ui-font-color2); font-size: var(--jp-ui-font-size0, 11px);
   line-height: 1.35; overflow-wrap: anywhere }
+.wb-note code { font-size: inherit; background: none; padding: 0 }
+.wb-field .widget-dropdown > select { appearance: auto; background-image: none }
 .wb-error { color: var(--jp-ui-font-color1); font-size: var(--jp-ui-font-size1, 13px);
   line-height: 1.35; border-left: 3px solid var(--jp-error-color1); padding: 1px 0 1px 6px;
   background: color-mix(in srgb, var(--jp-error-color1) 14%, transparent); overflow-wrap: anywhere }
