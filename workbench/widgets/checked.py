@@ -73,16 +73,16 @@ def _refusals(config: SearchConfig) -> dict[str, str]:
     chosen = {name: getattr(config, name) for name in _CHOSEN}
     given = [n for n in config.changed() if n not in _CHOSEN]
     for refuses in _CHECKS:
+        whole = _said(refuses, config)
+        if whole is None:
+            continue
         mine = {}
-        without = _said(refuses, SearchConfig(**chosen))
-        for name in given:  # each alone, so that every wrong one is told at once
-            said = _said(refuses, SearchConfig(**chosen, **{name: getattr(config, name)}))
-            if said is not None and without is None:
-                mine[name] = _plain(str(said))
-        whole = _said(refuses, config) if not mine else None
-        if whole is not None:
-            mine[_setting_of(str(whole), given)] = _plain(str(whole))
-        found |= mine
+        if _said(refuses, SearchConfig(**chosen)) is None:
+            for name in given:  # each alone, so that every wrong one is told at once
+                said = _said(refuses, SearchConfig(**chosen, **{name: getattr(config, name)}))
+                if said is not None:
+                    mine[name] = _plain(str(said))
+        found |= mine or {_setting_of(str(whole), given): _plain(str(whole))}
     return found
 
 
@@ -98,6 +98,8 @@ _CHECKS: tuple[Callable[[SearchConfig], object], ...] = (
     SearchConfig.build_machine,
     _refuse_out,
 )
+# Those whose refusals make a setting one that is not there, whatever else is set.
+_LOCKS = (SearchConfig.build_method, SearchConfig.check_data, SearchConfig.build_machine)
 
 
 def _said(refuses: Callable[[SearchConfig], object], config: SearchConfig) -> WorkbenchError | None:
@@ -132,7 +134,7 @@ def _unused(chosen: tuple[str, ...]) -> dict[str, str]:
     """
     base = dict(zip(_CHOSEN, chosen, strict=True))
     found = {}
-    for refuses in _CHECKS:
+    for refuses in _LOCKS:
         if _said(refuses, SearchConfig(**base)) is not None:  # pyright: ignore[reportArgumentType]
             continue
         for field in FIELDS:

@@ -12,7 +12,7 @@ STYLE = """<style>
 .wb-top { display: flex; flex-flow: row wrap; gap: 16px; width: 100%; align-items: flex-start;
   overflow: visible }
 .wb-form { flex: 3 1 500px; min-width: 0; overflow: visible }
-.wb-about { flex: 2 1 340px; min-width: 0 }
+.wb-about { flex: 2 1 340px; min-width: 0; max-height: 620px; overflow: auto !important }
 .wb-group { margin: 0 0 6px 0; width: 100% }
 .wb-fields { display: grid !important; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr));
   gap: 8px 16px; overflow: visible; width: 100% }
@@ -30,7 +30,7 @@ STYLE = """<style>
 .wb-field .widget-html-content { line-height: 1.35; height: auto; white-space: normal }
 .wb-note { color: var(--jp-ui-font-color2); font-size: var(--jp-ui-font-size0, 11px);
   line-height: 1.35; overflow-wrap: anywhere }
-.wb-note code { font-size: inherit; background: none; padding: 0 }
+.wb-panel .wb-note code { font-size: inherit !important; background: none; padding: 0 }
 .wb-field .widget-dropdown > select { appearance: auto; background-image: none }
 .wb-error { color: var(--jp-ui-font-color1); font-size: var(--jp-ui-font-size1, 13px);
   line-height: 1.35; border-left: 3px solid var(--jp-error-color1); padding: 1px 0 1px 6px;
