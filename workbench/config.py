@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from workbench.settings import ConfigError, Settings, unknown
+from workbench.settings import ConfigError, Settings, setting, unknown
 from workbench.spaces.named import SPACES
 
 Precision = Literal["float32", "tf32", "bfloat16", "float64"]  # as engine.machine's, without torch
@@ -20,73 +21,79 @@ if TYPE_CHECKING:
     from workbench.spaces.space import Space
     from workbench.walk import Walk
 
-
-_WARM_UP = ("warm_up_epochs", "zero_cost_mode", "beta1", "beta2")
+# The groups of a form, in its order.
+_SEARCHED, _TRAINING, _OWN = "what is searched", "training", "the method's own"
+_WARM_UP, _DATA, _MACHINE = "zero-cost warm-up", "data", "machine and record"
 
 
 class SearchConfig(Settings):
     """Settings of a search.  What is left out is as the method's paper says."""
 
-    method: str = Field(
-        default="entmax3_prune_single_level", description="name in `workbench methods`"
+    method: str = setting("entmax3_prune_single_level", "name in `workbench methods`", _SEARCHED)
+    space: str = setting(
+        "darts", f"search space: {', '.join(SPACES)}", _SEARCHED, choices=list(SPACES)
     )
-    space: str = Field(default="darts", description=f"search space: {', '.join(SPACES)}")
-    data: str = Field(default="digits", description="digits, cifar10, cifar100 or folder:PATH")
-    data_root: Path | None = Field(default=None, description="where CIFAR files are, or are put")
-    download: bool = Field(default=True, description="whether missing CIFAR files may be fetched")
-    image_size: int | None = Field(
-        default=None, ge=1, description="side of a folder's images, pixels"
+    data: str = setting(
+        "digits",
+        "digits, cifar10, cifar100 or folder:PATH",
+        _DATA,
+        suggestions=["digits", "cifar10", "cifar100", "folder:"],
     )
-    grey: bool = Field(default=False, description="make a folder's images grey")
-    skip_unreadable: bool = Field(
-        default=False, description="leave out a folder's unreadable images"
+    data_root: Path | None = setting(None, "where CIFAR files are, or are put", _DATA)
+    download: bool = setting(True, "whether missing CIFAR files may be fetched", _DATA)
+    image_size: int | None = setting(
+        None, "side of a folder's images, pixels", _DATA, "pixels", ge=1
     )
-    noise: float = Field(default=0.0, ge=0, description="sd of noise on normalised training images")
-    channels: int | None = Field(
-        default=None, ge=1, description="width of the supernet's first cell; 16, in gold 36"
+    grey: bool = setting(False, "make a folder's images grey", _DATA)
+    skip_unreadable: bool = setting(False, "leave out a folder's unreadable images", _DATA)
+    noise: float = setting(
+        0.0, "sd of noise on normalised training images", _DATA, "sd of the images", ge=0
     )
-    cells: int | None = Field(
-        default=None, ge=1, description="depth; cells per stage in nasbench201"
+    channels: int | None = setting(
+        None, "width of the supernet's first cell; 16, in gold 36", _SEARCHED, "channels", ge=1
     )
-    nodes: int | None = Field(default=None, ge=1, description="intermediate nodes of a cell")
-    epochs: int | None = Field(default=None, ge=1, description="of all stages of the search phase")
-    candidates: int | None = Field(default=None, ge=1, description="genotypes that a walk tries")
-    batch_size: int | None = Field(default=None, ge=2, description="images of a batch")
-    weight_lr: float | None = Field(
-        default=None, gt=0, description="first learning rate of the weights"
+    cells: int | None = setting(
+        None, "depth; cells per stage in nasbench201", _SEARCHED, "cells", ge=1
     )
-    arch_lr: float | None = Field(default=None, gt=0, description="learning rate of the alphas")
-    entmax_order: float | None = Field(default=None, ge=1, description="order of an entmax method")
-    weight_steps: int | None = Field(default=None, ge=1, description="weight steps per alpha step")
-    warm_up_epochs: int | None = Field(
-        default=None, ge=0, description="epochs of a zero-cost warm-up"
+    nodes: int | None = setting(None, "intermediate nodes of a cell", _SEARCHED, "nodes", ge=1)
+    epochs: int | None = setting(
+        None, "of all stages of the search phase", _TRAINING, "epochs", ge=1
     )
-    zero_cost_mode: Literal["weights", "alphas", "both", "score"] | None = Field(
-        default=None, description="what moves in a zero-cost warm-up; score: alphas from scores"
+    candidates: int | None = setting(None, "genotypes that a walk tries", _OWN, "genotypes", ge=1)
+    batch_size: int | None = setting(None, "images of a batch", _TRAINING, "images", ge=2)
+    weight_lr: float | None = setting(None, "first learning rate of the weights", _TRAINING, gt=0)
+    arch_lr: float | None = setting(None, "learning rate of the alphas", _TRAINING, gt=0)
+    entmax_order: Annotated[float, Field(ge=1)] | str | None = setting(
+        None, "order of an entmax method, or 1:2 to go from 1 to 2 over the stage", _OWN
     )
-    beta1: float | None = Field(
-        default=None, description="weight of log NTK in a zero-cost warm-up"
+    weight_steps: int | None = setting(None, "weight steps per alpha step", _OWN, "steps", ge=1)
+    warm_up_epochs: int | None = setting(
+        None, "epochs of a zero-cost warm-up", _WARM_UP, "epochs", ge=0
     )
-    beta2: float | None = Field(
-        default=None, description="weight of the BN term in a zero-cost warm-up"
+    zero_cost_mode: Literal["weights", "alphas", "both", "score"] | None = setting(
+        None, "what moves in a zero-cost warm-up; score: alphas from scores", _WARM_UP
     )
-    seed: int = Field(default=0, ge=0, description="of weights, alphas, split and batches")
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 …")
-    threads: int = Field(default=1, ge=1, description="of the CPU; more are rarely faster")
-    kernel_threads: int | None = Field(
-        default=None, ge=1, description="of the fast supernet's CPU kernels; all cores by default"
+    beta1: float | None = setting(None, "weight of log NTK in a zero-cost warm-up", _WARM_UP)
+    beta2: float | None = setting(None, "weight of the BN term in a zero-cost warm-up", _WARM_UP)
+    seed: int = setting(0, "of weights, alphas, split and batches", _TRAINING, ge=0)
+    device: str = setting(
+        "auto", "auto, cpu, cuda, cuda:1 …", _MACHINE, suggestions=["auto", "cpu", "cuda"]
     )
-    precision: Precision = Field(
-        default="float32", description="of the supernet; weights and alphas stay float32 below it"
+    threads: int = setting(1, "of the CPU; more are rarely faster", _MACHINE, "threads", ge=1)
+    kernel_threads: int | None = setting(
+        None, "of the fast supernet's CPU kernels; all cores by default", _MACHINE, "threads", ge=1
     )
-    engine: Literal["auto", "batched", "readable"] = Field(
-        default="auto", description="auto: the fast supernet wherever it computes the same"
+    precision: Precision = setting(
+        "float32", "of the supernet; weights and alphas stay float32 below it", _MACHINE
     )
-    recompute: bool = Field(default=False, description="take more time and less memory")
-    compile: bool = Field(default=False, description="put cells through torch.compile (GPU)")
-    graphs: bool = Field(default=False, description="replay CUDA graphs (GPU)")
-    deterministic: bool = Field(default=False, description="the same bits every time, or an error")
-    out: Path | None = Field(default=None, description="run folder; by default a new one in runs/")
+    engine: Literal["auto", "batched", "readable"] = setting(
+        "auto", "auto: the fast supernet wherever it computes the same", _MACHINE
+    )
+    recompute: bool = setting(False, "take more time and less memory", _MACHINE)
+    compile: bool = setting(False, "put cells through torch.compile (GPU)", _MACHINE)
+    graphs: bool = setting(False, "replay CUDA graphs (GPU)", _MACHINE)
+    deterministic: bool = setting(False, "the same bits every time, or an error", _MACHINE)
+    out: Path | None = setting(None, "run folder; by default a new one in runs/", _MACHINE)
 
     @field_validator("data")
     @classmethod
@@ -118,113 +125,53 @@ class SearchConfig(Settings):
             raise ValueError(unknown("space", value, list(SPACES)))
         return value
 
+    @field_validator("entmax_order", mode="before")
+    @classmethod
+    def _order(cls, value: object) -> object:
+        """A number, also as text; or `1:2`, two of them."""
+        if value is None:
+            return value
+        try:
+            ends = [float(end) for end in str(value).split(":")]
+        except ValueError:
+            ends = []
+        if len(ends) not in (1, 2) or not all(math.isfinite(end) and end >= 1 for end in ends):
+            raise ValueError("must be a number, 1 or more, or two of them as in 1:2")
+        return ends[0] if len(ends) == 1 else ":".join(f"{end:g}" for end in ends)
+
     def build_method(self) -> Method | Walk:
         """The method with these settings in it.
 
         Raises:
             ConfigError: if a setting is none of this method's.
         """
-        from workbench import methods
-        from workbench.parts.relaxations import Entmax
-        from workbench.parts.schedules import Cosine
-        from workbench.walk import Walk
+        from workbench.method_settings import method_of
 
-        method: Method | Walk = getattr(methods, self.method)
-        if isinstance(method, Walk):
-            return self._walked(method)
-        if self.candidates is not None:
-            raise ConfigError(self._alien("candidates", "candidates one by one"))
-        if self.epochs is not None:
-            try:
-                method = method.lasting(self.epochs)
-            except ValueError as error:
-                raise ConfigError(f"epochs: {error}") from error
-        if self.batch_size is not None:
-            stages = (replace(stage, batch_size=self.batch_size) for stage in method.stages)
-            method = replace(method, stages=tuple(stages))
-        stage = [stage for stage in method.stages if stage.name == "search"][-1]
-        changes: dict[str, object] = {}
-        if self.weight_lr is not None:
-            lr = getattr(stage.weight_optimizer, "lr", None)
-            new = self.weight_lr
-            if isinstance(lr, Cosine):
-                new = Cosine(self.weight_lr, lr.end * self.weight_lr / lr.start)
-            changes["weight_optimizer"] = self._with("weight_lr", stage.weight_optimizer, lr=new)
-        if self.arch_lr is not None:
-            changes["arch_optimizer"] = self._with("arch_lr", stage.arch_optimizer, lr=self.arch_lr)
-        if self.entmax_order is not None:
-            if not isinstance(stage.relaxation, Entmax):
-                raise ConfigError(self._alien("entmax_order", "an entmax relaxation"))
-            changes["relaxation"] = Entmax(self.entmax_order)
-        if self.weight_steps is not None:
-            changes["schedule"] = self._with(
-                "weight_steps", stage.schedule, weight_steps=self.weight_steps
-            )
-        return self._warmed_up(method.but(**changes))
-
-    def _walked(self, walk: Walk) -> Walk:
-        """The walk with these settings in it; those of a training are its score's."""
-        for name in ("arch_lr", "entmax_order", "weight_steps", *_WARM_UP):
-            if getattr(self, name) is not None:
-                raise ConfigError(self._alien(name, "alphas with a gradient"))
-        changed: object = walk.score
-        for name, own in (("epochs", "epochs"), ("batch_size", "batch_size"), ("weight_lr", "lr")):
-            if getattr(self, name) is not None:
-                changed = self._with(name, changed, **{own: getattr(self, name)})
-        try:
-            return walk.but(score=changed, candidates=self.candidates or walk.candidates)
-        except ValueError as error:
-            raise ConfigError(f"candidates: {error}") from error
-
-    def _warmed_up(self, method: Method) -> Method:
-        """The method with these settings in its zero-cost warm-up."""
-        from workbench.methods.papers import zero_cost_readings
-
-        given = {name: getattr(self, name) for name in _WARM_UP if getattr(self, name) is not None}
-        first = method.stages[0]
-        if not given:
-            return method
-        if first.name != "warm_up":
-            raise ConfigError(self._alien(next(iter(given)), "a zero-cost warm-up"))
-        mode = given.get("zero_cost_mode", "weights")
-        first = replace(zero_cost_readings[mode], batch_size=first.batch_size)
-        betas = {name: given[name] for name in ("beta1", "beta2") if name in given}
-        objective = self._with("beta1", first.objective, **betas)
-        if mode == "score":
-            if self.warm_up_epochs:
-                raise ConfigError("warm_up_epochs: with zero_cost_mode score nothing is trained")
-            init = self._with("beta1", first.init, zen=objective, size=self._picture_size())
-            first = replace(first, init=init)  # pyright: ignore[reportArgumentType]
-        elif self.warm_up_epochs is not None:
-            first = replace(first, epochs=self.warm_up_epochs)
-        first = replace(first, objective=objective)  # pyright: ignore[reportArgumentType]
-        return replace(method, stages=(first, *method.stages[1:]))
-
-    def _picture_size(self) -> tuple[int, int]:
-        """Height and width of the pictures, in pixels."""
-        side = 8 if self.data == "digits" else self.image_size or 32
-        return side, side
-
-    def _with(self, name: str, part: object, **changes: object) -> object:
-        """A part with another field; ConfigError names the setting if it has none such."""
-        try:
-            return replace(part, **changes)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        except TypeError as error:
-            raise ConfigError(self._alien(name, next(iter(changes)))) from error
-        except ValueError as error:
-            raise ConfigError(f"{name}: {error}") from error
-
-    def _alien(self, name: str, what: str) -> str:
-        return (
-            f"{name}: method {self.method!r} has no such setting ({what}); leave it out, or choose "
-            "another method (`workbench methods`)"
-        )
+        return method_of(self)
 
     def build_space(self) -> Space:
         """The search space at this width and depth."""
         from workbench.spaces.named import named
 
         return named(self.space, channels=self.channels, cells=self.cells, nodes=self.nodes)
+
+    def check_data(self) -> None:
+        """Whether there are such images, before any is read.
+
+        Raises:
+            ConfigError: if the name is unknown, the folder missing, or a setting a folder's only.
+        """
+        from workbench.data import DataError, check
+
+        try:
+            check(
+                self.data,
+                size=self.image_size,
+                grey=self.grey,
+                skip_unreadable=self.skip_unreadable,
+            )
+        except DataError as error:
+            raise ConfigError(f"data: {error}") from error
 
     def build_data(self) -> Data:
         """The images."""

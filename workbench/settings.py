@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workbench.errors import WorkbenchError
 
 _C = TypeVar("_C", bound=BaseModel)
+_T = TypeVar("_T")
 
 
 class ConfigError(WorkbenchError):
@@ -32,24 +35,98 @@ class Settings(BaseModel):
             ConfigError: if the file cannot be read, or a setting is unknown or wrong.
         """
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"config {path}: {' '.join(str(error).split())}") from error
+        return cls.from_text(text, str(path))
+
+    @classmethod
+    def from_text(cls, text: str, name: str = "text") -> dict[str, object]:
+        """The settings that YAML text holds, checked; `name` is what to call it.
+
+        Raises:
+            ConfigError: if it is no YAML, or a setting is unknown or wrong.
+        """
+        try:
+            values = read_yaml(text) or {}
+        except yaml.YAMLError as error:
+            raise ConfigError(f"config {name}: {' '.join(str(error).split())}") from error
         if not isinstance(values, dict):
-            raise ConfigError(f"config {path}: must hold `name: value` lines")
+            raise ConfigError(f"config {name}: must hold `name: value` lines")
         checked(cls, values)
         return values
+
+    def changed(self) -> dict[str, object]:
+        """What differs from the defaults, as JSON values."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def to_yaml(self) -> str:
+        """What differs from the defaults, as `from_yaml` reads it; the empty text if nothing."""
+        values = self.changed()
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True) if values else ""
 
     def command(self, name: str, *words: str, **more: str) -> str:
         """The command line of these settings: `workbench NAME WORDS…` and a flag for each."""
         flags = []
-        for key, value in {**self.model_dump(mode="json", exclude_defaults=True), **more}.items():
+        for key, value in {**self.changed(), **more}.items():
             flag = f"--{key.replace('_', '-')}"
             if isinstance(value, bool):
                 flags.append(flag if value else flag.replace("--", "--no-", 1))
             else:
                 flags += [flag, str(value)]
         return shlex.join(["workbench", name, *words, *flags])
+
+
+def setting(
+    default: _T,
+    about: str,
+    group: str,
+    unit: str = "",
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    choices: Sequence[str] = (),
+    suggestions: Sequence[str] = (),
+) -> _T:
+    """A field of `Settings` that forms know how to show.
+
+    Args:
+        about: one line of what it is.
+        group: under which heading it stands.
+        unit: what its number counts.
+        ge, gt: what the number is at least, or above.
+        choices: the only values there are; suggestions: some of them.
+    """
+    shown = {"group": group, "unit": unit, "choices": [*choices], "suggestions": [*suggestions]}
+    extra: dict[str, Any] = {"form": {key: value for key, value in shown.items() if value}}
+    return Field(default, description=about, ge=ge, gt=gt, json_schema_extra=extra)  # pyright: ignore[reportCallIssue]
+
+
+class _Plain(yaml.SafeLoader):
+    """YAML whose `1:2` is a text; YAML 1.1 would make it 62, in base 60."""
+
+
+_NUMBERS = {
+    "tag:yaml.org,2002:int": re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"),
+    "tag:yaml.org,2002:float": re.compile(
+        r"([-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan)$"
+    ),
+}
+_Plain.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag not in _NUMBERS]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern in _NUMBERS.items():
+    _Plain.add_implicit_resolver(_tag, _pattern, list("-+.0123456789"))
+
+
+def read_yaml(text: str) -> object:
+    """What YAML text holds; numbers are decimal (`1e-3` is one, `1:2` is not).
+
+    Raises:
+        yaml.YAMLError: if it is none.
+    """
+    return yaml.load(text, Loader=_Plain)
 
 
 def checked(kind: type[_C], values: dict[str, object]) -> _C:
@@ -68,9 +145,28 @@ def problems(error: ValidationError, kind: type[BaseModel] | None = None) -> str
         if item["type"] == "extra_forbidden" and kind is not None:
             lines.append(unknown("setting", name, list(kind.model_fields)))
             continue
-        message = str(item["msg"]).removeprefix("Value error, ").replace("Input should", "must")
-        lines.append(f"{name}: {message} (got {item['input']!r})")
+        lines.append(f"{name}: {_said(item['msg'], item['input'])}")
     return "; ".join(lines)
+
+
+def problems_by_setting(error: ValidationError) -> dict[str, str]:
+    """What pydantic found, setting by setting, one line each."""
+    return {str(item["loc"][0]): _said(item["msg"], item["input"]) for item in error.errors()}
+
+
+def _said(message: str, value: object) -> str:
+    text = message.removeprefix("Value error, ").replace("Input should", "must")
+    for long, short in _SHORT.items():
+        text = re.sub(long, short, text)
+    return f"{text} (got {value!r})"
+
+
+_SHORT = {
+    "be a valid integer, unable to parse .*": "be a whole number",
+    "be a valid integer, got a number with a fractional part": "be a whole number",
+    "be a valid number, unable to parse .*": "be a number",
+    "be greater than or equal to (.*)": r"be \1 or more",
+}
 
 
 def unknown(what: str, value: str, known: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from workbench.data.loading import Loader, evaluation_batches
 from workbench.data.sets import Augment, Data, DataError, ImageSet, describe, split_indices
-from workbench.data.sources import load
+from workbench.data.sources import check, load
 
 __all__ = [
     "Augment",
@@ -12,6 +12,7 @@ __all__ = [
     "DataError",
     "ImageSet",
     "Loader",
+    "check",
     "describe",
     "evaluation_batches",
     "load",

@@ -61,11 +61,7 @@ def read_folder(
     Raises:
         DataError: if the folder is missing or is no data set, or a file cannot be decoded.
     """
-    if not path.is_dir():
-        raise DataError(
-            f"there is no folder {str(path)!r}. Write folder:PATH with the path of a folder that "
-            f"exists. {_LAYOUTS}."
-        )
+    check_folder(path)
     has_test = (path / "train").is_dir() and (path / "test").is_dir()
     splits = {"train": path / "train", "test": path / "test"} if has_test else {"train": path}
     classes = _classes(splits)
@@ -79,6 +75,19 @@ def read_folder(
     is_train = torch.tensor([file.split == "train" for file in files])
     train = ImageSet(images[is_train], labels[is_train])
     return classes, train, ImageSet(images[~is_train], labels[~is_train]) if has_test else None
+
+
+def check_folder(path: Path) -> None:
+    """Whether the folder is there.
+
+    Raises:
+        DataError: if it is not.
+    """
+    if not path.is_dir():
+        raise DataError(
+            f"there is no folder {str(path)!r}. Write folder:PATH with the path of a folder that "
+            f"exists. {_LAYOUTS}."
+        )
 
 
 def _classes(splits: dict[str, Path]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from workbench.data.folder import read_folder
+from workbench.data.folder import check_folder, read_folder
 from workbench.data.sets import Augment, Data, DataError, ImageSet, split_indices
 
 if TYPE_CHECKING:
@@ -56,8 +56,32 @@ def load(
     Raises:
         DataError: if the name is unknown, files are missing or damaged, or a folder is no data.
     """
+    check(name, size=size, grey=grey, skip_unreadable=skip_unreadable)
     if name.startswith("folder:"):
         return _folder(name, 32 if size is None else size, grey, skip_unreadable)
+    if name == "digits":
+        return _digits()
+    return _cifar(name, root, download)
+
+
+def check(
+    name: str, *, size: int | None = None, grey: bool = False, skip_unreadable: bool = False
+) -> None:
+    """What `load` refuses before it reads an image; files that are missing it finds later.
+
+    Raises:
+        DataError: if the name is unknown, a folder missing, or a setting a folder's only.
+    """
+    if name.startswith("folder:"):
+        path = name.removeprefix("folder:")
+        if not path:
+            raise DataError(
+                "'folder:' names no folder; write folder:PATH, 'folder:.' for this one."
+            )
+        if size is not None and size < 1:
+            raise DataError(f"`size={size}` must be 1 pixel or more; 32 is usual.")
+        check_folder(Path(path).expanduser())
+        return
     if name not in _NAMES:
         raise DataError(f"there are no images called {name!r}. Choose {_suggest(name)}")
     if size is not None or grey or skip_unreadable:
@@ -65,9 +89,6 @@ def load(
             "`size`, `grey` and `skip_unreadable` are for images of a folder; "
             f"{name!r} is used as published. Leave them out."
         )
-    if name == "digits":
-        return _digits()
-    return _cifar(name, root, download)
 
 
 def _suggest(name: str) -> str:
@@ -91,12 +112,8 @@ def _digits() -> Data:
 
 
 def _folder(name: str, size: int, grey: bool, skip_unreadable: bool) -> Data:
-    path = name.removeprefix("folder:")
-    if not path:
-        raise DataError("'folder:' names no folder; write folder:PATH, 'folder:.' for this one.")
-    if size < 1:
-        raise DataError(f"`size={size}` must be 1 pixel or more; 32 is usual.")
-    classes, train, test = read_folder(Path(path).expanduser(), size, grey, skip_unreadable)
+    path = Path(name.removeprefix("folder:")).expanduser()
+    classes, train, test = read_folder(path, size, grey, skip_unreadable)
     if test is None:
         train, test = _hold_out(train)
     mean, std = _statistics(train.images)

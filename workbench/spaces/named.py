@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 
 from workbench.spaces.darts import darts
@@ -34,6 +35,20 @@ def named(
         KeyError: if there is no such space.
         SpaceError: if there is none of that size.
     """
-    deep = "cells_per_stage" if name == "nasbench201" else "cells"
-    sizes = {"channels": channels, deep: cells, "nodes": nodes}
+    sizes = {"channels": channels, _deep(name): cells, "nodes": nodes}
     return SPACES[name](**{key: value for key, value in sizes.items() if value is not None})
+
+
+def own_sizes(name: str) -> dict[str, int]:
+    """The `channels`, `cells` and `nodes` that a space has if none are given.
+
+    Raises:
+        KeyError: if there is no such space.
+    """
+    has = inspect.signature(SPACES[name]).parameters
+    own = {"channels": "channels", "cells": _deep(name), "nodes": "nodes"}
+    return {size: has[parameter].default for size, parameter in own.items()}
+
+
+def _deep(name: str) -> str:
+    return "cells_per_stage" if name == "nasbench201" else "cells"

@@ -23,6 +23,18 @@ class RunError(WorkbenchError):
     """A run folder that cannot be written or read."""
 
 
+def refuse_occupied(path: Path) -> None:
+    """Whether a run may be recorded into `path`.
+
+    Raises:
+        RunError: if it is there, and no empty folder.
+    """
+    if (path / HEADER).exists():
+        raise RunError(f"{path} holds a run; choose another folder, or remove this one first")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} is no empty folder; record into a new one")
+
+
 def now() -> str:
     """The time in ISO 8601, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

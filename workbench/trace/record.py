@@ -59,7 +59,7 @@ def record(
     """
     about = dict(meta or {})
     _refuse_other_than_json("record(meta=…)", about)
-    _refuse_occupied(Path(path))
+    folder.refuse_occupied(Path(path))
     return _record(events, _RunWriter(Path(path), about, flush_seconds))
 
 
@@ -107,13 +107,6 @@ def _refuse_other_than_json(name: str, value: Mapping[str, object]) -> None:
         folder.to_json(dict(value))
     except (TypeError, ValueError) as error:
         raise RunError(f"{name} must hold JSON values only: {error}") from error
-
-
-def _refuse_occupied(path: Path) -> None:
-    if (path / folder.HEADER).exists():
-        raise RunError(f"{path} holds a run; choose another folder, or remove this one first")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path} is no empty folder; record into a new one")
 
 
 def _record(events: Iterator[SearchEvent], writer: _RunWriter) -> Generator[SearchEvent]:
@@ -241,7 +234,7 @@ class _RunWriter:
             raise RunError(
                 f"no folder can be made at {self.path} ({error.strerror}); choose another"
             ) from error
-        _refuse_occupied(self.path)
+        folder.refuse_occupied(self.path)
         self._header["meta"] = {**_made_with(), **about, **self._meta}
         self._began = self._flushed = time.monotonic()
         self._header["started"] = folder.now()
