@@ -58,7 +58,6 @@ def test_jupyterlab_is_told_its_address_token_and_folders():
     assert f"--ServerApp.root_dir={ROOT}" in words
     assert "--LabApp.default_url=/lab/tree/notebooks" in words
     assert "--IdentityProvider.token=secret-token" in words
-    assert "--LabApp.news_url=None" in words
 
 
 def test_a_taken_port_is_refused_or_passed_over(monkeypatch):
@@ -87,7 +86,6 @@ c.PasswordIdentityProvider.token = ""
 c.ServerApp.token = ""
 c.ServerApp.password = ""
 c.ServerApp.ip = "0.0.0.0"
-c.ServerApp.allow_unauthenticated_access = True
 """
 
 
@@ -135,7 +133,7 @@ def server(tmp_path):
 
 def test_the_real_server_is_for_this_machine_only_and_asks_for_the_token(server):
     running, port, said = server
-    address = f"http://{HOST}:{port}/lab?token="
+    address = f"http://{HOST}:{port}/lab/tree/notebooks?token="
     assert address in said
     token = said.partition(address)[2].split()[0]
     assert len(token) == 48
@@ -143,6 +141,10 @@ def test_the_real_server_is_for_this_machine_only_and_asks_for_the_token(server)
     assert status_of(port, "") == 403
     assert status_of(port, "a guess") == 403
     assert status_of(port, token) == 200
+
+    with urllib.request.urlopen(f"{address}{token}", timeout=20) as page:
+        config = page.read().decode().partition('id="jupyter-config-data"')[2].partition("<")[0]
+    assert "apputils-extension:announcements" in config  # among those that are disabled
 
     process = psutil.Process(running.pid)
     listening = [c for c in process.net_connections() if c.status == psutil.CONN_LISTEN]

@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from workbench.errors import WorkbenchError
 from workbench.report import find_notebook
@@ -59,8 +59,11 @@ def lab(*, port: int | None = None, browser: bool = True) -> None:
     )
     if server.ip != HOST or server.identity_provider.token != token:
         raise LabError("Jupyter did not take its address and token from here; nothing was opened")
+    server.web_app.settings.setdefault("page_config_hook", _without_news)
+    start = found.notebooks.relative_to(found.root).as_posix()
     print(
-        f"JupyterLab, for this machine only: http://{HOST}:{server.port}/lab?token={token}\n"
+        f"JupyterLab, for this machine only: http://{HOST}:{server.port}/lab/tree/{start}"
+        f"?token={token}\n"
         f"notebooks: {found.notebooks}\nCtrl-C stops it",
         flush=True,
     )
@@ -109,7 +112,6 @@ def arguments(found: Places, *, port: int, browser: bool, token: str) -> list[st
         "open_browser": browser,
         "root_dir": found.root,
         "allow_root": True,  # of a container: nobody else comes near it, and nobody without a token
-        "allow_unauthenticated_access": False,
         "identity_provider_class": f"jupyter_server.auth.identity.{_IDENTITY}",
         "log_level": "WARN",
     }
@@ -119,9 +121,15 @@ def arguments(found: Places, *, port: int, browser: bool, token: str) -> list[st
         f"--IdentityProvider.token={token}",
         f"--{_IDENTITY}.token={token}",
         f"--LabApp.default_url=/lab/tree/{start}",
-        "--LabApp.news_url=None",  # does not ask whether to fetch news
+        "--LabApp.log_level=WARN",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
+
+
+def _without_news(handler: object, page: dict[str, Any]) -> dict[str, Any]:
+    """Neither fetch Jupyter's news nor ask whether to; no option of the server turns it off."""
+    news = "@jupyterlab/apputils-extension:announcements"
+    return {**page, "disabledExtensions": [*page.get("disabledExtensions", []), news]}
 
 
 def free_port(wanted: int | None = None) -> int:
