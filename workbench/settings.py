@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +24,10 @@ class Settings(BaseModel):
     """A frozen set of typed settings; unknown names and infinite numbers are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        """What its repr shows: only what is not the default."""
+        yield from self.model_dump(mode="json", exclude_defaults=True).items()
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> dict[str, object]:
