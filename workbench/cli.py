@@ -22,7 +22,7 @@ from workbench.evaluate_config import EvaluateConfig
 from workbench.genotype_commands import lookup, score
 from workbench.lab_commands import lab
 from workbench.refusals import parser_line, with_flags
-from workbench.run_commands import compare, methods
+from workbench.run_commands import compare, export, methods
 from workbench.settings import ConfigError, checked, problems
 
 if TYPE_CHECKING:
@@ -210,6 +210,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": _evaluate,
     "report": _report,
     "compare": compare,
+    "export": export,
     "lab": lab,
     "demo": _demo,
     "methods": methods,

@@ -19,7 +19,33 @@ from workbench.plots.weights import (
     weight_evolution_frame,
 )
 
+# What one run can be drawn as, and written as: `workbench export` takes all of these.
+FIGURES = {
+    "cost": cost,
+    "dominance": dominance,
+    "evaluation": evaluation,
+    "pruning_timeline": pruning_timeline,
+    "support": support,
+    "training": training,
+    "weight_evolution": weight_evolution,
+}
+FRAMES = {
+    "alive": alive_frame,
+    "confusion": confusion_frame,
+    "cost": cost_frame,
+    "dominance": dominance_frame,
+    "edge_weight": edge_weight_frame,
+    "evaluation": evaluation_frame,
+    "pruning_timeline": pruning_timeline_frame,
+    "summary_table": summary_table_frame,
+    "support": support_frame,
+    "training": training_frame,
+    "weight_evolution": weight_evolution_frame,
+}
+
 __all__ = [
+    "FIGURES",
+    "FRAMES",
     "CellGraph",
     "SummaryTable",
     "accuracy",

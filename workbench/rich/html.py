@@ -69,7 +69,8 @@ def facts(values: Mapping[str, object]) -> Html:
 def folded(title: str, inside: str, *, opened: bool = False) -> Html:
     """Something that opens and closes at a click."""
     return Html(
-        f'<details{" open" * opened} style="margin:4px 0"><summary style="cursor:pointer">{escaped(title)}</summary>'
+        f'<details{" open" * opened} style="margin:4px 0">'
+        f'<summary style="cursor:pointer">{escaped(title)}</summary>'
         f"{escaped(inside)}</details>"
     )
 
