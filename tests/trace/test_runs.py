@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import xarray as xr
 
 from tests.fakes import fake_events, fake_run, fake_space
 from workbench.events import Derived, EpochEnded, Held, Probed, Pruned, StageStarted, Stepped
-from workbench.trace import RunError, open_run, record
+from workbench.trace import RunError, find_runs, open_run, record
 
 ROOT = Path(__file__).parents[2]
 
