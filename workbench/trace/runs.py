@@ -185,7 +185,7 @@ class Run:
     def to_xarray(self) -> xr.Dataset:
         """The trace, which says in its `attrs` what it is of: method, space, data, seed, status.
 
-        What is not known is left out, so that it can be written as NetCDF or Zarr.
+        What is not known is left out.
         """
         about = {what: self.named(what) for what in ("method", "space", "data")}
         about |= {"seed": self.meta.get("seed"), "status": self.status, "run": str(self.path)}
