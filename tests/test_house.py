@@ -33,7 +33,9 @@ READING = {"errors", "spaces.genotype", "spaces.space", "trace"}
 # Room: what it may import of the package when it runs, beside itself.  The longest name wins; a
 # room that is not here stands on top and may import everything but the command line.
 MAY_IMPORT: dict[str, set[str]] = {
-    "": set(),  # its names are loaded when they are used
+    # Its names are loaded when they are used; where IPython runs it is told who shows what, by
+    # name: `rich` itself loads nothing.
+    "": {"rich"},
     "errors": set(),
     "values": {"errors"},
     "protocols": {"errors", "values"},

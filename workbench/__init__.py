@@ -6,6 +6,7 @@ Names are loaded when they are first used: reading a run needs no torch.  The lo
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -70,3 +71,9 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+if "IPython" in sys.modules:  # else nobody shows anything
+    from workbench.rich import register
+
+    register()

@@ -20,8 +20,9 @@ from workbench.config import SearchConfig
 from workbench.errors import WorkbenchError
 from workbench.evaluate_config import EvaluateConfig
 from workbench.genotype_commands import lookup, score
+from workbench.lab_commands import lab
 from workbench.refusals import parser_line, with_flags
-from workbench.run_commands import compare, methods
+from workbench.run_commands import compare, export, methods
 from workbench.settings import ConfigError, checked, problems
 
 if TYPE_CHECKING:
@@ -209,6 +210,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": _evaluate,
     "report": _report,
     "compare": compare,
+    "export": export,
+    "lab": lab,
     "demo": _demo,
     "methods": methods,
     "cost": _cost,

@@ -85,6 +85,10 @@ class Stage:
         if not 0 < self.train_portion <= 1:
             raise ValueError(f"`train_portion` must be in (0, 1], not {self.train_portion}")
 
+    def __repr__(self) -> str:
+        """Only what differs from DARTS's."""
+        return _brief(self)
+
     def lasting(self, epochs: int) -> Stage:
         """This stage with `epochs`; `…_epochs` of its parts shrink or grow in proportion."""
         changes: dict[str, object] = {"epochs": epochs}
@@ -122,6 +126,14 @@ class Method:
     summary: str
     stages: tuple[Stage, ...] = field(default_factory=lambda: (Stage(),))
     derivation: Derivation = as_published
+
+    def __repr__(self) -> str:
+        parts = list(map(repr, self.stages[:3]))
+        if len(self.stages) > 3:
+            parts[1:] = [f"{len(self.stages) - 1} more stages"]
+        if self.derivation is not as_published:
+            parts.append(_brief(self.derivation))
+        return f"<Method {self.name} ({self.paper}): {', then '.join(parts)}>"
 
     def but(self, **changes: object) -> Method:
         """This method with other parts.  Fields of a stage change in every stage named "search".
@@ -264,6 +276,15 @@ def _stage_text(stage: Stage) -> str:
         if part_text(getattr(stage, f.name)) != part_text(getattr(default, f.name))
     ]
     return f"Stage({', '.join(changed)})"
+
+
+def _brief(part: object) -> str:
+    """`part_text` without fields that are as by default."""
+    if not is_dataclass(part) or isinstance(part, type):
+        return part_text(part)
+    values = [(f, getattr(part, f.name)) for f in fields(part) if f.repr]
+    shown = [f"{f.name}={_brief(value)}" for f, value in values if value != f.default]
+    return f"{type(part).__name__}({', '.join(shown)})"
 
 
 def part_text(part: object) -> str:

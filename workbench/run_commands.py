@@ -1,10 +1,10 @@
-"""Commands over several runs or methods: compare and list them."""
+"""Commands over runs and methods: compare, export and list them."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -35,6 +35,25 @@ def compare(
     if csv is not None:
         runs_frame(found).to_csv(csv, index=False)
     print(write(runs, out=out))
+
+
+def export(
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    out: Path,
+    pictures: Literal["svg", "png"] | None = None,
+) -> None:
+    """Write everything that is drawn of a run as CSV, and its cells and genotype as files.
+
+    Args:
+        run: the run folder.
+        out: a new or empty folder, or one of an earlier export.
+        pictures: also write every figure as such a picture; needs kaleido and Chromium.
+    """
+    from workbench.export import export as write
+    from workbench.trace import open_run
+
+    written = write(open_run(run), out, pictures=pictures)
+    print(f"{len(written)} files in {out}")
 
 
 def methods(

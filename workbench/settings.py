@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,10 @@ class Settings(BaseModel):
     """A frozen set of typed settings; unknown names and infinite numbers are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        """What its repr shows: only what is not the default."""
+        yield from self.model_dump(mode="json", exclude_defaults=True).items()
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> dict[str, object]:

@@ -102,6 +102,10 @@ class Walk:
         if not 0 < self.train_portion <= 1:
             raise ValueError(f"`train_portion` must be in (0, 1], not {self.train_portion}")
 
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{f}={part_text(getattr(self, f))}" for f in ("proposal", "score"))
+        return f"<Walk {self.name} ({self.paper}): {self.candidates} candidates, {parts}>"
+
     def but(self, **changes: object) -> Walk:
         """This walk with other fields.
 

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from tests.fakes import fake_events, fake_run, fake_space
 from workbench.events import Derived, EpochEnded, Held, Probed, Pruned, StageStarted, Stepped
-from workbench.trace import RunError, open_run, record
+from workbench.trace import RunError, find_runs, open_run, record
 
 ROOT = Path(__file__).parents[2]
 
@@ -235,3 +236,34 @@ def test_steps_are_counted_without_reading_them(tmp_path: Path) -> None:
     events = list(fake_events())
     run = fake_run(tmp_path / "run")
     assert f"steps {sum(isinstance(event, Stepped) for event in events)}" in repr(run)
+
+
+def test_the_trace_says_what_it_is_of(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", seed=3)
+    labelled = run.to_xarray()
+    assert labelled.attrs["method"] == "fake"
+    assert labelled.attrs["seed"] == 3
+    assert labelled.attrs["status"] == "finished"
+    assert labelled.equals(run.trace)
+    assert "method" not in run.trace.attrs
+
+
+def test_the_trace_is_written_as_csv_as_a_whole(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run")
+    path = run.to_csv(tmp_path / "trace.csv")
+    read = pd.read_csv(path)
+    assert len(read) == len(run.to_dataframe())
+    np.testing.assert_allclose(read["mix"], run.to_dataframe()["mix"], rtol=1e-6)
+    with pytest.raises(RunError, match=r"no/trace\.csv cannot be written"):
+        run.to_csv(tmp_path / "no" / "trace.csv")
+
+
+def test_runs_are_a_list_that_prints_one_a_line(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        fake_run(tmp_path / name)
+    runs = find_runs([tmp_path])
+    assert isinstance(runs, list)
+    assert [run.path.name for run in runs] == ["one", "two"]
+    assert [line.split(":")[0] for line in repr(runs).splitlines()] == [
+        f"<Run {tmp_path / name}" for name in ("one", "two")
+    ]

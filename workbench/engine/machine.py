@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Literal, get_args
 
 import numpy as np
@@ -85,6 +85,12 @@ class Machine:
             raise MachineError(
                 "compile, graphs and recompute are the fast supernet's; leave them or engine out"
             )
+
+    def __repr__(self) -> str:
+        """Only what is not the default."""
+        mine = {f.name: getattr(self, f.name) for f in fields(self)}
+        shown = [f"{f.name}={mine[f.name]!r}" for f in fields(self) if mine[f.name] != f.default]
+        return f"Machine({', '.join(shown)})"
 
     def describe(self) -> dict[str, object]:
         """Settings by name, "auto" resolved, for a record."""

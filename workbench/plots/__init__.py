@@ -3,12 +3,13 @@
 A notebook shows a figure that is the last line of a cell; elsewhere call its `.show()`.
 """
 
-from workbench.plots.cells import CellGraph, cell_graph, cells
+from workbench.plots.cells import CellGraph, cell_graph, cells, genotype_graph
 from workbench.plots.compare import accuracy, accuracy_against_time, accuracy_frame, curves
 from workbench.plots.cost import cost, cost_frame
 from workbench.plots.dominance import dominance, dominance_frame
 from workbench.plots.evaluation import confusion_frame, evaluation, evaluation_frame
 from workbench.plots.pruning import alive_frame, pruning_timeline, pruning_timeline_frame
+from workbench.plots.spaces import space_cell, space_cell_frame
 from workbench.plots.summary import SummaryTable, summary_table, summary_table_frame
 from workbench.plots.support import support, support_frame
 from workbench.plots.training import training, training_frame
@@ -18,7 +19,33 @@ from workbench.plots.weights import (
     weight_evolution_frame,
 )
 
+# What one run can be drawn as, and written as: `workbench export` takes all of these.
+FIGURES = {
+    "cost": cost,
+    "dominance": dominance,
+    "evaluation": evaluation,
+    "pruning_timeline": pruning_timeline,
+    "support": support,
+    "training": training,
+    "weight_evolution": weight_evolution,
+}
+FRAMES = {
+    "alive": alive_frame,
+    "confusion": confusion_frame,
+    "cost": cost_frame,
+    "dominance": dominance_frame,
+    "edge_weight": edge_weight_frame,
+    "evaluation": evaluation_frame,
+    "pruning_timeline": pruning_timeline_frame,
+    "summary_table": summary_table_frame,
+    "support": support_frame,
+    "training": training_frame,
+    "weight_evolution": weight_evolution_frame,
+}
+
 __all__ = [
+    "FIGURES",
+    "FRAMES",
     "CellGraph",
     "SummaryTable",
     "accuracy",
@@ -36,8 +63,11 @@ __all__ = [
     "edge_weight_frame",
     "evaluation",
     "evaluation_frame",
+    "genotype_graph",
     "pruning_timeline",
     "pruning_timeline_frame",
+    "space_cell",
+    "space_cell_frame",
     "summary_table",
     "summary_table_frame",
     "support",

@@ -79,18 +79,23 @@ def cells(run: Run, *, genotype: Genotype | None = None) -> CellGraph:
     """
     latest = run.genotypes[-1][1] if run.genotypes else None
     shown = genotype or run.genotype or latest
-    graph = _digraph()
     if shown is None:
+        graph = _digraph()
         graph.node("nothing", "no genotype yet: no epoch has ended", **INPUT)
         return CellGraph(graph.source)
-    alive = None if genotype else _alive_edges(run)
-    for cell in reversed(shown.cells):  # dot draws the first cluster at the bottom
+    return genotype_graph(shown, alive=None if genotype else _alive_edges(run))
+
+
+def genotype_graph(genotype: Genotype, *, alive: Collection[str] | None = None) -> CellGraph:
+    """Every kind of cell, below each other; `alive` as `cell_graph` takes it."""
+    graph = _digraph()
+    for cell in reversed(genotype.cells):  # dot draws the first cluster at the bottom
         part = graphviz.Digraph(f"cluster_{cell.kind}")
         part.attr(label=theme.cell_name(cell.kind), labeljust="l", penwidth="0")
         part.attr(fontname=FONT, fontsize="15", fontcolor=theme.INK["both"])
         _draw(part, cell, alive)
         graph.subgraph(part)
-    return CellGraph(graph.source, str(shown))
+    return CellGraph(graph.source, str(genotype))
 
 
 def _alive_edges(run: Run) -> list[str]:

@@ -134,6 +134,10 @@ class Genotype:
 
         return genotype_text.write(self)
 
+    def __repr__(self) -> str:
+        text = str(self)
+        return text if text.startswith("Genotype(") else f"Genotype.parse({text!r})"
+
     def to_json(self) -> str:
         """JSON text that `from_json` reads back."""
         cells = {

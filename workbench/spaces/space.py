@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import combinations
+from math import prod
 from typing import Literal
 
 from workbench.errors import WorkbenchError
@@ -35,6 +37,11 @@ class CellShape:
         for name, ops in zip(self.edge_names, self.ops, strict=True):
             if not ops or len(set(ops)) != len(ops):
                 raise SpaceError(f"{name} needs one or more different candidates, not {ops!r}")
+
+    def __repr__(self) -> str:
+        counts = sorted({len(ops) for ops in self.ops})
+        ops = "–".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+        return f"<CellShape {self.kind}: {len(self.edges)} edges × {ops} ops>"
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
@@ -117,6 +124,30 @@ class Space:
     def columns(self) -> tuple[str, ...]:
         """Every operation of any cell, in order of first appearance."""
         return tuple(dict.fromkeys(op for cell in self.cells for op in cell.columns))
+
+    def __repr__(self) -> str:
+        cells = ", ".join(repr(cell)[len("<CellShape ") : -1] for cell in self.cells[:3])
+        more = f", … {len(self.cells)} kinds" if len(self.cells) > 3 else ""
+        stack = f"{self.depth} cells" + (" a stage" if self.family == "nasbench201" else "")
+        return f"<Space {self.family}: {cells}{more}; {stack}, {self.channels} channels>"
+
+    @property
+    def genotypes(self) -> int:
+        """How many genotypes the field's own rule can derive, equal networks counted apart.
+
+        NAS-Bench-201: one candidate on every edge.  DARTS: two edges into every node, or all where
+        there are fewer, each with a candidate other than `none`.
+        """
+        if self.family == "nasbench201":
+            return prod(len(ops) for cell in self.cells for ops in cell.ops)
+        total = 1
+        for cell in self.cells:
+            kept = [len([op for op in ops if op != "none"]) for ops in cell.ops]
+            for node in range(cell.inputs, cell.inputs + cell.nodes):
+                into = [n for n, (_, dst) in zip(kept, cell.edges, strict=True) if dst == node]
+                pairs = combinations(into, min(2, len(into)))
+                total *= sum(prod(pair) for pair in pairs)
+        return total
 
     def restricted(self, ops: tuple[str, ...]) -> Space:
         """The same space with only `ops` on every edge, in the space's own order."""

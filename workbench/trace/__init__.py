@@ -2,6 +2,6 @@
 
 from workbench.trace.folder import RunError
 from workbench.trace.record import record, record_evaluation
-from workbench.trace.runs import Run, find_runs, open_run
+from workbench.trace.runs import Run, Runs, find_runs, open_run
 
-__all__ = ["Run", "RunError", "find_runs", "open_run", "record", "record_evaluation"]
+__all__ = ["Run", "RunError", "Runs", "find_runs", "open_run", "record", "record_evaluation"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,13 +39,13 @@ def open_run(path: Path | str) -> Run:
     return Run(path)
 
 
-def find_runs(paths: Iterable[Path | str]) -> list[Run]:
+def find_runs(paths: Iterable[Path | str]) -> Runs:
     """The runs in these folders: each is a run itself, or holds runs; in order of name.
 
     Raises:
         RunError: if a folder is no run and holds none.
     """
-    found: list[Run] = []
+    found = Runs()
     for path in map(Path, paths):
         inside = sorted(header.parent for header in path.glob(f"*/{folder.HEADER}"))
         places = [path] if (path / folder.HEADER).exists() or not inside else inside
@@ -52,6 +53,13 @@ def find_runs(paths: Iterable[Path | str]) -> list[Run]:
     if not found:
         raise RunError("no run was named; give one or more run folders")
     return found
+
+
+class Runs(list["Run"]):
+    """Runs beside each other; prints one a line."""
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self)) or "no runs"
 
 
 @dataclass(frozen=True, repr=False)
@@ -195,6 +203,30 @@ class Run:
                 "alive": alive[step, edge, op],
             }
         )
+
+    def to_xarray(self) -> xr.Dataset:
+        """The trace, which says in its `attrs` what it is of: method, space, data, seed, status.
+
+        What is not known is left out.
+        """
+        about = {what: self.named(what) for what in ("method", "space", "data")}
+        about |= {"seed": self.meta.get("seed"), "status": self.status, "run": str(self.path)}
+        return self.trace.assign_attrs({k: v for k, v in about.items() if v is not None})
+
+    def to_csv(self, path: Path | str) -> Path:
+        """Write `to_dataframe()` into a file, as a whole or not at all.
+
+        Raises:
+            RunError: if it cannot be written.
+        """
+        path = Path(path)
+        part = path.with_name(f".{path.name}.part")
+        try:
+            self.to_dataframe().to_csv(part, index=False)
+            os.replace(part, path)
+        except OSError as error:
+            raise RunError(f"{path} cannot be written ({error.strerror or error})") from error
+        return path
 
     def __repr__(self) -> str:
         about = self._about()

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from tests.fakes import fake_run
+from tests.test_cli import refusal
+from workbench import Genotype, plots
+from workbench.cli import main
+from workbench.export import ExportError, export
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return fake_run(tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_every_frame_is_written_as_it_is(run, tmp_path):
+    written = {path.name for path in export(run, tmp_path / "out")}
+    for name, make in plots.FRAMES.items():
+        frame = make(run)
+        assert (f"{name}.csv" in written) == (len(frame) > 0)
+        if len(frame):
+            read = pd.read_csv(tmp_path / "out" / f"{name}.csv")
+            assert list(read) == list(frame)
+            assert len(read) == len(frame)
+    assert len(pd.read_csv(tmp_path / "out" / "trace.csv")) == len(run.to_dataframe())
+    text = (tmp_path / "out" / "genotype.json").read_text(encoding="utf-8")
+    assert Genotype.from_json(text) == run.genotype
+    assert (tmp_path / "out" / "cells.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == written
+
+
+def test_every_figure_has_a_frame_and_both_are_exported_names():
+    assert set(plots.FIGURES) <= set(plots.FRAMES)
+    frames = {n.removesuffix("_frame") for n in plots.__all__ if n.endswith("_frame")}
+    of_many_or_none = {"accuracy", "space_cell"}  # of several runs; of a space
+    assert frames - of_many_or_none <= set(plots.FRAMES)
+
+
+def test_a_folder_with_other_things_is_refused_and_an_earlier_export_is_replaced(
+    run, tmp_path, capsys
+):
+    main(["export", str(run.path), "--out", str(tmp_path)])
+    assert "files in" in capsys.readouterr().out
+    (tmp_path / "cost.csv").write_text("old")
+    export(run, tmp_path)
+    assert (tmp_path / "cost.csv").read_text() != "old"
+    (tmp_path / "thesis.tex").write_text("mine")
+    said = refusal(capsys, "export", str(run.path), "--out", str(tmp_path))
+    assert "holds other things (thesis.tex)" in said
+
+
+def test_what_is_wrong_is_said_in_a_line(run, tmp_path, capsys):
+    assert "no run folder" in refusal(capsys, "export", str(tmp_path), "--out", str(tmp_path / "o"))
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refusal(
+        capsys, "export", str(run.path), "--out", str(tmp_path / "file")
+    )
+    with pytest.raises(ExportError, match="'gif' is none of svg, png"):
+        export(run, tmp_path / "out", pictures="gif")
+
+
+def test_a_run_that_has_not_ended_is_exported_as_far_as_it_is(tmp_path):
+    from tests.fakes import fake_events
+    from workbench.trace import open_run, record
+
+    events = record(fake_events(), tmp_path / "run", meta={})
+    next(events)
+    written = export(open_run(tmp_path / "run"), tmp_path / "out")
+    events.close()
+    assert "genotype.json" not in {path.name for path in written}
+    assert "summary_table.csv" in {path.name for path in written}

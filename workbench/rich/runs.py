@@ -1,0 +1,87 @@
+"""Runs as HTML: how far they are, what they came to, what was found.  No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from workbench.plots.cells import cells
+from workbench.plots.summary import summary_table
+from workbench.rich.html import (
+    Html,
+    bar,
+    code,
+    escaped,
+    folded,
+    heading,
+    join,
+    paragraph,
+    picture,
+    table,
+)
+from workbench.trace.runs import Run, Runs
+
+STATUS = {"finished": "✓", "running": "…", "stopped": "■", "failed": "✗"}
+
+
+def run(value: Run) -> Html:
+    """Status and progress, the figures of its summary, and the cells as they are now."""
+    names = (value.named("method"), value.named("space"), value.named("data"))
+    title = heading(value.path.resolve().name, *names, f"seed {value.meta.get('seed', 'unknown')}")
+    pieces: list[str] = [title, _status(value)]
+    if not value.space:
+        return join(*pieces, paragraph("nothing has been recorded yet"))
+    done, planned = epochs(value)
+    if value.status != "finished":
+        pieces += [paragraph(f"{done} of {planned} epochs"), bar(done, planned)]
+    drawn = cells(value).svg if value.genotypes or value.genotype else None
+    return join(
+        *pieces,
+        Html(summary_table(value)._repr_html_()) if done else paragraph("no epoch has ended yet"),
+        folded(_cells_title(value), picture(drawn), opened=True) if drawn else Html(),
+        paragraph(Html(f'<span style="opacity:.75">{code(str(value.path))}</span>')),
+    )
+
+
+def runs(value: Runs) -> Html:
+    """A row for each run."""
+    head = ("run", "method", "space", "data", "seed", "status", "epochs", "test accuracy")
+    table_ = table([_row(one) for one in value], head=head)
+    return join(heading(f"{len(value)} run" + "s" * (len(value) != 1)), table_)
+
+
+def epochs(value: Run) -> tuple[int, int]:
+    """Epochs that ended, and those planned: of the stages that began and of the method's others."""
+    begun = [e for e in value.events if e["event"] == "StageStarted"]
+    planned = [cast("int", stage["epochs"]) for stage in begun]
+    method = value.meta.get("method")
+    stages = method.get("stages") if isinstance(method, Mapping) else None
+    for stage in (stages or [])[len(planned) :]:
+        count = str(stage.get("epochs", "")) if isinstance(stage, Mapping) else ""
+        planned.append(int(count) if count.isdigit() else 0)
+    return len(value.epochs), sum(planned)
+
+
+def _status(value: Run) -> Html:
+    words = f"{STATUS.get(value.status, '')} {value.status}"
+    if value.status == "running":
+        words += f", last sign of life {value.header['heartbeat']}"
+    error = value.header["error"]
+    return paragraph(f"{words}: {error}" if error else words)
+
+
+def _cells_title(value: Run) -> str:
+    return "cells" if value.genotype is not None else "cells as they would be derived now"
+
+
+def _row(one: Run) -> tuple[object, ...]:
+    done, planned = epochs(one)
+    found = one.evaluation
+    names = [one.named("method"), one.named("space"), one.named("data"), one.meta.get("seed")]
+    return (
+        Html(f'<span title="{escaped(one.path)}">{escaped(one.path.name)}</span>'),
+        *("–" if name is None else name for name in names),
+        f"{STATUS.get(one.status, '')} {one.status}",
+        f"{done} of {planned}",
+        "–" if found is None else f"{100 * cast('float', found['test_accuracy']):.2f} %",
+    )
