@@ -17,6 +17,7 @@ import xarray as xr
 from workbench.spaces.genotype import Genotype
 from workbench.trace import folder
 from workbench.trace.dataset import StageLine, count_steps, first_state, read_trace
+from workbench.trace.evaluations import first_place, places, seed_of
 from workbench.trace.folder import RunError
 
 COSTS = ("parameters", "macs", "alive", "supernet_parameters", "seconds", "memory")
@@ -147,14 +148,32 @@ class Run:
 
     @cached_property
     def evaluation(self) -> dict[str, object] | None:
-        """Figures of the derived network on the test split; None if it was not evaluated."""
-        path = self.path / folder.EVALUATION
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        """Figures of the derived network on the test split; None if it was not evaluated.
+
+        Of several evaluations it is the first one; `evaluations` has all.
+        """
+        first = first_place(self.path)
+        return first.read() if first.figures.exists() else None
+
+    @cached_property
+    def evaluations(self) -> list[dict[str, object]]:
+        """Every evaluation that ended, by seed: trainings of one network under one recipe."""
+        return [place.read() for place in places(self.path)]
 
     @cached_property
     def evaluation_epochs(self) -> pd.DataFrame:
-        """A row per epoch of the evaluation phase."""
-        return _epochs(folder.read_lines(self.path / folder.EVALUATION_EPOCHS))
+        """A row per epoch of the evaluation phase, of the first evaluation."""
+        return _epochs(folder.read_lines(first_place(self.path).epochs))
+
+    @cached_property
+    def retraining_epochs(self) -> pd.DataFrame:
+        """A row per epoch of every evaluation that ended; `seed` in front (-1: not recorded)."""
+        parts = []
+        for place in places(self.path):
+            seed, part = seed_of(place.read()), _epochs(folder.read_lines(place.epochs))
+            part.insert(0, "seed", -1 if seed is None else seed)
+            parts.append(part)
+        return pd.concat(parts, ignore_index=True) if parts else _epochs([]).assign(seed=[])
 
     def to_dataframe(self) -> pd.DataFrame:
         """The trace as a tidy table: step, kind, edge, op, alpha, mix, alive; candidates only."""
@@ -208,8 +227,9 @@ class Run:
             out |= {str(name): f"{value:.4g}" for name, value in last.dropna().items()}
         if self.genotype is not None:
             out["genotype"] = str(self.genotype)
-        if self.evaluation is not None:
-            out["test accuracy"] = f"{self.evaluation['test_accuracy']:.4f}"
+        if self.evaluations:
+            found = [f"{evaluation['test_accuracy']:.4f}" for evaluation in self.evaluations]
+            out["test accuracy"] = ", ".join(found)
         return out
 
     @cached_property
