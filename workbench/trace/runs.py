@@ -175,6 +175,14 @@ class Run:
             parts.append(part)
         return pd.concat(parts, ignore_index=True) if parts else _epochs([]).assign(seed=[])
 
+    def at_epoch_ends(self) -> Run:
+        """The same run, of whose `trace` only the last step of every epoch is left."""
+        epoch = self.trace["epoch"].to_numpy()
+        last = np.flatnonzero(np.append(epoch[1:] != epoch[:-1], len(epoch) > 0))
+        other = Run(self.path)
+        vars(other).update(vars(self) | {"trace": self.trace.isel(step=last)})
+        return other
+
     def to_dataframe(self) -> pd.DataFrame:
         """The trace as a tidy table: step, kind, edge, op, alpha, mix, alive; candidates only."""
         trace = self.trace
