@@ -51,7 +51,7 @@ def accuracy(runs: Sequence[Run]) -> go.Figure:
     for at, (_, part) in enumerate(parts):
         lanes = theme.groups(part, "run")
         for lane, (_, search) in enumerate(lanes):
-            y = at + 0.24 * (lane - (len(lanes) - 1) / 2) / max(len(lanes) - 1, 1)
+            y = at - 0.05 - 0.3 * lane / max(len(lanes) - 1, 1)
             many = len(search) > 1
             fig.add_scatter(
                 x=search["accuracy"], y=[y] * len(search),
@@ -62,9 +62,9 @@ def accuracy(runs: Sequence[Run]) -> go.Figure:
                 "%{customdata[2]}<extra>%{customdata[0]}</extra>",
             )  # fmt: skip
     found = _spreads(frame)
-    _add_mean(fig, found, names, "search_sd", "mean ± sd over searches", 0, 0.0)
+    _add_mean(fig, found, names, "search_sd", "mean ± sd over searches", 0, 0.12)
     if not all(np.isnan(one.retraining_sd) for one in found.values()):
-        _add_mean(fig, found, names, "retraining_sd", "± sd of retrainings", 1, 0.3)
+        _add_mean(fig, found, names, "retraining_sd", "± sd of retrainings", 1, 0.28)
     fig.update_yaxes(tickvals=list(range(len(names))), ticktext=names)
     fig.update_yaxes(range=[len(names) - 0.4, -0.6])
     fig.update_xaxes(title="Test accuracy of the derived network (%)")

@@ -135,7 +135,8 @@ def retraining(runs: Sequence[Run]) -> go.Figure:
                 x=epoch + 1, y=100 * edge, legendgroup=name, showlegend=False, hoverinfo="skip",
                 mode="lines", line={**_style(index), "width": 1.2, "dash": "dot"},
             )  # fmt: skip
-    fig.update_xaxes(title="Epoch of training from scratch")
+    few = len(frame) and frame["epoch"].max() < 12
+    fig.update_xaxes(title="Epoch of training from scratch", dtick=1 if few else None)
     fig.update_yaxes(title="Test accuracy (%)")
     theme.styled(
         fig,
