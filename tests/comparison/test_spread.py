@@ -37,16 +37,10 @@ def test_simulated_searches_give_back_both_variances(own, within):
     random = np.random.default_rng(0)
     counts = [1, 2, 3, 4]
     found = []
-    for _ in range(3000):
+    for _ in range(1000):
         searches = own * random.normal(size=len(counts))
-        found.append(
-            spread(
-                [
-                    mean + within * random.normal(size=n)
-                    for mean, n in zip(searches, counts, strict=True)
-                ]
-            )
-        )
+        pairs = zip(searches, counts, strict=True)
+        found.append(spread([mean + within * random.normal(size=n) for mean, n in pairs]))
     error = 4 * np.std([one.own_variance for one in found]) / math.sqrt(len(found))
     assert np.mean([one.own_variance for one in found]) == pytest.approx(own**2, abs=error)
-    assert np.mean([one.retraining_sd**2 for one in found]) == pytest.approx(within**2, rel=0.05)
+    assert np.mean([one.retraining_sd**2 for one in found]) == pytest.approx(within**2, rel=0.1)
