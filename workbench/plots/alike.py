@@ -13,9 +13,15 @@ from workbench import comparison
 from workbench.plots import theme
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from workbench.trace.runs import Run
 
-_SCALE = [[0, "rgba(0,114,178,0.04)"], [0.5, "rgba(0,114,178,0.5)"], [1, "rgba(0,114,178,1)"]]
+# Faint up to a third and strong from a half on, so that numbers can be read on every page.
+_SCALE = [
+    [0, "rgba(0,114,178,0.04)"], [0.35, "rgba(0,114,178,0.3)"], [0.5, "rgba(0,114,178,0.85)"],
+    [1, "rgba(0,114,178,1)"],
+]  # fmt: skip
 _RULE = {"color": "rgba(128,128,128,0.9)", "width": 1.5}
 _FEW = 12  # runs up to which every cell says its number
 
@@ -49,16 +55,15 @@ def agreement(runs: Sequence[Run], *, of: Literal["genes", "edges"] = "genes") -
     pairs = comparison.pairs_frame(runs)
     method = dict(zip(pairs["a"], pairs["method_a"], strict=True))
     names, fig = list(frame.columns), go.Figure()
-    few = len(names) <= _FEW
     fig.add_heatmap(
         z=frame.to_numpy(), x=list(range(len(names))), y=list(range(len(names))),
         zmin=0, zmax=100, colorscale=_SCALE, xgap=1, ygap=1,
-        text=[["" if np.isnan(v) else f"{v:.0f}" for v in row] for row in frame.to_numpy()],
-        texttemplate="%{text}" if few else None, textfont={"size": 11},
         customdata=[[f"{a} and {b}" for b in names] for a in names],
         colorbar={"title": {"text": "shared (%)"}, "thickness": 12, "outlinewidth": 0},
         hovertemplate="%{customdata}: %{z:.0f} %<extra></extra>",
     )  # fmt: skip
+    if len(names) <= _FEW:
+        fig.add_trace(_numbers(frame.to_numpy()))
     for at in range(1, len(names)):
         if method[names[at]] != method[names[at - 1]]:
             fig.add_hline(y=at - 0.5, line=_RULE)
@@ -73,6 +78,16 @@ def agreement(runs: Sequence[Run], *, of: Literal["genes", "edges"] = "genes") -
         height=max(240 + 34 * len(names), 360),
     )  # fmt: skip
     return fig if len(names) else theme.note(fig, "No run has a genotype yet")
+
+
+def _numbers(values: NDArray[np.floating]) -> go.Scatter:
+    """The number of every cell, white where the cell is dark on any page."""
+    row, column = np.nonzero(~np.isnan(values))
+    shown = values[row, column]
+    return go.Scatter(
+        x=column, y=row, text=[f"{value:.0f}" for value in shown], mode="text", hoverinfo="skip",
+        textfont={"size": 11, "color": np.where(shown < 50, theme.INK["both"], "#FFFFFF")},
+    )  # fmt: skip
 
 
 def _chance(runs: Sequence[Run], of: str) -> str:
