@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from workbench.trace.runs import Run
 
-# Faint up to a third and strong from a half on, so that numbers can be read on every page.
+# Faint below a half and strong from it on, so that numbers can be read on every page.
 _SCALE = [
-    [0, "rgba(0,114,178,0.04)"], [0.35, "rgba(0,114,178,0.3)"], [0.5, "rgba(0,114,178,0.85)"],
+    [0, "rgba(0,114,178,0.04)"], [0.499, "rgba(0,114,178,0.3)"], [0.5, "rgba(0,114,178,0.85)"],
     [1, "rgba(0,114,178,1)"],
 ]  # fmt: skip
 _RULE = {"color": "rgba(128,128,128,0.9)", "width": 1.5}
