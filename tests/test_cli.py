@@ -273,6 +273,12 @@ def test_a_run_is_evaluated_from_any_folder_and_refused_whole(
     words = "--epochs 1 --channels 2 --cells 1 --batch-size 4".split()
     main(["evaluate", run, *words])
     assert "evaluation" in refusal(capsys, "evaluate", run, *words)
+    assert "another recipe" in refusal(capsys, "evaluate", run, *words, "--lr", "1", "--seed", "1")
+    assert "--seeds" in refusal(capsys, "evaluate", run, *words, "--seed", "1", "--seeds", "0")
+    main(["evaluate", run, *words, "--seed", "1", "--seeds", "2"])
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in said] == ["seed 1", "seed 2"]
+    assert len(open_run(run).evaluations) == 3
 
 
 def test_the_record_holds_the_command_that_makes_it_again(tmp_path: Path) -> None:

@@ -93,12 +93,22 @@ def _search(config: Annotated[SearchConfig, _Flat]) -> None:
     print(f"{run.genotype}\n{run.path}")
 
 
-def _evaluate(run: _RunPath, config: Annotated[EvaluateConfig, _Flat]) -> None:
-    """Train the network that a run derived, from scratch, and test it once."""
-    from workbench.tasks import run_evaluation
+def _evaluate(run: _RunPath, config: Annotated[EvaluateConfig, _Flat], seeds: int = 1) -> None:
+    """Train the network that a run derived, from scratch, and test it once.
 
-    found = run_evaluation(run, config).evaluation
-    print(_evaluation_line(found or {}))
+    Another --seed adds an evaluation: how much of the accuracy is luck of the training.
+
+    Args:
+        run: the run folder.
+        config: the settings.
+        seeds: trainings one after the other, with --seed and the seeds after it.
+    """
+    from workbench.tasks import run_evaluations
+
+    found = run_evaluations(run, config, seeds=seeds)
+    for seed, evaluation in found.items():
+        line = _evaluation_line(evaluation)
+        print(line if seeds == 1 else f"seed {seed}: {line}")
 
 
 def _report(run: _RunPath, out: Path | None = None) -> None:

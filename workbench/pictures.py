@@ -7,7 +7,7 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import plotly.graph_objects as go
 import plotly.io as pio
@@ -95,7 +95,8 @@ def _browser_writes(figures: Mapping[Path, go.Figure], width: int | None) -> Non
         raise PictureError(
             "pictures of figures need kaleido; install it with: pip install 'kaleido>=1'"
         )
-    sizes = [(figure.layout.width, figure.layout.height) for figure in figures.values()]
+    layouts = [cast("Any", figure.layout) for figure in figures.values()]
+    sizes = [(layout.width, layout.height) for layout in layouts]
     try:
         pio.write_images(
             [figure.to_dict() for figure in figures.values()],
@@ -117,7 +118,7 @@ def _browser_writes(figures: Mapping[Path, go.Figure], width: int | None) -> Non
 def _on_page(figure: go.Figure, page: Page) -> go.Figure:
     """The figure in the page's colours, without buttons and sliders: nobody can move them."""
     paper = {"paper_bgcolor": PAPER[page], "plot_bgcolor": PAPER[page]}
-    drawn = go.Figure(figure).update_layout(template=theme.template(page), **paper)
+    drawn = go.Figure(figure).update_layout({"template": theme.template(page), **paper})
     drawn.layout.updatemenus = drawn.layout.sliders = ()
     return drawn
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from workbench.config import SearchConfig
+from workbench.errors import WorkbenchError
 from workbench.settings import checked
 
 _Json = Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff]
@@ -18,6 +19,8 @@ def compare(
     runs: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")],
     out: Path = Path("compare.html"),
     csv: Path | None = None,
+    latex: Path | None = None,
+    markdown: Path | None = None,
 ) -> None:
     """Put several runs side by side: a table, and one HTML file that needs no network.
 
@@ -25,16 +28,33 @@ def compare(
         runs: run folders, or folders that hold run folders.
         out: the HTML file.
         csv: also write one row per run into this file.
+        latex: also write methods by space and data into this file, for the package booktabs.
+        markdown: also write methods by space and data into this file.
     """
-    from workbench.comparison import honest_table, markdown, runs_frame
+    from workbench import comparison
     from workbench.report import compare as write
     from workbench.trace import find_runs
 
     found = find_runs(runs)
-    print(markdown(honest_table(found)))
+    print(comparison.markdown(comparison.honest_table(found)))
+    table, note = comparison.table_one(found), comparison.table_note(found)
+    print(f"\n{note}\n")
     if csv is not None:
-        runs_frame(found).to_csv(csv, index=False)
+        _written(csv, comparison.runs_frame(found).to_csv(index=False))
+    if latex is not None:
+        _written(latex, comparison.to_latex(table, note=note))
+    if markdown is not None:
+        _written(markdown, f"{comparison.markdown(table)}\n\n{note}\n")
     print(write(runs, out=out))
+
+
+def _written(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise WorkbenchError(
+            f"{path} cannot be written ({error.strerror}); choose another file"
+        ) from error
 
 
 def export(

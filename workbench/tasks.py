@@ -24,6 +24,7 @@ from workbench.protocols import Mixture
 from workbench.search import search
 from workbench.settings import ConfigError, checked
 from workbench.trace import Run, RunError, open_run, record, record_evaluation
+from workbench.trace.evaluations import seed_of
 
 if TYPE_CHECKING:
     from workbench.events import SearchEvent
@@ -64,8 +65,10 @@ def run_evaluation(
 ) -> Run:
     """Train the network a run derived, from scratch, and measure it on the test split.
 
+    A run may be evaluated again under the same recipe with another seed: `Run.evaluations`.
+
     Raises:
-        RunError: if the run is not finished.
+        RunError: if the run is not finished, or was evaluated with this seed or another recipe.
         ConfigError: if a setting does not fit.
     """
     config, run = config or EvaluateConfig(), open_run(path)
@@ -90,6 +93,27 @@ def run_evaluation(
         for _ in progress(events, title="evaluate", disable=quiet):
             pass
     return run.refresh()
+
+
+def run_evaluations(
+    path: Path | str, config: EvaluateConfig, *, seeds: int, quiet: bool | None = None
+) -> dict[int, dict[str, object]]:
+    """`run_evaluation` with `seeds` seeds, one after the other from `config.seed` on.
+
+    Returns:
+        The evaluations, by seed.
+
+    Raises:
+        RunError, ConfigError: as `run_evaluation`; those before it are kept.
+    """
+    if seeds < 1:
+        raise ConfigError(f"--seeds must be 1 or more, not {seeds}")
+    wanted = range(config.seed, config.seed + seeds)
+    run = open_run(path)
+    for seed in wanted:
+        run = run_evaluation(path, config.model_copy(update={"seed": seed}), quiet=quiet)
+    by_seed = {seed_of(found): found for found in run.evaluations}
+    return {seed: by_seed[seed] for seed in wanted}
 
 
 # What the demo searches, and why, is told in the README.

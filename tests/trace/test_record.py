@@ -355,6 +355,45 @@ def test_an_evaluation_is_not_written_over(tmp_path: Path) -> None:
         record_evaluation(fake_evaluation(run.genotype), run.path, recipe={})
 
 
+def evaluated(run: Run, seed: int, *, epochs: int = 3, **recipe: object) -> Run:
+    """The run, with one more evaluation."""
+    assert run.genotype is not None
+    events = fake_evaluation(run.genotype, epochs=epochs)
+    list(record_evaluation(events, run.path, recipe={"seed": seed, **recipe}))
+    return run.refresh()
+
+
+def test_a_run_takes_evaluations_with_other_seeds_and_keeps_the_first(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", evaluated=False)
+    assert run.evaluations == []
+    assert run.retraining_epochs.empty
+    run = evaluated(run, 5, epochs=2, lr=0.1, machine="cpu", hidden=())
+    first = {path: path.read_bytes() for path in run.path.glob("evaluation*") if path.is_file()}
+    run = evaluated(run, 10, epochs=2, lr=0.1, machine="cuda", hidden=())
+    run = evaluated(run, 2, epochs=4, lr=0.1, hidden=())
+    assert {path: path.read_bytes() for path in first} == first
+    assert run.evaluation is not None
+    assert run.evaluation["recipe"] == {"seed": 5, "lr": 0.1, "machine": "cpu", "hidden": []}
+    assert [found["recipe"]["seed"] for found in run.evaluations] == [2, 5, 10]
+    assert run.retraining_epochs["seed"].tolist() == [2] * 4 + [5] * 2 + [10] * 2
+    assert len(run.evaluation_epochs) == 2
+    names = sorted(path.name for path in (run.path / "evaluation").iterdir())
+    seeds = [f"seed_{seed}.{end}" for seed in (10, 2) for end in ("epochs.jsonl", "json")]
+    assert names == ["epochs.jsonl", *seeds]
+
+
+def test_a_seed_is_evaluated_once_and_all_under_one_recipe(tmp_path: Path) -> None:
+    run = evaluated(fake_run(tmp_path / "run", evaluated=False), 0, lr=0.1)
+    run = evaluated(run, 1, lr=0.1)
+    with pytest.raises(RunError, match=r"with seed 0; choose another --seed, or move evaluation"):
+        evaluated(run, 0, lr=0.1)
+    with pytest.raises(RunError, match=r"with seed 1; .* move evaluation.seed_1\.json away"):
+        evaluated(run, 1, lr=0.1)
+    with pytest.raises(RunError, match=r"another recipe \(lr: 0\.1 → 0\.2; cutout: None → 4\)"):
+        evaluated(run, 2, lr=0.2, cutout=4)
+    assert len(run.refresh().evaluations) == 2
+
+
 def test_an_evaluation_that_did_not_end_is_begun_again(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run", evaluated=False)
     assert run.genotype is not None

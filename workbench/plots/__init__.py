@@ -3,11 +3,13 @@
 A notebook shows a figure that is the last line of a cell; elsewhere call its `.show()`.
 """
 
+from workbench.plots.alike import agreement, agreement_matrix
 from workbench.plots.cells import CellGraph, cell_graph, cells, genotype_graph
-from workbench.plots.compare import accuracy, accuracy_against_time, accuracy_frame, curves
+from workbench.plots.compare import accuracy, accuracy_against_time, accuracy_frame
 from workbench.plots.cost import cost, cost_frame
 from workbench.plots.dominance import dominance, dominance_frame
 from workbench.plots.evaluation import confusion_frame, evaluation, evaluation_frame
+from workbench.plots.overlaid import curves, overlaid, overlaid_frame, retraining
 from workbench.plots.pruning import alive_frame, pruning_timeline, pruning_timeline_frame
 from workbench.plots.spaces import space_cell, space_cell_frame
 from workbench.plots.summary import SummaryTable, summary_table, summary_table_frame
@@ -51,6 +53,8 @@ __all__ = [
     "accuracy",
     "accuracy_against_time",
     "accuracy_frame",
+    "agreement",
+    "agreement_matrix",
     "alive_frame",
     "cell_graph",
     "cells",
@@ -64,8 +68,11 @@ __all__ = [
     "evaluation",
     "evaluation_frame",
     "genotype_graph",
+    "overlaid",
+    "overlaid_frame",
     "pruning_timeline",
     "pruning_timeline_frame",
+    "retraining",
     "space_cell",
     "space_cell_frame",
     "summary_table",

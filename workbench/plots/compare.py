@@ -1,10 +1,11 @@
-"""Several runs in one figure: accuracy by method, accuracy against time, curves with seed bands."""
+"""The accuracy of several runs: by method, with both kinds of luck, and against search time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -15,67 +16,82 @@ if TYPE_CHECKING:
     from workbench.trace.runs import Run
 
 _OTHERS = "rgba(128,128,128,0.55)"
-_COLOURS = tuple(dict.fromkeys(c for op, c in theme.COLOURS.items() if op != "none"))
 
 
 def accuracy_frame(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row per evaluated run, best method first.
+    """One row per training of what a run found, best method first.
 
     Returns:
-        Columns `method`, `seed`, `accuracy` (percent, of the test split), `seconds` (of the
-        search), `parameters`.
+        Columns `method` (the group of `comparison.labels`), `run` (the folder's name), `seed` (of
+        the search), `retraining` (counted from 1), `accuracy` (percent, of the test split),
+        `seconds` (of the search), `parameters`.
     """
-    frame = comparison.runs_frame(runs).dropna(subset=["test_accuracy"])
-    frame = frame.assign(accuracy=100 * frame["test_accuracy"].astype(float))
-    means = {name: part["accuracy"].mean() for (name,), part in theme.groups(frame, "method")}
+    rows = []
+    known = comparison.runs_frame(runs)
+    for index, (name, run) in enumerate(zip(comparison.labels(runs), runs, strict=True)):
+        row = {"method": name, **known.iloc[index][["run", "seed", "seconds", "parameters"]]}
+        for number, value in enumerate(comparison.accuracies(run), start=1):
+            rows.append({**row, "retraining": number, "accuracy": 100 * value})
+    columns = ["method", "run", "seed", "retraining", "accuracy", "seconds", "parameters"]
+    frame = pd.DataFrame(rows, columns=columns)
+    means = {name: found.mean for name, found in _spreads(frame).items()}
     order = sorted(means, key=lambda name: -means[name])
     frame = frame.assign(method=pd.Categorical(frame["method"], order))
-    frame = frame.sort_values(["method", "seed"], ignore_index=True)
-    return frame.loc[:, ["method", "seed", "accuracy", "seconds", "parameters"]]
+    return frame.sort_values(["method", "seed", "run", "retraining"], ignore_index=True)
 
 
 def accuracy(runs: Sequence[Run]) -> go.Figure:
-    """Test accuracy of every run, one line per method, with the mean and standard deviation."""
+    """Test accuracy of every training, one line per method, a lane in it per search.
+
+    Bars are the standard deviations over searches and, below, of retrainings.
+    """
     frame = accuracy_frame(runs)
     fig, parts = go.Figure(), theme.groups(frame, "method")
     names = [name for (name,), _ in parts]
-    for (name,), part in parts:
-        fig.add_scatter(
-            x=part["accuracy"], y=[name] * len(part), mode="markers", showlegend=False,
-            marker={"color": _OTHERS, "size": 9}, customdata=part["seed"],
-            hovertemplate="%{x:.2f} %, seed %{customdata}<extra>%{y}</extra>",
-        )  # fmt: skip
-    means, spreads = _moments(parts, "accuracy")
-    fig.add_scatter(
-        x=means, y=names, mode="markers", name="mean ± sd over searches",
-        marker={"color": theme.series(0), "size": 11, "symbol": "line-ns-open"},
-        error_x={"array": spreads, "color": theme.series(0), "thickness": 2},
-        hovertemplate="mean %{x:.2f} %<extra>%{y}</extra>",
-    )  # fmt: skip
-    fig.update_yaxes(autorange="reversed")
+    for at, (_, part) in enumerate(parts):
+        lanes = theme.groups(part, "run")
+        for lane, (_, search) in enumerate(lanes):
+            y = at - 0.05 - 0.3 * lane / max(len(lanes) - 1, 1)
+            many = len(search) > 1
+            fig.add_scatter(
+                x=search["accuracy"], y=[y] * len(search),
+                mode="lines+markers" if many else "markers", showlegend=False,
+                line={"color": _OTHERS, "width": 1}, marker={"color": _OTHERS, "size": 8},
+                customdata=search[["method", "seed", "retraining"]],
+                hovertemplate="%{x:.2f} %, search of seed %{customdata[1]}, training "
+                "%{customdata[2]}<extra>%{customdata[0]}</extra>",
+            )  # fmt: skip
+    found = _spreads(frame)
+    _add_mean(fig, found, names, "search_sd", "mean ± sd over searches", 0, 0.12)
+    if not all(np.isnan(one.retraining_sd) for one in found.values()):
+        _add_mean(fig, found, names, "retraining_sd", "± sd of retrainings", 1, 0.28)
+    fig.update_yaxes(tickvals=list(range(len(names))), ticktext=names)
+    fig.update_yaxes(range=[len(names) - 0.4, -0.6])
     fig.update_xaxes(title="Test accuracy of the derived network (%)")
     theme.styled(
         fig,
         title="How good is what each method found?",
-        subtitle="a dot is one search, its network trained once from scratch",
-        height=150 + 26 * max(len(names), 1),
+        subtitle="a dot is one training from scratch; trainings of one search share a line",
+        height=190 + 40 * max(len(names), 1),
     )
+    fig.update_layout(legend={"orientation": "h", "y": 1.0, "yanchor": "bottom"}, margin={"t": 104})
     return fig if len(frame) else theme.note(fig, "No run is evaluated yet")
 
 
 def accuracy_against_time(runs: Sequence[Run]) -> go.Figure:
     """Mean test accuracy against mean search time, one named point per method."""
     frame = accuracy_frame(runs)
-    parts = theme.groups(frame, "method")
-    means, spreads = _moments(parts, "accuracy")
+    found, parts = _spreads(frame), theme.groups(frame, "method")
     names = [name for (name,), _ in parts]
+    seconds = [float(np.mean(part.drop_duplicates("run")["seconds"].tolist())) for _, part in parts]
+    spreads = [found[name].search_sd for name in names]
     fig = go.Figure(
         go.Scatter(
-            x=_moments(parts, "seconds")[0], y=means, customdata=names,
-            text=[name.removesuffix("_small") for name in names],
+            x=seconds, y=[found[name].mean for name in names], customdata=names,
+            text=[name.replace("_small", "") for name in names],
             mode="markers+text", textposition=_around(len(parts)), textfont={"size": 10},
             marker={"color": theme.series(0), "size": 8},
-            error_y={"array": spreads, "color": _OTHERS, "thickness": 1},
+            error_y={"array": np.nan_to_num(spreads), "color": _OTHERS, "thickness": 1},
             hovertemplate="%{customdata}: %{y:.2f} % after %{x:.1f} s<extra></extra>",
         )
     )  # fmt: skip
@@ -88,38 +104,27 @@ def accuracy_against_time(runs: Sequence[Run]) -> go.Figure:
     return fig if len(frame) else theme.note(fig, "No run is evaluated yet")
 
 
-def curves(runs: Sequence[Run], scalar: str = "loss_train") -> go.Figure:
-    """A scalar over the search, one line per method with a band of one sd over its seeds."""
-    frame = comparison.curves_frame(runs, scalar)
-    fig = go.Figure()
-    for index, ((name,), part) in enumerate(theme.groups(frame, "method")):
-        x, mean, sd = 100 * part["progress"], part["mean"], part["sd"].fillna(0)
-        colour = _COLOURS[index % len(_COLOURS)]
-        shared = {"legendgroup": name, "x": x, "mode": "lines", "hoverinfo": "skip"}
-        width = {"width": 0}
-        fig.add_scatter(y=mean - sd, line=width, showlegend=False, **shared)
-        fill = theme.faded(colour, 0.15)
-        fig.add_scatter(
-            y=mean + sd, line=width, fill="tonexty", fillcolor=fill, showlegend=False, **shared
-        )
-        fig.add_scatter(
-            x=x, y=mean, name=name, legendgroup=name, mode="lines",
-            line={"color": colour, "dash": theme.series_dash(index // len(_COLOURS))},
-            hovertemplate="%{y:.3f} at %{x:.0f} % of the search<extra>%{fullData.name}</extra>",
-        )  # fmt: skip
-    fig.update_xaxes(title="Epochs of the search done (%)")
-    fig.update_yaxes(title=scalar)
-    theme.styled(fig, title=f"{scalar} over the search", subtitle="band: ± sd over seeds")
-    return fig if len(frame) else theme.note(fig, f"No run has {scalar}")
+def _spreads(frame: pd.DataFrame) -> dict[str, comparison.Spread]:
+    """Mean and deviations of every method's accuracies, in percent."""
+    return {
+        name: comparison.spread([own["accuracy"].tolist() for _, own in theme.groups(part, "run")])
+        for (name,), part in theme.groups(frame, "method")
+    }
 
 
-def _moments(
-    parts: Sequence[tuple[tuple[str, ...], pd.DataFrame]], column: str
-) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of a column in every part; the latter 0 of a single row."""
-    values = [part[column].to_numpy(dtype=float) for _, part in parts]
-    spreads = [float(row.std(ddof=1)) if len(row) > 1 else 0.0 for row in values]
-    return [float(row.mean()) for row in values], spreads
+def _add_mean(
+    fig: go.Figure, found: Mapping[str, comparison.Spread], names: Sequence[str], sd: str,
+    title: str, colour: int, below: float,
+) -> None:  # fmt: skip
+    """A bar of a deviation around every method's mean."""
+    spreads = [found[name]._asdict()[sd] for name in names]
+    fig.add_scatter(
+        x=[found[name].mean for name in names], y=[at + below for at in range(len(names))],
+        mode="markers", name=title, customdata=list(zip(names, spreads, strict=True)),
+        marker={"color": theme.series(colour), "size": 11, "symbol": "line-ns-open"},
+        error_x={"array": np.nan_to_num(spreads), "color": theme.series(colour), "thickness": 2},
+        hovertemplate="mean %{x:.2f} %, sd %{customdata[1]:.2f}<extra>%{customdata[0]}</extra>",
+    )  # fmt: skip
 
 
 def _around(count: int) -> list[str]:

@@ -140,7 +140,8 @@ def styled(fig: go.Figure, *, title: str, subtitle: str = "", height: int = 420)
 def note(fig: go.Figure, text: str, *, row: int = 1, col: int = 1) -> go.Figure:
     """`fig` saying in the middle of a panel why there is nothing to see; its axes are hidden."""
     panel = cast("Any", fig.get_subplot(row, col) if fig._has_subplots() else None)
-    axes = (panel.xaxis, panel.yaxis) if panel else (fig.layout.xaxis, fig.layout.yaxis)
+    layout = cast("Any", fig.layout)
+    axes = (panel.xaxis, panel.yaxis) if panel else (layout.xaxis, layout.yaxis)
     # on the paper: plotly.js places nothing by the axes of a panel without curves
     x, y = (sum(axis.domain or (0, 1)) / 2 for axis in axes)
     fig.add_annotation(

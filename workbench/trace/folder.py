@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,6 +44,18 @@ def now() -> str:
 def to_json(value: object, indent: int | None = None) -> str:
     """JSON text, arrows and all kept as they are."""
     return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def refuse_other_than_json(name: str, value: Mapping[str, object]) -> None:
+    """Refuse what JSON cannot hold; `name` is what the caller calls it.
+
+    Raises:
+        RunError: if `value` holds something else than JSON values.
+    """
+    try:
+        to_json(dict(value))
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{name} must hold JSON values only: {error}") from error
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
@@ -18,15 +17,13 @@ import zarr
 from workbench.events import (
     Derived,
     EpochEnded,
-    Evaluated,
-    EvaluationEvent,
     SearchEvent,
     StageStarted,
     Stepped,
 )
 from workbench.trace import folder
 from workbench.trace.control import Gate
-from workbench.trace.folder import RunError
+from workbench.trace.folder import RunError, refuse_other_than_json
 from workbench.trace.lines import Line, RareEvent, event_line
 from workbench.trace.stage import StageArrays
 
@@ -58,39 +55,9 @@ def record(
         RunError: at once, if `path` holds something, or `meta` is not JSON.
     """
     about = dict(meta or {})
-    _refuse_other_than_json("record(meta=…)", about)
+    refuse_other_than_json("record(meta=…)", about)
     folder.refuse_occupied(Path(path))
     return _record(events, _RunWriter(Path(path), about, flush_seconds))
-
-
-def record_evaluation(
-    events: Iterator[EvaluationEvent], run_path: Path | str, *, recipe: Mapping[str, object]
-) -> Generator[EvaluationEvent]:
-    """Pass `events` on, unchanged, and write them into the folder of the run they evaluate.
-
-    An epoch is a line of `evaluation/epochs.jsonl`; `Evaluated` becomes `evaluation.json`.  An
-    evaluation that did not end is written over.
-
-    Args:
-        events: What `evaluate` yields.
-        run_path: A run folder.
-        recipe: How the network was trained, as JSON values; `classes` are the names of the classes,
-            by default those of the run's `data`.
-
-    Raises:
-        RunError: at once, if there is no run, it has been evaluated, or `recipe` is not JSON.
-    """
-    path = Path(run_path)
-    if not (path / folder.HEADER).exists():
-        raise RunError(f"{path} is no run folder ({folder.HEADER} is missing); record a search")
-    if (path / folder.EVALUATION).exists():
-        raise RunError(
-            f"{path} has been evaluated; move {folder.EVALUATION} away to evaluate it again"
-        )
-    _refuse_other_than_json("record_evaluation(recipe=…)", recipe)
-    data = json.loads((path / folder.HEADER).read_text(encoding="utf-8"))["meta"].get("data")
-    classes = data.get("classes") if isinstance(data, dict) else None
-    return _record_evaluation(events, path, dict(recipe), recipe.get("classes", classes))
 
 
 def _made_with() -> Line:
@@ -100,13 +67,6 @@ def _made_with() -> Line:
         "versions": {name: version(name) for name in _VERSIONS},
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
-
-
-def _refuse_other_than_json(name: str, value: Mapping[str, object]) -> None:
-    try:
-        folder.to_json(dict(value))
-    except (TypeError, ValueError) as error:
-        raise RunError(f"{name} must hold JSON values only: {error}") from error
 
 
 def _record(events: Iterator[SearchEvent], writer: _RunWriter) -> Generator[SearchEvent]:
@@ -120,36 +80,6 @@ def _record(events: Iterator[SearchEvent], writer: _RunWriter) -> Generator[Sear
                 return
             writer.write(event)
             yield event
-
-
-def _record_evaluation(
-    events: Iterator[EvaluationEvent], path: Path, recipe: Mapping[str, object], classes: object
-) -> Generator[EvaluationEvent]:
-    epochs = path / folder.EVALUATION_EPOCHS
-    begun = False
-    for event in events:
-        if not begun:
-            epochs.parent.mkdir(exist_ok=True)
-            folder.replace_text(epochs, "")
-            begun = True
-        if isinstance(event, EpochEnded):
-            folder.append_line(epochs, event_line(event))
-        else:
-            result = _evaluation(event) | {"classes": classes, "recipe": recipe}
-            folder.replace_text(path / folder.EVALUATION, folder.to_json(result, indent=1))
-        yield event
-
-
-def _evaluation(event: Evaluated) -> Line:
-    return {
-        "test_accuracy": event.test_accuracy,
-        "test_map": event.test_map,
-        "parameters": event.parameters,
-        "macs": event.macs,
-        "confusion": [list(row) for row in event.confusion],
-        "genotype": str(event.genotype),
-        "seconds": event.seconds,
-    }
 
 
 class _RunWriter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +19,9 @@ from workbench.spaces.genotype import Genotype
 from workbench.trace import folder
 from workbench.trace.control import Steering, lost, over
 from workbench.trace.dataset import Read, StageLine, count_steps, first_state, read_trace
+from workbench.trace.evaluations import first_place, places, seed_of
 from workbench.trace.folder import RunError
-
-COSTS = ("parameters", "macs", "alive", "supernet_parameters", "seconds", "memory")
+from workbench.trace.frames import COSTS, epochs_frame, tidy
 
 
 def open_run(path: Path | str) -> Run:
@@ -146,7 +146,7 @@ class Run:
     @cached_property
     def epochs(self) -> pd.DataFrame:
         """A row per epoch that ended: its scalars, the genotype so far and its costs."""
-        return _epochs(self._placed("EpochEnded"))
+        return epochs_frame(self._placed("EpochEnded"))
 
     @cached_property
     def prunings(self) -> pd.DataFrame:
@@ -177,32 +177,44 @@ class Run:
 
     @cached_property
     def evaluation(self) -> dict[str, object] | None:
-        """Figures of the derived network on the test split; None if it was not evaluated."""
-        path = self.path / folder.EVALUATION
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        """Figures of the derived network on the test split; None if it was not evaluated.
+
+        Of several evaluations it is the first one; `evaluations` has all.
+        """
+        first = first_place(self.path)
+        return first.read() if first.figures.exists() else None
 
     @cached_property
-    def evaluation_epochs(self) -> pd.DataFrame:
-        """A row per epoch of the evaluation phase."""
-        return _epochs(folder.read_lines(self.path / folder.EVALUATION_EPOCHS))
+    def evaluations(self) -> list[dict[str, object]]:
+        """Every evaluation that ended, by seed: trainings of one network under one recipe."""
+        return [place.read() for place in places(self.path)]
+
+    @cached_property
+    def evaluationepochs_frame(self) -> pd.DataFrame:
+        """A row per epoch of the evaluation phase, of the first evaluation."""
+        return epochs_frame(folder.read_lines(first_place(self.path).epochs))
+
+    @cached_property
+    def retrainingepochs_frame(self) -> pd.DataFrame:
+        """A row per epoch of every evaluation that ended; `seed` in front (-1: not recorded)."""
+        parts = []
+        for place in places(self.path):
+            seed, part = seed_of(place.read()), epochs_frame(folder.read_lines(place.epochs))
+            part.insert(0, "seed", -1 if seed is None else seed)
+            parts.append(part)
+        return pd.concat(parts, ignore_index=True) if parts else epochs_frame([]).assign(seed=[])
+
+    def at_epoch_ends(self) -> Run:
+        """The same run, of whose `trace` only the last step of every epoch is left."""
+        epoch = self.trace["epoch"].to_numpy()
+        last = np.flatnonzero(np.append(epoch[1:] != epoch[:-1], len(epoch) > 0))
+        other = Run(self.path)
+        vars(other).update(vars(self) | {"trace": self.trace.isel(step=last)})
+        return other
 
     def to_dataframe(self) -> pd.DataFrame:
         """The trace as a tidy table: step, kind, edge, op, alpha, mix, alive; candidates only."""
-        trace = self.trace
-        alpha, alive = trace["alpha"].to_numpy(), trace["alive"].to_numpy()
-        step, edge, op = np.nonzero(alive | ~np.isnan(alpha))
-        kind, kinds = pd.factorize(trace["kind"].to_numpy())
-        return pd.DataFrame(
-            {
-                "step": trace["step"].to_numpy()[step],
-                "kind": pd.Categorical.from_codes(kind[edge], kinds),
-                "edge": pd.Categorical.from_codes(edge, trace["edge"].to_numpy()),
-                "op": pd.Categorical.from_codes(op, trace["op"].to_numpy()),
-                "alpha": alpha[step, edge, op],
-                "mix": trace["mix"].to_numpy()[step, edge, op],
-                "alive": alive[step, edge, op],
-            }
-        )
+        return tidy(self.trace)
 
     def to_xarray(self) -> xr.Dataset:
         """The trace, which says in its `attrs` what it is of: method, space, data, seed, status.
@@ -264,8 +276,9 @@ class Run:
             out |= {str(name): f"{value:.4g}" for name, value in last.dropna().items()}
         if self.genotype is not None:
             out["genotype"] = str(self.genotype)
-        if self.evaluation is not None:
-            out["test accuracy"] = f"{self.evaluation['test_accuracy']:.4f}"
+        if self.evaluations:
+            found = [f"{evaluation['test_accuracy']:.4f}" for evaluation in self.evaluations]
+            out["test accuracy"] = ", ".join(found)
         return out
 
     @cached_property
@@ -281,16 +294,3 @@ class Run:
                 step = cast("int", line["step"]) + stage["step_offset"]
                 epoch = cast("int", line["epoch"]) + stage["epoch_offset"]
                 yield {**line, "step": step, "epoch": epoch}
-
-
-def _epochs(lines: Iterable[Mapping[str, object]]) -> pd.DataFrame:
-    rows = []
-    names: dict[str, None] = {}  # of scalars, which need not be there in every epoch
-    for line in lines:
-        scalars = cast("dict[str, float | None]", line["scalars"])
-        genotype = cast("dict[str, str] | None", line["genotype"])
-        names |= dict.fromkeys(scalars)
-        rows.append({**scalars, **line, "genotype": genotype and genotype["text"]})
-    columns = ["epoch", "stage", "step", *names, "genotype", *COSTS]
-    frame = pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
-    return frame.assign(**{n: pd.to_numeric(frame[n]) for n in frame.columns if n != "genotype"})

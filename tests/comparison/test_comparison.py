@@ -57,7 +57,7 @@ def test_a_row_per_run_and_a_row_per_method_agree(runs):
     assert darts["seconds"] == pytest.approx(own["seconds"].mean())
     assert darts["seconds_sd"] == pytest.approx(own["seconds"].std(ddof=1))
     assert darts["test_accuracy"] == own["test_accuracy"].iloc[0]  # the only evaluated one
-    assert math.isnan(darts["test_accuracy_sd"])
+    assert math.isnan(darts["accuracy_search_sd"])
     single = methods.set_index("method").loc["single_level_small"]
     assert math.isnan(single["same_genes"])
 
@@ -118,7 +118,7 @@ def test_figures_show_every_evaluated_run_and_say_when_there_is_none(runs):
     assert len(frame) == 2
     assert (frame["accuracy"] <= 100).all()
     figure = plots.accuracy(runs)
-    dots = [trace for trace in figure.data if trace.mode == "markers" and not trace.name]
+    dots = [trace for trace in figure.data if "markers" in trace.mode and not trace.name]
     assert sorted(x for trace in dots for x in trace.x) == sorted(frame["accuracy"])
     named = plots.accuracy_against_time(runs).data[0]
     assert set(named.customdata) == set(frame["method"].astype(str))
@@ -131,13 +131,19 @@ def test_figures_show_every_evaluated_run_and_say_when_there_is_none(runs):
 
 def test_compare_writes_a_report_and_a_table(runs, tmp_path: Path, capsys):
     out, csv = tmp_path / "compare.html", tmp_path / "runs.csv"
-    main(["compare", str(runs[0].path.parent), "--out", str(out), "--csv", str(csv)])
+    latex, markdown = tmp_path / "table.tex", tmp_path / "table.md"
+    files = ["--csv", str(csv), "--latex", str(latex), "--markdown", str(markdown)]
+    main(["compare", str(runs[0].path.parent), "--out", str(out), *files])
     said = capsys.readouterr().out
     assert "| darts_small | 2 |" in said
     page = out.read_text(encoding="utf-8")
     assert "Comparison of 3 runs" in page
     assert "single_level_small" in page
     assert len(pd.read_csv(csv)) == 3
+    assert out.stat().st_size < 12 * 2**20
+    assert r"darts\_small" in latex.read_text(encoding="utf-8")
+    assert "| darts_small |" in markdown.read_text(encoding="utf-8")
+    assert "±: standard deviation over searches" in markdown.read_text(encoding="utf-8")
     with pytest.raises(SystemExit):
         main(["compare", str(tmp_path), "--out", str(out)])
     assert "no run folder" in capsys.readouterr().err

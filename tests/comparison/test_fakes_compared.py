@@ -1,0 +1,156 @@
+"""Tables, curves and agreement of fake searches whose accuracies are known."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.comparison.conftest import METHODS
+from tests.fakes import fake_run
+from workbench import analysis, comparison, plots
+from workbench.trace import Run, find_runs
+
+
+def test_a_search_is_as_good_as_the_mean_of_its_retrainings(fakes):
+    frame = comparison.runs_frame(fakes).set_index("run")
+    assert frame.loc["darts-1", "test_accuracy"] == pytest.approx(0.96)
+    assert list(frame["retrainings"]) == [2, 3, 1, 0]
+    assert math.isnan(frame.loc["entmax-1", "test_accuracy"])
+    methods = comparison.methods_frame(fakes).set_index("method")
+    darts = methods.loc["darts"]
+    assert darts["test_accuracy"] == pytest.approx((0.91 + 0.96) / 2)
+    assert darts["accuracy_search_sd"] == pytest.approx(0.05 / math.sqrt(2))
+    assert darts["accuracy_retraining_sd"] == pytest.approx(math.sqrt(0.0010 / 3))
+    assert (darts["searches"], darts["retrainings"]) == (2, 5)
+    assert math.isnan(methods.loc["entmax", "accuracy_retraining_sd"])
+    assert "93.50 ± 3.54" in comparison.markdown(comparison.honest_table(fakes))
+
+
+def test_table_one_has_spaces_and_data_across(fakes, tmp_path: Path):
+    meta = {"method": METHODS["darts"], "data": "cifar10"}
+    other = fake_run(tmp_path / "other", meta=meta, kinds=("cell",), nodes=3)
+    table = comparison.table_one([*fakes, other]).set_index(("", "", "method"))
+    accuracy = table["darts", "digits", "test accuracy (%)"]
+    assert list(accuracy) == ["93.50 ± 3.54", "97.00"]
+    assert list(table["darts", "digits", "retraining sd (%)"]) == ["1.83", "–"]
+    assert list(table["darts", "digits", "retrainings"]) == ["5", "1"]
+    assert list(table["nasbench201", "cifar10", "test accuracy (%)"]) == ["89.89", "–"]
+    costs = list(table["darts", "digits", "search cost"])
+    assert [cost.split()[-2:] for cost in costs] == [["h", "cpu"], ["h", "cuda"]]
+    assert table["nasbench201", "cifar10", "search cost"].iloc[0].endswith("unknown device")
+    only = comparison.table_one(fakes, quantities=["test accuracy (%)"])
+    assert only.shape == (2, 2)
+    with pytest.raises(ValueError, match="no quantity 'speed'"):
+        comparison.table_one(fakes, quantities=["speed"])
+    assert "Runs of darts differ in lr." in comparison.table_note(fakes)
+
+
+def test_hours_of_two_devices_are_told_apart(fakes, tmp_path: Path):
+    meta = {"method": METHODS["darts"], "machine": {"device": "cuda:1"}}
+    run = fake_run(tmp_path / "gpu", meta=meta)
+    cost = comparison.table_one([fakes[0], run])["darts", "digits", "search cost"]
+    cpu, gpu = cost.iloc[0].split(", ")
+    assert cpu.endswith("h cpu")
+    assert gpu.endswith("h cuda:1")
+
+
+def test_latex_is_escaped_and_spans_its_headings(fakes, tmp_path: Path):
+    text = comparison.to_latex(comparison.table_one(fakes), note="a_b & 5 %")
+    assert r"\multicolumn{7}{c}{digits}" in text
+    assert r"\cmidrule(lr){2-8}" in text
+    assert r"93.50 $\pm$ 3.54" in text
+    assert r"test accuracy (\%)" in text
+    assert text.endswith("a\\_b \\& 5 \\%\n")
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert [line.count("&") - line.count(r"\&") for line in rows] == [1, 1, 7, 7, 7]
+
+
+def test_methods_differ_in_the_parts_they_recorded(fakes):
+    frame = comparison.method_differences(fakes)
+    rows = frame.loc[:, ["field", "before", "after"]].to_numpy().tolist()
+    assert set(frame["method"]) == {"entmax"}
+    assert rows == [
+        ["stage warm, beside the last one", "(none)", "epochs=1, relaxation=Softmax()"],
+        ["search.relaxation", "Softmax()", "Entmax(3)"],
+        ["derivation", "TopEdges(2)", "EdgeArgmax()"],
+    ]
+    back = comparison.method_differences(fakes, base="entmax")
+    assert set(back["method"]) == {"darts"}
+    assert back["before"].tolist()[1:] == ["Entmax(3)", "EdgeArgmax()"]
+    with pytest.raises(ValueError, match="no run of 'gdas'"):
+        comparison.method_differences(fakes, base="gdas")
+
+
+@pytest.mark.parametrize("what", ["none_share", "skip_share", "alive_share", "entropy", "margin"])
+def test_a_measure_per_epoch_is_the_trace_s_at_its_ends(fakes, what):
+    run: Run = fakes[2]
+    ends = [4, 9, 14]  # five steps an epoch
+    shares = analysis.dominance(run, by="all").set_index(["op", "step"])["share"]
+    want = {
+        "none_share": lambda: shares["none"].to_numpy()[ends],
+        "skip_share": lambda: shares["skip_connect"].to_numpy()[ends],
+        "alive_share": lambda: analysis.alive_share(run).to_numpy()[ends],
+        "entropy": lambda: analysis.entropy(run).mean("edge").to_numpy()[ends],
+        "margin": lambda: analysis.margins(run).mean("edge").to_numpy()[ends],
+    }[what]()
+    assert np.allclose(comparison.per_epoch(run, what), want)
+    frame = comparison.curves_frame(fakes, what)
+    assert list(frame["runs"]) == [2] * 6
+
+
+def test_runs_of_other_lengths_meet_at_equal_progress(tmp_path: Path):
+    for epochs in (2, 4):
+        fake_run(tmp_path / str(epochs), epochs=epochs, seed=epochs)
+    runs = find_runs([tmp_path])
+    frame = comparison.curves_frame(runs, "loss_train").set_index("progress")
+    assert list(frame.index) == [0.25, 0.5, 0.75, 1.0]
+    assert list(frame["runs"]) == [1, 2, 2, 2]
+    short, long = (run.epochs["loss_train"].to_numpy() for run in runs)
+    assert frame.loc[0.75, "mean"] == pytest.approx((short.mean() + long[2]) / 2)
+
+
+def test_chance_agrees_less_than_seeds_that_found_the_same(fakes, tmp_path: Path):
+    for name in ("a", "b"):
+        fake_run(tmp_path / name, seed=3, nodes=3)
+    row = comparison.agreement_frame(find_runs([tmp_path])).iloc[0]
+    assert row["same_genes"] == 1
+    assert 0 < row["chance_genes"] < row["chance_edges"] < 1
+    assert row["chance_genes"] <= row["chance_genes_high"] < 0.5
+    again = comparison.agreement_frame(find_runs([tmp_path])).iloc[0]
+    assert again["chance_genes"] == row["chance_genes"]
+    alone = comparison.agreement_frame(fakes[:1]).iloc[0]
+    assert math.isnan(alone["chance_genes"])
+
+
+def test_random_genotypes_have_the_inputs_and_candidates_of_the_space(fakes):
+    run: Run = fakes[0]
+    random = np.random.default_rng(0)
+    assert run.genotype is not None
+    ops = set()
+    for _ in range(200):
+        drawn = comparison.random_genotype(run.genotype, run.space, random)
+        for cell, like in zip(drawn.cells, run.genotype.cells, strict=True):
+            assert cell.in_degrees == like.in_degrees
+            assert len({gene[1:] for gene in cell.genes}) == len(cell.genes)
+            ops |= {gene.op for gene in cell.genes}
+    assert ops == set(run.initial["op"].values.tolist()) - {"none"}
+
+
+def test_the_figures_hold_every_method_once_in_their_legend(fakes):
+    figure = plots.overlaid(fakes, singles=True)
+    assert [line.name for line in figure.data if line.showlegend] == ["darts", "entmax"]
+    assert len({line.xaxis for line in figure.data}) == len(
+        plots.overlaid_frame(fakes)["what"].unique()
+    )
+    dotted = [line for line in plots.retraining(fakes).data if line.line.dash == "dot"]
+    assert {line.legendgroup for line in dotted} == {"darts"}
+    matrix = plots.agreement_matrix(fakes)
+    assert matrix.index.tolist() == ["darts-0", "darts-1", "entmax-0", "entmax-1"]
+    assert np.isnan(np.diag(matrix)).all()
+    assert np.array_equal(matrix, matrix.T, equal_nan=True)
+    assert len(plots.agreement(fakes).layout.shapes) == 2  # between the two methods
+    names = [trace.name for trace in plots.accuracy(fakes).data if trace.name]
+    assert names == ["mean ± sd over searches", "± sd of retrainings"]

@@ -1,0 +1,114 @@
+"""In what runs differ: settings of the command line, and parts of the method as recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import cast
+
+import pandas as pd
+
+from workbench.trace.runs import Run
+
+_NOT_THERE = "(none)"
+_NO_SETTING = {"out"}
+_NO_PART = {"name", "paper", "summary", "stages"}
+
+
+def settings_frame(runs: Sequence[Run]) -> pd.DataFrame:
+    """The settings in which runs differ: one row per run, one column per setting.
+
+    Returns:
+        Column run, then every setting of the command line that is not the same in all runs.
+    """
+    frame = pd.DataFrame([{"run": run.path.name, **_settings(run)} for run in runs])
+    texts = {str(name): set(frame[name].astype(str).tolist()) for name in frame.columns}
+    differ = [name for name, values in texts.items() if name == "run" or len(values) > 1]
+    return frame.loc[:, differ]
+
+
+def mixed_settings(runs: Sequence[Run]) -> list[str]:
+    """The settings, beside the seed, that are not the same in all of these runs."""
+    frame = settings_frame(runs)
+    return [str(name) for name in frame.columns if name not in ("run", "seed")]
+
+
+def method_differences(runs: Sequence[Run], *, base: str | None = None) -> pd.DataFrame:
+    """What the other methods change of one, part by part, as their runs recorded it.
+
+    Stages are compared from the last one backwards, so that a warm-up in front shows as itself: a
+    row with what it has otherwise than the last stage of its method.
+    Of each method the first run counts; a part that the same method has otherwise in another run
+    is told by `settings_frame`.
+
+    Args:
+        runs: The runs.
+        base: The method that the others are held against; by default the one of most runs.
+
+    Returns:
+        Columns method, field (of several stages with the stage's name in front), before (in
+        `base`), after; "(none)" where one of the two has nothing there.
+
+    Raises:
+        ValueError: if no run has the method `base`.
+    """
+    known = [run for run in runs if isinstance(run.meta.get("method"), dict)]
+    names = [str(run.named("method")) for run in known]
+    first = {name: known[names.index(name)] for name in dict.fromkeys(names)}
+    columns = ["method", "field", "before", "after"]
+    if not first:
+        return pd.DataFrame(columns=columns)
+    base = max(first, key=names.count) if base is None else base
+    if base not in first:
+        raise ValueError(f"no run of {base!r} says its parts; choose one of {', '.join(first)}")
+    rows = [
+        {"method": name, "field": field, "before": before, "after": after}
+        for name, run in first.items()
+        for field, before, after in _changes(_method(first[base]), _method(run))
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _settings(run: Run) -> dict[str, object]:
+    config = run.meta.get("config")
+    known = cast("Mapping[str, object]", config) if isinstance(config, dict) else {}
+    return {name: value for name, value in known.items() if name not in _NO_SETTING}
+
+
+def _method(run: Run) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", run.meta["method"])
+
+
+def _changes(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[tuple[str, ...]]:
+    """Field, before and after of every part that is not the same."""
+    pairs = list(zip_longest(reversed(_stages(old)), reversed(_stages(new))))
+    for before, after in reversed(pairs):
+        if before and after:
+            prefix = "" if len(pairs) == 1 else f"{after['name']}."
+            for name, one, other in _unequal(before, after):
+                yield f"{prefix}{name}", one, other
+        elif stage := after or before:
+            own = _stages(new if after else old)[-1]
+            text = ", ".join(
+                f"{name}={one}" for name, one, _ in _unequal(stage, own) if name != "name"
+            )
+            ends = (_NOT_THERE, text) if after else (text, _NOT_THERE)
+            yield f"stage {stage['name']}, beside the last one", *ends
+    yield from _unequal(_others(old), _others(new))
+
+
+def _stages(method: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
+    return cast("Sequence[Mapping[str, object]]", method.get("stages", ()))
+
+
+def _others(method: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in method.items() if name not in _NO_PART}
+
+
+def _unequal(
+    before: Mapping[str, object], after: Mapping[str, object]
+) -> Iterator[tuple[str, str, str]]:
+    for name in {**before, **after}:
+        one, other = before.get(name, _NOT_THERE), after.get(name, _NOT_THERE)
+        if one != other:
+            yield name, str(one), str(other)

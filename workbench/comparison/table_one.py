@@ -1,0 +1,112 @@
+"""A table in the form of paper B's Table 1: methods down, search spaces and data across."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from workbench.comparison.differences import mixed_settings
+from workbench.comparison.labels import group_of, grouped
+from workbench.comparison.runs import accuracies, device, runs_frame
+from workbench.comparison.spread import spread
+from workbench.trace.runs import Run
+
+_NOTHING = "–"
+
+
+def table_one(runs: Sequence[Run], *, quantities: Sequence[str] | None = None) -> pd.DataFrame:
+    """Methods as rows; for every search space and data set what its searches gave, as texts.
+
+    Args:
+        runs: The runs.
+        quantities: Which of `QUANTITIES`, in order; all by default.  Test accuracy alone is the
+            form of the paper.
+
+    Returns:
+        Three levels of columns: space, data, quantity; the first column, of the methods, has its
+        name in the last level.  "–" stands where nothing is known.  Accuracy is mean ± standard
+        deviation over searches, of each the mean over its retrainings; search cost is hours of the
+        mean search on the device it ran on.
+
+    Raises:
+        ValueError: if a quantity is unknown.
+
+    "Improving differentiable neural architecture search with sparse connections and model
+    pruning" (paper B), Table 1, which gives test accuracy alone, without deviations.
+    """
+    chosen = list(QUANTITIES) if quantities is None else list(quantities)
+    unknown = [name for name in chosen if name not in QUANTITIES]
+    if unknown:
+        raise ValueError(f"no quantity {unknown[0]!r}; choose some of {', '.join(QUANTITIES)}")
+    groups = {run.path: group_of(run) for run in runs}
+    methods = list(dict.fromkeys(groups[run.path].method for run in runs))
+    places = list(dict.fromkeys(groups[run.path][1:] for run in runs))
+    columns: dict[tuple[str, str, str], list[str]] = {("", "", "method"): methods}
+    for place in places:
+        own = [[run for run in runs if groups[run.path] == (method, *place)] for method in methods]
+        for name in chosen:
+            columns[(*place, name)] = [QUANTITIES[name](part) if part else _NOTHING for part in own]
+    return pd.DataFrame(columns)
+
+
+def table_note(runs: Sequence[Run]) -> str:
+    """What the ± of `table_one` is, and what the reader has to know of the runs, as sentences."""
+    sentences = [
+        "±: standard deviation over searches, each taken as the mean over its retrainings; it "
+        "holds the luck of both.",
+        "Retraining sd: the pooled deviation of trainings of one network with other seeds.",
+        "Search cost: hours of one search, on the device named.",
+    ]
+    for name, own in grouped(runs):
+        mixed = mixed_settings(own)
+        if mixed:
+            sentences.append(f"Runs of {name} differ in {', '.join(mixed)}.")
+    return " ".join(sentences)
+
+
+def _accuracy(runs: Sequence[Run]) -> str:
+    found = spread([accuracies(run) for run in runs])
+    if not found.searches:
+        return _NOTHING
+    sd = "" if np.isnan(found.search_sd) else f" ± {100 * found.search_sd:.2f}"
+    return f"{100 * found.mean:.2f}{sd}"
+
+
+def _retraining_sd(runs: Sequence[Run]) -> str:
+    sd = spread([accuracies(run) for run in runs]).retraining_sd
+    return _NOTHING if np.isnan(sd) else f"{100 * sd:.2f}"
+
+
+def _millions(column: str) -> Callable[[Sequence[Run]], str]:
+    def text(runs: Sequence[Run]) -> str:
+        values = runs_frame(runs)[column].astype(float).dropna()
+        return f"{values.mean() / 1e6:.3g}" if len(values) else _NOTHING
+
+    return text
+
+
+def _cost(runs: Sequence[Run]) -> str:
+    """Hours by device: those of one are never counted as those of another."""
+    texts = []
+    frame = runs_frame(runs)
+    for name in dict.fromkeys(map(device, runs)):
+        seconds = frame.loc[frame["device"] == name, "seconds"].astype(float)
+        texts.append(f"{seconds.mean() / 3600:.2g} h {name}")
+    return ", ".join(texts)
+
+
+def _retrainings(runs: Sequence[Run]) -> str:
+    return str(sum(len(run.evaluations) for run in runs))
+
+
+QUANTITIES: Mapping[str, Callable[[Sequence[Run]], str]] = {
+    "test accuracy (%)": _accuracy,
+    "retraining sd (%)": _retraining_sd,
+    "parameters (M)": _millions("parameters"),
+    "MACs (M)": _millions("macs"),
+    "search cost": _cost,
+    "searches": lambda runs: str(len(runs)),
+    "retrainings": _retrainings,
+}
