@@ -8,6 +8,7 @@ from workbench.plots.compare import accuracy, accuracy_against_time, accuracy_fr
 from workbench.plots.cost import cost, cost_frame
 from workbench.plots.dominance import dominance, dominance_frame
 from workbench.plots.evaluation import confusion_frame, evaluation, evaluation_frame
+from workbench.plots.heat_map import heat_map, heat_map_frame
 from workbench.plots.pruning import alive_frame, pruning_timeline, pruning_timeline_frame
 from workbench.plots.summary import SummaryTable, summary_table, summary_table_frame
 from workbench.plots.support import support, support_frame
@@ -36,6 +37,8 @@ __all__ = [
     "edge_weight_frame",
     "evaluation",
     "evaluation_frame",
+    "heat_map",
+    "heat_map_frame",
     "pruning_timeline",
     "pruning_timeline_frame",
     "summary_table",

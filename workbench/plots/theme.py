@@ -7,6 +7,7 @@ colour-blind-safe set; the dash is the second channel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -43,6 +44,10 @@ DASHES: dict[str, str] = {
 }
 # Series that are no operation: first and second of a pair, as train and validation.
 SERIES = ("#7A68D8", "#C2467F", "#7B8A00")
+# Colour scales of heat maps, colour-blind-safe; both ends and the middle show on white and on #111.
+SEQUENTIAL = ["#123570", "#3B496C", "#575D6D", "#707173", "#8A8678", "#A59C74", "#C3B369",
+              "#E1CC55", "#FEE838"]  # fmt: skip
+DIVERGING = ["#0A5A96", "#5E9BC4", "#BDBDBD", "#E09A5F", "#B84A00"]
 INK = {"light": "#24292F", "dark": "#E6E6E6", "both": "#757575"}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 POINTS = 150  # per curve in figures of many curves; 300 in figures of few
@@ -147,6 +152,40 @@ def note(fig: go.Figure, text: str, *, row: int = 1, col: int = 1) -> go.Figure:
         text=text, x=x, y=y, xref="paper", yref="paper", showarrow=False, font={"size": 14}
     )
     return fig.update_layout({axis.plotly_name: {"visible": False} for axis in axes})
+
+
+def playable(fig: go.Figure, labels: Sequence[str], *, prefix: str) -> go.Figure:
+    """`fig` with a slider over its frames, the last one shown, and buttons that play and pause.
+
+    Args:
+        labels: What the slider says of each frame, after `prefix`.
+    """
+
+    def to(names: list[str] | list[None] | None, milliseconds: int) -> list[object]:
+        frame = {"duration": milliseconds, "redraw": True}  # a heat map shows nothing without
+        now = {"mode": "immediate", "fromcurrent": True, "transition": {"duration": 0}}
+        return [names, {"frame": frame, **now}]
+
+    names = [str(frame.name) for frame in fig.frames]
+    steps = [
+        {"label": label, "method": "animate", "args": to([name], 0)}
+        for name, label in zip(names, labels, strict=True)
+    ]
+    ink = {"color": INK["both"], "size": 12}  # plotly's button is near white under the pointer
+    buttons = [
+        {"label": "▶ Play", "method": "animate", "args": to(None, 250)},
+        {"label": "❚❚ Pause", "method": "animate", "args": to([None], 0)},
+    ]
+    line = {"borderwidth": 1, "bordercolor": "rgba(128,128,128,0.55)"}
+    menu = {"type": "buttons", "direction": "left", "buttons": buttons, "showactive": False,
+            "bgcolor": "rgba(0,0,0,0)", "font": ink, "x": 0, "xanchor": "left", "y": 0,
+            "yanchor": "top", "pad": {"t": 92, "r": 10}, **line}  # fmt: skip
+    slider = {"active": len(steps) - 1, "steps": steps, "x": 0.24, "len": 0.76, "y": 0,
+              "yanchor": "top", "pad": {"t": 74}, "currentvalue": {"prefix": prefix},
+              "bgcolor": "rgba(128,128,128,0.35)", "activebgcolor": SERIES[0],
+              "tickcolor": "rgba(128,128,128,0.55)", "font": {"size": 11},
+              **line}  # fmt: skip
+    return fig.update_layout(updatemenus=[menu], sliders=[slider])
 
 
 def groups(frame: pd.DataFrame, *columns: str) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
