@@ -194,7 +194,6 @@ def _styled(fig: go.Figure, seen: _Moments, value: Value, *, height: int) -> Non
     fig.update_layout(coloraxis=axis, margin={"t": 96, "b": 170})
     if len(seen.steps) > 1:
         labels = [
-            f"{step:,} (epoch {epoch})"
-            for step, epoch in zip(seen.steps, seen.epochs, strict=True)
+            f"{step:,} (epoch {epoch})" for step, epoch in zip(seen.steps, seen.epochs, strict=True)
         ]
         theme.playable(fig, labels, prefix="after step ")

@@ -207,3 +207,40 @@ def thin(x: NDArray[np.number], y: NDArray[np.floating], points: int | None) -> 
     )
     extremes = [0, len(y) - 1, int(floats.argmin()), int(floats.argmax())]
     return np.union1d(picked.astype(np.intp), np.array(extremes, dtype=np.intp))
+
+
+def band(
+    part: pd.DataFrame, kind: str, index: int, *, legend: bool = True, points: int = 2 * POINTS
+) -> list[go.Scatter]:
+    """The mean over the edges of a kind of cell, in a band from the least to the largest.
+
+    Args:
+        part: Columns `step`, `mean`, `low`, `high`, without NaN.
+        kind: Of the cells.
+        index: Which of the kinds it is, for its colour and dash.
+        legend: Whether the legend names it.
+        points: About how many are drawn.
+    """
+    steps = part["step"].to_numpy()
+    columns = [part[name].to_numpy(np.float32) for name in ("low", "high", "mean")]
+    if not len(steps):
+        return []
+    kept = np.unique(np.concatenate([thin(steps, y, points) for y in columns]))
+    low, high, mean = (y[kept] for y in columns)
+    shared = {"x": steps[kept], "legendgroup": kind, "mode": "lines"}
+    edge = {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+    fill = {"fill": "tonexty", "fillcolor": faded(series(index), 0.16)}
+    return [
+        go.Scatter(y=low, name=f"{kind}, least", **edge, **shared),
+        go.Scatter(y=high, name=f"{kind}, most", **fill, **edge, **shared),
+        go.Scatter(
+            y=mean,
+            name=cell_name(kind),
+            showlegend=legend,
+            line={"color": series(index), "width": 2.2, "dash": series_dash(index)},
+            customdata=np.stack([low, high], axis=-1),
+            hovertemplate="mean %{y:.3g} (from %{customdata[0]:.3g} to %{customdata[1]:.3g}) at "
+            "step %{x:,}<extra>%{fullData.name}</extra>",
+            **shared,
+        ),
+    ]
