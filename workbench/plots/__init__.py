@@ -20,6 +20,7 @@ from workbench.plots.heat_map import heat_map, heat_map_frame
 from workbench.plots.machine import memory_frame, step_time_frame, time_and_memory
 from workbench.plots.margins import edge_margins_frame, margins, margins_frame
 from workbench.plots.pruning import alive_frame, pruning_timeline, pruning_timeline_frame
+from workbench.plots.scores import scores, scores_frame
 from workbench.plots.summary import SummaryTable, summary_table, summary_table_frame
 from workbench.plots.support import support, support_frame
 from workbench.plots.training import training, training_frame
@@ -62,6 +63,8 @@ __all__ = [
     "memory_frame",
     "pruning_timeline",
     "pruning_timeline_frame",
+    "scores",
+    "scores_frame",
     "step_time_frame",
     "summary_table",
     "summary_table_frame",

@@ -181,7 +181,8 @@ def _caption(one: _Stretch, changed: bool) -> str:
         return f"{one.epochs.capitalize()}: the first genotype"
     signed = [f"+ {gene}" for gene in one.added] + [f"− {gene}" for gene in one.removed]
     more = f", and {len(signed) - NAMED} more" if len(signed) > NAMED else ""
-    return f"{one.epochs.capitalize()}: {', '.join(signed[:NAMED])}{more}"
+    counts = f"{len(one.added)} new genes, {len(one.removed)} gone"
+    return f"{one.epochs.capitalize()}, {counts}: {', '.join(signed[:NAMED])}{more}"
 
 
 def genotype_difference_frame(a: Genotype, b: Genotype) -> pd.DataFrame:
@@ -227,9 +228,9 @@ def genotype_difference(
         part.attr(label=theme.cell_name(kind), labeljust="l", penwidth="0", fontname=FONT)
         part.attr(fontsize="15", fontcolor=theme.INK["both"])
         draw_nodes(part, _union([c for g in (a, b) for c in g.cells if c.kind == kind]))
-        for row in frame.loc[frame["kind"] == kind].itertuples():
-            look = _gene_look(str(row.where), str(row.op))
-            part.edge(f"{kind}_{row.src}", f"{kind}_{row.dst}", **look)
+        for row in frame.loc[frame["kind"] == kind].to_dict("records"):
+            look = _gene_look(str(row["where"]), str(row["op"]))
+            part.edge(f"{kind}_{row['src']}", f"{kind}_{row['dst']}", **look)
         graph.subgraph(part)
     words = [f"{texts[where]}: {count}" for where, count in counts.items()]
     return CellGraph(graph.source, f"{a}\n{b}\ngenes {', '.join(words)}")

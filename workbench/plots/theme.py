@@ -7,7 +7,7 @@ colour-blind-safe set; the dash is the second channel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -188,7 +188,7 @@ def playable(fig: go.Figure, labels: Sequence[str], *, prefix: str) -> go.Figure
     return fig.update_layout(updatemenus=[menu], sliders=[slider])
 
 
-def add_all(fig: go.Figure, drawn: Sequence[tuple[dict[str, object], int, int]]) -> go.Figure:
+def add_all(fig: go.Figure, drawn: Sequence[tuple[Mapping[str, object], int, int]]) -> go.Figure:
     """`fig` with all traces `(properties, row, column)`.
 
     One by one, as objects, plotly checks and copies each of them several times: of 300 that is half

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -152,7 +153,7 @@ def weight_evolution(
     fig = _grid(facets, value, x)
     places = {facet.edge: facet for facet in facets}
     named: set[str] = set()
-    drawn: list[tuple[dict[str, object], int, int]] = []
+    drawn: list[tuple[Mapping[str, object], int, int]] = []
     for (edge, op), curve in theme.groups(frame, "edge", "op"):
         place = places[edge]
         lines = _lines(edge, op, curve, first=op not in named)
@@ -213,10 +214,10 @@ def _grid(facets: list[_Facet], value: Value, x: X) -> go.Figure:
     return fig
 
 
-def _lines(edge: str, op: str, curve: pd.DataFrame, *, first: bool) -> list[dict[str, object]]:
+def _lines(edge: str, op: str, curve: pd.DataFrame, *, first: bool) -> list[Mapping[str, object]]:
     """The curve of one operation on one edge, and the cross where it was pruned."""
     shared = {"name": op, "legendgroup": op, "meta": edge, "hovertemplate": HOVER}
-    lines = [
+    lines: list[Mapping[str, object]] = [
         dict(
             type="scatter",
             x=curve["x"].to_numpy(),
@@ -246,7 +247,7 @@ def _lines(edge: str, op: str, curve: pd.DataFrame, *, first: bool) -> list[dict
     return lines
 
 
-def _edge_line(edge: str, curve: pd.DataFrame, *, first: bool) -> dict[str, object]:
+def _edge_line(edge: str, curve: pd.DataFrame, *, first: bool) -> Mapping[str, object]:
     """The weight of the edge itself."""
     return dict(
         type="scatter",
