@@ -218,7 +218,7 @@ def genotype_difference(
         names: What the legend calls them.
     """
     frame = genotype_difference_frame(a, b)
-    counts = {where: int((frame["where"] == where).sum()) for where in LOOKS}
+    counts = {where: frame["where"].tolist().count(where) for where in LOOKS}
     texts = {"both": "in both", "a": f"only in {names[0]}", "b": f"only in {names[1]}"}
     graph = cells_graph()
     # a picture's own legend: dot draws the label of a graph above its cells

@@ -88,7 +88,9 @@ def margins(run: Run) -> go.Figure:
 
 def _heat(frame: pd.DataFrame, edges: list[str]) -> go.Heatmap:
     steps = frame["step"].to_numpy().reshape(-1, max(len(edges), 1))[:, 0]
-    margin = frame["margin"].to_numpy(np.float32).reshape(len(steps), -1).T  # (edges, steps)
+    margin = (
+        frame["margin"].to_numpy(np.float32).reshape(len(steps), len(edges)).T
+    )  # (edges, steps)
     return go.Heatmap(
         x=steps,
         y=edges,
