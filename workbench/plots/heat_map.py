@@ -137,7 +137,7 @@ def _panels(kinds: list[str]) -> go.Figure:
         rows=blocks,
         cols=across,
         subplot_titles=[theme.cell_name(kind) for kind in kinds],
-        horizontal_spacing=0.3 / (across + 1),
+        horizontal_spacing=min(0.16, 0.45 / across),  # names of edges fit 600 px
         vertical_spacing=0.3 / (blocks + 1),
     )
 

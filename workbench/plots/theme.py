@@ -180,7 +180,7 @@ def playable(fig: go.Figure, labels: Sequence[str], *, prefix: str) -> go.Figure
     menu = {"type": "buttons", "direction": "left", "buttons": buttons, "showactive": False,
             "bgcolor": "rgba(0,0,0,0)", "font": ink, "x": 0, "xanchor": "left", "y": 0,
             "yanchor": "top", "pad": {"t": 92, "r": 10}, **line}  # fmt: skip
-    slider = {"active": len(steps) - 1, "steps": steps, "x": 0.24, "len": 0.76, "y": 0,
+    slider = {"active": len(steps) - 1, "steps": steps, "x": 0.3, "len": 0.7, "y": 0,
               "yanchor": "top", "pad": {"t": 74}, "currentvalue": {"prefix": prefix},
               "bgcolor": "rgba(128,128,128,0.35)", "activebgcolor": SERIES[0],
               "tickcolor": "rgba(128,128,128,0.55)", "font": {"size": 11},
