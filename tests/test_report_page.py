@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import fake_run
-from workbench.report import report
+from workbench.plots import genotype_history, heat_map
+from workbench.report import _figure, report
+from workbench.report_page import page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
@@ -21,13 +24,45 @@ FLAGS = (
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_every_figure_is_drawn_with_the_network_off(tmp_path: Path) -> None:
-    page = report(fake_run(tmp_path / "run").path)
+    written = report(fake_run(tmp_path / "run").path)
+    seen = opened(written, tmp_path)
+    places = seen.stdout.count('class="wb-figure')
+    assert places == 7
+    drawn = re.findall(r'class="[^"]*js-plotly-plot', seen.stdout)
+    assert len(drawn) == places
+    assert complaints(seen) == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_figure_that_plays_and_a_history_work_without_a_kernel(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", epochs=5)
+    figure = _figure(json.loads(heat_map(run, frames=4).to_json()))
+    body = figure + genotype_history(run)._repr_mimebundle_()["text/html"]
+    watch = """<script>addEventListener("load", () => setTimeout(() => {
+      const place = document.querySelector(".wb-figure");
+      const slider = document.querySelector(".wb-history input");
+      slider.value = 0; slider.dispatchEvent(new Event("input"));
+      Plotly.animate(place, ["0"], { mode: "immediate", frame: { duration: 0, redraw: true } })
+        .then(() => { document.title = place.querySelector(".slider-label").textContent; });
+    }, 500))</script>"""
+    target = tmp_path / "page.html"
+    target.write_text(page(body, title="a page").replace("</body>", watch + "</body>"), "utf-8")
+    seen = opened(target, tmp_path)
+    assert "<title>after step 0 (epoch 0)</title>" in seen.stdout
+    shown = re.findall(r'data-at="(\d+)" style="[^"]*visibility: ?(\w+)', seen.stdout)
+    assert [at for at, visibility in shown if visibility == "visible"] == ["0"]
+    assert len(shown) > 1
+    assert complaints(seen) == []
+
+
+def opened(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The page after its scripts ran, with the network off."""
     assert CHROMIUM is not None
-    seen = subprocess.run(
+    return subprocess.run(
         [
             CHROMIUM,
             *FLAGS,
-            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--user-data-dir={folder / 'profile'}",
             "--host-resolver-rules=MAP * ~NOTFOUND",
             "--dump-dom",
             page.as_uri(),
@@ -37,9 +72,7 @@ def test_every_figure_is_drawn_with_the_network_off(tmp_path: Path) -> None:
         timeout=120,
         check=True,
     )
-    places = seen.stdout.count('class="wb-figure')
-    assert places == 7
-    drawn = re.findall(r'class="[^"]*js-plotly-plot', seen.stdout)
-    assert len(drawn) == places
-    said = [line for line in seen.stderr.splitlines() if "CONSOLE" in line]
-    assert said == []
+
+
+def complaints(seen: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in seen.stderr.splitlines() if "CONSOLE" in line]

@@ -51,17 +51,25 @@ def dominance(run: Run, *, by: Literal["kind", "all"] = "kind") -> pd.DataFrame:
     Returns:
         Columns step, epoch, kind, op, share, mean_weight, both of them in [0, 1].
     """
-    mix, led = run.trace["mix"], _led(run.trace["mix"])
-    kind = mix["kind"] if by == "kind" else xr.full_like(mix["kind"], "all")
-    parts = []
-    for name in dict.fromkeys(kind.to_numpy().tolist()):
-        own = (kind == name).to_numpy()
-        values = {"share": led[:, own].mean("edge"), "mean_weight": mix[:, own].mean("edge")}
-        part = xr.Dataset(values).to_dataframe(dim_order=["step", "op"]).reset_index()
-        parts.append(part.assign(kind=name))
-    columns = ["step", "epoch", "kind", "op", "share", "mean_weight"]
-    frame = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
-    return frame.sort_values("step", kind="stable", ignore_index=True).loc[:, columns]
+    mix = run.trace["mix"].to_numpy()
+    led = _leaders(run.trace["mix"])[..., None] == np.arange(mix.shape[-1])
+    kind = run.trace["kind"].to_numpy() if by == "kind" else np.full(mix.shape[1], "all")
+    kinds = list(dict.fromkeys(kind.tolist()))
+    ops = run.trace["op"].to_numpy().astype(object)
+    whole = (len(mix), len(kinds), len(ops))  # one row per step, kind and operation
+    share, weight = np.empty(whole), np.empty(whole, dtype=mix.dtype)
+    for index, name in enumerate(kinds):
+        share[:, index] = led[:, kind == name].mean(1)
+        weight[:, index] = mix[:, kind == name].mean(1)
+    along = {name: run.trace[name].to_numpy()[:, None, None] for name in ("step", "epoch")}
+    columns = {
+        **along,
+        "kind": np.array(kinds, dtype=object)[:, None],
+        "op": ops,
+        "share": share,
+        "mean_weight": weight,
+    }
+    return pd.DataFrame({n: np.broadcast_to(v, whole).ravel() for n, v in columns.items()})
 
 
 def entropy(run: Run) -> xr.DataArray:

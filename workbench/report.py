@@ -204,7 +204,8 @@ def _figure(figure: Mapping[str, object]) -> str:
     layout = dict(cast("Mapping[str, object]", figure.get("layout", {})))
     layout.pop("template", None)  # the page has one for light and one for dark
     height = int(cast("float", layout.get("height", 450)))
-    text = json.dumps({"data": figure.get("data", []), "layout": layout}, separators=(",", ":"))
+    drawn = {"data": figure.get("data", []), "layout": layout, "frames": figure.get("frames", [])}
+    text = json.dumps(drawn, separators=(",", ":"))
     title = cast("Mapping[str, str]", layout.get("title", {})).get("text", "figure")
     label = html.escape(re.sub(r"<[^>]*>", "", title), quote=True)
     return (

@@ -48,7 +48,7 @@ function draw(place) {
   place.dataset.drawn = "yes";
   const figure = JSON.parse(place.querySelector("script").textContent);
   figure.layout.template = templates[page()];
-  Plotly.newPlot(place, figure.data, figure.layout, config);
+  Plotly.newPlot(place, { ...figure, config });
 }
 function repaint(name) {
   for (const place of places)

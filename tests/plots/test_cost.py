@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from workbench.plots import cost, cost_frame
@@ -21,6 +23,16 @@ def test_alive_share_is_of_all_candidates(run: Run) -> None:
 def test_units_are_on_the_axes(run: Run) -> None:
     titles = {axis.title.text for axis in cost(run).select_yaxes()}
     assert titles == {"Parameters", "Multiply-adds", "Operations alive (%)", "Time per step (ms)"}
+
+
+def test_a_first_epoch_that_compiles_does_not_flatten_the_others(run: Run) -> None:
+    assert cost(run).layout.yaxis4.range is None
+    epochs = run.epochs
+    slow = replace(run)
+    slow.__dict__["epochs"] = epochs.assign(seconds=[50.0, 0.25, 0.5])
+    fig = cost(slow)
+    assert fig.layout.yaxis4.range == (0, pytest.approx(125))
+    assert fig.layout.title.subtitle.text.startswith("the first epoch took 10,000 ms a step")
 
 
 def test_a_search_without_epochs_says_so(started: Run) -> None:

@@ -56,3 +56,12 @@ def test_nothing_pruned_is_said(unpruned: Run) -> None:
 def test_a_search_without_steps_can_be_drawn(started: Run) -> None:
     assert pruning_timeline_frame(started).empty
     pruning_timeline(started)
+
+
+def test_the_time_of_a_step_stands_below_what_is_alive(run: Run) -> None:
+    fig = pruning_timeline(run)
+    titles = [fig.layout[f"yaxis{i}"].title.text for i in (2, 3)]
+    assert titles == ["Operations alive", "Time per step (ms)"]
+    median = next(trace for trace in fig.data if trace.yaxis == "y3" and trace.line.width == 2)
+    assert len(median.x) == 12  # three epochs of five steps, without the first of each
+    assert fig.layout.xaxis3.title.text == "Step"

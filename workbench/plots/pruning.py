@@ -1,4 +1,4 @@
-"""When every operation was pruned, and how many were left."""
+"""When every operation was pruned, how many were left, and what a step took then."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.plots import theme
+from workbench.plots.machine import step_time_frame, step_time_lines
 
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
@@ -62,16 +63,19 @@ def _candidates(run: Run) -> dict[str, int]:
 
 
 def pruning_timeline(run: Run) -> go.Figure:
-    """A mark where an operation left an edge; below, how many operations are alive."""
+    """A mark where an operation left an edge; below, what is alive and what a step takes.
+
+    The time per step is the median of a stretch of steps, in a band of its quartiles.
+    """
     edges = [str(edge) for edge in run.trace["edge"].values]
     frame = pruning_timeline_frame(run)
     upper = 17 * len(edges) if len(frame) else 60
     fig = make_subplots(
-        rows=2,
+        rows=3,
         cols=1,
         shared_xaxes=True,
-        vertical_spacing=30 / (upper + 230),
-        row_heights=[upper, 160],
+        vertical_spacing=30 / (upper + 380),
+        row_heights=[upper, 140, 140],
     )
     ops = [str(op) for op in run.trace["op"].values]
     marks = dict(theme.groups(frame, "op"))
@@ -87,10 +91,13 @@ def pruning_timeline(run: Run) -> go.Figure:
         col=1,
     )
     fig.update_yaxes(title="Operations alive", rangemode="tozero", row=2, col=1)
-    fig.update_xaxes(title="Step", row=2, col=1)
+    for trace in step_time_lines(step_time_frame(run)):
+        fig.add_trace(trace, row=3, col=1)
+    fig.update_yaxes(title="Time per step (ms)", rangemode="tozero", row=3, col=1)
+    fig.update_xaxes(title="Step", row=3, col=1)
     total = f"{len(frame)} operations pruned" if len(frame) else "nothing was pruned"
-    theme.styled(fig, title="Pruning timeline", subtitle=total, height=upper + 330)
-    fig.update_layout(legend2={"y": 150 / (upper + 190), "x": 1.02})
+    theme.styled(fig, title="Pruning timeline", subtitle=total, height=upper + 480)
+    fig.update_layout(legend2={"y": 310 / (upper + 340), "x": 1.02})
     return fig if len(frame) else theme.note(fig, "Nothing was pruned in this run", row=1, col=1)
 
 

@@ -7,6 +7,7 @@ colour-blind-safe set; the dash is the second channel.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -43,6 +44,10 @@ DASHES: dict[str, str] = {
 }
 # Series that are no operation: first and second of a pair, as train and validation.
 SERIES = ("#7A68D8", "#C2467F", "#7B8A00")
+# Colour scales of heat maps, colour-blind-safe; both ends and the middle show on white and on #111.
+SEQUENTIAL = ["#123570", "#3B496C", "#575D6D", "#707173", "#8A8678", "#A59C74", "#C3B369",
+              "#E1CC55", "#FEE838"]  # fmt: skip
+DIVERGING = ["#0A5A96", "#5E9BC4", "#BDBDBD", "#E09A5F", "#B84A00"]
 INK = {"light": "#24292F", "dark": "#E6E6E6", "both": "#757575"}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 POINTS = 150  # per curve in figures of many curves; 300 in figures of few
@@ -150,6 +155,50 @@ def note(fig: go.Figure, text: str, *, row: int = 1, col: int = 1) -> go.Figure:
     return fig.update_layout({axis.plotly_name: {"visible": False} for axis in axes})
 
 
+def playable(fig: go.Figure, labels: Sequence[str], *, prefix: str) -> go.Figure:
+    """`fig` with a slider over its frames, the last one shown, and buttons that play and pause.
+
+    Args:
+        labels: What the slider says of each frame, after `prefix`.
+    """
+
+    def to(names: list[str] | list[None] | None, milliseconds: int) -> list[object]:
+        frame = {"duration": milliseconds, "redraw": True}  # a heat map shows nothing without
+        now = {"mode": "immediate", "fromcurrent": True, "transition": {"duration": 0}}
+        return [names, {"frame": frame, **now}]
+
+    names = [str(frame.name) for frame in fig.frames]
+    steps = [
+        {"label": label, "method": "animate", "args": to([name], 0)}
+        for name, label in zip(names, labels, strict=True)
+    ]
+    ink = {"color": INK["both"], "size": 12}  # plotly's button is near white under the pointer
+    buttons = [
+        {"label": "▶ Play", "method": "animate", "args": to(None, 250)},
+        {"label": "❚❚ Pause", "method": "animate", "args": to([None], 0)},
+    ]
+    line = {"borderwidth": 1, "bordercolor": "rgba(128,128,128,0.55)"}
+    menu = {"type": "buttons", "direction": "left", "buttons": buttons, "showactive": False,
+            "bgcolor": "rgba(0,0,0,0)", "font": ink, "x": 0, "xanchor": "left", "y": 0,
+            "yanchor": "top", "pad": {"t": 92, "r": 10}, **line}  # fmt: skip
+    slider = {"active": len(steps) - 1, "steps": steps, "x": 0.3, "len": 0.7, "y": 0,
+              "yanchor": "top", "pad": {"t": 74}, "currentvalue": {"prefix": prefix},
+              "bgcolor": "rgba(128,128,128,0.35)", "activebgcolor": SERIES[0],
+              "tickcolor": "rgba(128,128,128,0.55)", "font": {"size": 11},
+              **line}  # fmt: skip
+    return fig.update_layout(updatemenus=[menu], sliders=[slider])
+
+
+def add_all(fig: go.Figure, drawn: Sequence[tuple[Mapping[str, object], int, int]]) -> go.Figure:
+    """`fig` with all traces `(properties, row, column)`.
+
+    One by one, as objects, plotly checks and copies each of them several times: of 300 that is half
+    of the figure's time.
+    """
+    traces, rows, cols = zip(*drawn, strict=True) if drawn else ((), (), ())
+    return fig.add_traces(list(traces), rows=list(rows), cols=list(cols)) if traces else fig
+
+
 def groups(frame: pd.DataFrame, *columns: str) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
     """The parts of `frame` with equal texts in `columns`, in order of appearance."""
     grouped = frame.groupby(list(columns), sort=False, observed=True)
@@ -169,3 +218,40 @@ def thin(x: NDArray[np.number], y: NDArray[np.floating], points: int | None) -> 
     )
     extremes = [0, len(y) - 1, int(floats.argmin()), int(floats.argmax())]
     return np.union1d(picked.astype(np.intp), np.array(extremes, dtype=np.intp))
+
+
+def band(
+    part: pd.DataFrame, kind: str, index: int, *, legend: bool = True, points: int = 2 * POINTS
+) -> list[go.Scatter]:
+    """The mean over the edges of a kind of cell, in a band from the least to the largest.
+
+    Args:
+        part: Columns `step`, `mean`, `low`, `high`, without NaN.
+        kind: Of the cells.
+        index: Which of the kinds it is, for its colour and dash.
+        legend: Whether the legend names it.
+        points: About how many are drawn.
+    """
+    steps = part["step"].to_numpy()
+    columns = [part[name].to_numpy(np.float32) for name in ("low", "high", "mean")]
+    if not len(steps):
+        return []
+    kept = np.unique(np.concatenate([thin(steps, y, points) for y in columns]))
+    low, high, mean = (y[kept] for y in columns)
+    shared = {"x": steps[kept], "legendgroup": kind, "mode": "lines"}
+    edge = {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+    fill = {"fill": "tonexty", "fillcolor": faded(series(index), 0.16)}
+    return [
+        go.Scatter(y=low, name=f"{kind}, least", **edge, **shared),
+        go.Scatter(y=high, name=f"{kind}, most", **fill, **edge, **shared),
+        go.Scatter(
+            y=mean,
+            name=cell_name(kind),
+            showlegend=legend,
+            line={"color": series(index), "width": 2.2, "dash": series_dash(index)},
+            customdata=np.stack([low, high], axis=-1),
+            hovertemplate="mean %{y:.3g} (from %{customdata[0]:.3g} to %{customdata[1]:.3g}) at "
+            "step %{x:,}<extra>%{fullData.name}</extra>",
+            **shared,
+        ),
+    ]

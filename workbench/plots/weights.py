@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.plots import theme
+from workbench.plots import moments, theme
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,14 +103,14 @@ def _curves(
     points: int | None,
 ) -> list[pd.DataFrame]:
     """One frame per operation that was ever alive; `alive` and `values` are `(steps, ops)`."""
-    shown = np.where(alive, values, -np.inf)
-    ranks = (-shown).argsort(axis=1, kind="stable").argsort(axis=1) + 1
+    shown = np.where(alive, values, np.nan)
     curves = []
     for column, op in enumerate(ops):
-        (steps,) = np.nonzero(alive[:, column] & np.isfinite(values[:, column]))
+        own = np.ascontiguousarray(shown[:, column])
+        (steps,) = np.nonzero(np.isfinite(own))
         if not len(steps):
             continue
-        steps = steps[theme.thin(along[steps], values[steps, column], points)]
+        steps = steps[theme.thin(along[steps], own[steps], points)]
         pruned = np.zeros(len(steps), dtype=bool)
         pruned[-1] = not alive[-1, column]
         curves.append(
@@ -118,8 +119,8 @@ def _curves(
                     "edge": edge,
                     "op": op,
                     "x": along[steps],
-                    "value": values[steps, column],
-                    "rank": ranks[steps, column],
+                    "value": own[steps],
+                    "rank": moments.ranks(shown[steps])[:, column],
                     "pruned": pruned,
                 }
             )
@@ -152,16 +153,18 @@ def weight_evolution(
     fig = _grid(facets, value, x)
     places = {facet.edge: facet for facet in facets}
     named: set[str] = set()
+    drawn: list[tuple[Mapping[str, object], int, int]] = []
     for (edge, op), curve in theme.groups(frame, "edge", "op"):
         place = places[edge]
-        for trace in _lines(edge, op, curve, first=op not in named):
-            fig.add_trace(trace, row=place.row, col=place.col)
+        lines = _lines(edge, op, curve, first=op not in named)
+        drawn += [(line, place.row, place.col) for line in lines]
         named.add(op)
     if value == "mix":
         weighed = edge_weight_frame(run, kind=kind, x=x, points=points)
         for index, ((edge,), curve) in enumerate(theme.groups(weighed, "edge")):
             place = places[edge]
-            fig.add_trace(_edge_line(edge, curve, first=not index), row=place.row, col=place.col)
+            drawn.append((_edge_line(edge, curve, first=not index), place.row, place.col))
+    theme.add_all(fig, drawn)
     cells = "all cells" if kind is None else f"the {theme.cell_name(kind)}"
     rows = max((facet.row for facet in facets), default=1)
     theme.styled(
@@ -211,11 +214,12 @@ def _grid(facets: list[_Facet], value: Value, x: X) -> go.Figure:
     return fig
 
 
-def _lines(edge: str, op: str, curve: pd.DataFrame, *, first: bool) -> list[go.Scatter]:
+def _lines(edge: str, op: str, curve: pd.DataFrame, *, first: bool) -> list[Mapping[str, object]]:
     """The curve of one operation on one edge, and the cross where it was pruned."""
     shared = {"name": op, "legendgroup": op, "meta": edge, "hovertemplate": HOVER}
-    lines = [
-        go.Scatter(
+    lines: list[Mapping[str, object]] = [
+        dict(
+            type="scatter",
             x=curve["x"].to_numpy(),
             y=curve["value"].to_numpy(np.float32),
             customdata=curve["rank"].to_numpy(np.uint8),
@@ -228,7 +232,8 @@ def _lines(edge: str, op: str, curve: pd.DataFrame, *, first: bool) -> list[go.S
     gone = curve.loc[curve["pruned"]]
     if len(gone):
         lines.append(
-            go.Scatter(
+            dict(
+                type="scatter",
                 x=gone["x"].to_numpy(),
                 y=gone["value"].to_numpy(np.float32),
                 customdata=gone["rank"].to_numpy(np.uint8),
@@ -242,9 +247,10 @@ def _lines(edge: str, op: str, curve: pd.DataFrame, *, first: bool) -> list[go.S
     return lines
 
 
-def _edge_line(edge: str, curve: pd.DataFrame, *, first: bool) -> go.Scatter:
+def _edge_line(edge: str, curve: pd.DataFrame, *, first: bool) -> Mapping[str, object]:
     """The weight of the edge itself."""
-    return go.Scatter(
+    return dict(
+        type="scatter",
         x=curve["x"].to_numpy(),
         y=curve["value"].to_numpy(np.float32),
         mode="lines",

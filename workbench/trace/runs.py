@@ -190,12 +190,12 @@ class Run:
         return [place.read() for place in places(self.path)]
 
     @cached_property
-    def evaluationepochs_frame(self) -> pd.DataFrame:
+    def evaluation_epochs(self) -> pd.DataFrame:
         """A row per epoch of the evaluation phase, of the first evaluation."""
         return epochs_frame(folder.read_lines(first_place(self.path).epochs))
 
     @cached_property
-    def retrainingepochs_frame(self) -> pd.DataFrame:
+    def retraining_epochs(self) -> pd.DataFrame:
         """A row per epoch of every evaluation that ended; `seed` in front (-1: not recorded)."""
         parts = []
         for place in places(self.path):

@@ -1,0 +1,114 @@
+"""What the search asks of the machine: time per step and memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from workbench.plots import theme
+
+if TYPE_CHECKING:
+    from workbench.trace.runs import Run
+
+STRETCHES = 100
+MIB = 2**20
+
+
+def step_time_frame(run: Run, *, stretches: int = STRETCHES) -> pd.DataFrame:
+    """One row per stretch of steps: what a step of it took.
+
+    A step's time is from the end of the step before to its own end.  Left out is the first step of
+    an epoch, which has the end of the last epoch in it, unless all epochs have one step.
+
+    Args:
+        stretches: At most so many; every step is one of its own if there are no more.
+
+    Returns:
+        Columns `first`, `last` (steps of the stretch), `step` (the one in its middle), `epoch` (of
+        that step), `seconds` (median time per step), `low`, `high` (its quartiles), in seconds.
+    """
+    trace = run.trace
+    steps, epochs = np.asarray(trace["step"].values), np.asarray(trace["epoch"].values)
+    taken = np.diff(np.asarray(trace["seconds"].values, dtype=np.float64), prepend=np.nan)
+    taken[np.diff(np.asarray(trace["stage"].values), prepend=-1) != 0] = np.nan
+    inside = np.isfinite(taken) & (np.diff(epochs, prepend=-1) == 0)
+    known = np.flatnonzero(inside if inside.any() else np.isfinite(taken))
+    rows = []
+    for part in np.array_split(known, min(stretches, len(known)) or 1):
+        if len(part):
+            low, median, high = np.quantile(taken[part], [0.25, 0.5, 0.75])
+            middle = part[len(part) // 2]
+            ends = steps[part[0]], steps[part[-1]]
+            rows.append((*ends, steps[middle], epochs[middle], median, low, high))
+    columns = ["first", "last", "step", "epoch", "seconds", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def memory_frame(run: Run) -> pd.DataFrame:
+    """One row per epoch that said how much memory it took.
+
+    Returns:
+        Columns `epoch`, `step` (its last), `memory` in MiB: of the whole process on a CPU, the peak
+        of tensors on a GPU.
+    """
+    frame = run.epochs.loc[:, ["epoch", "step", "memory"]].dropna()
+    return frame.assign(memory=frame["memory"].astype(float) / MIB).reset_index(drop=True)
+
+
+def time_and_memory(run: Run) -> go.Figure:
+    """Left, the median time of a step along the search; right, the memory of every epoch."""
+    times, memory = step_time_frame(run), memory_frame(run)
+    fig = make_subplots(rows=1, cols=2, horizontal_spacing=0.11)
+    for trace in step_time_lines(times):
+        fig.add_trace(trace, row=1, col=1)
+    fig.add_scatter(
+        x=memory["epoch"].to_numpy(),
+        y=memory["memory"].to_numpy(),
+        mode="lines+markers",
+        line={"color": theme.series(1), "width": 2},
+        marker={"size": 5},
+        hovertemplate="%{y:,.0f} MiB in epoch %{x}<extra></extra>",
+        row=1,
+        col=2,
+    )
+    titles = (("Time per step (ms)", "Step"), ("Memory (MiB)", "Epoch"))
+    for col, (frame, (title, along)) in enumerate(zip((times, memory), titles, strict=True), 1):
+        fig.update_yaxes(title=title, rangemode="tozero", row=1, col=col)
+        fig.update_xaxes(title=along, row=1, col=col)
+        if frame.empty:
+            theme.note(fig, "Not recorded", row=1, col=col)
+    theme.styled(
+        fig,
+        title="Time and memory",
+        subtitle="line: median of a stretch of steps; band: its quartiles",
+        height=360,
+    )
+    return fig.update_layout(showlegend=False)
+
+
+def step_time_lines(frame: pd.DataFrame) -> list[go.Scatter]:
+    """The band and the median of `step_time_frame` in milliseconds."""
+    steps = frame["step"].to_numpy()
+    low, high, median = (
+        1000 * frame[name].to_numpy(dtype=np.float64) for name in ("low", "high", "seconds")
+    )
+    edge = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+    fill = theme.faded(theme.series(0), 0.16)
+    return [
+        go.Scatter(x=steps, y=low, **edge),
+        go.Scatter(x=steps, y=high, fill="tonexty", fillcolor=fill, **edge),
+        go.Scatter(
+            x=steps,
+            y=median,
+            customdata=frame[["first", "last"]].to_numpy(),
+            mode="lines",
+            line={"color": theme.series(0), "width": 2},
+            showlegend=False,
+            hovertemplate="%{y:.3g} ms a step, median of steps %{customdata[0]:,} to "
+            "%{customdata[1]:,}<extra></extra>",
+        ),
+    ]
