@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from workbench.data import Data
     from workbench.engine import Machine
     from workbench.method import Method
+    from workbench.protocols import Probe
     from workbench.spaces.space import Space
     from workbench.walk import Walk
 
@@ -70,6 +71,12 @@ class SearchConfig(Settings):
     beta2: float | None = Field(
         default=None, description="weight of the BN term in a zero-cost warm-up"
     )
+    probes: str | None = Field(
+        default=None, description="measured at epochs' ends: op_outputs,hessian_eigenvalue …"
+    )
+    probe_every: int | None = Field(
+        default=None, ge=1, description="steps from one measurement to the next, not epochs' ends"
+    )
     seed: int = Field(default=0, ge=0, description="of weights, alphas, split and batches")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 …")
     threads: int = Field(default=1, ge=1, description="of the CPU; more are rarely faster")
@@ -118,6 +125,27 @@ class SearchConfig(Settings):
             raise ValueError(unknown("space", value, list(SPACES)))
         return value
 
+    @field_validator("probes")
+    @classmethod
+    def _known_probes(cls, value: str | None) -> str | None:
+        from workbench.probes import chosen
+
+        if value is not None:
+            chosen(value)
+        return value
+
+    def build_probes(self) -> tuple[Probe, ...]:
+        """What measures the search.
+
+        Raises:
+            ConfigError: if nothing is to be measured every so many steps.
+        """
+        from workbench.probes import chosen
+
+        if self.probes is None and self.probe_every is not None:
+            raise ConfigError("probe_every: needs probes to measure; name some, or leave it out")
+        return () if self.probes is None else chosen(self.probes, self.probe_every)
+
     def build_method(self) -> Method | Walk:
         """The method with these settings in it.
 
@@ -164,6 +192,11 @@ class SearchConfig(Settings):
 
     def _walked(self, walk: Walk) -> Walk:
         """The walk with these settings in it; those of a training are its score's."""
+        if self.probes is not None:
+            raise ConfigError(
+                f"probes: method {self.method!r} tries genotypes one by one and has no supernet to "
+                "measure; leave them out, or choose another method (`workbench methods`)"
+            )
         for name in ("arch_lr", "entmax_order", "weight_steps", *_WARM_UP):
             if getattr(self, name) is not None:
                 raise ConfigError(self._alien(name, "alphas with a gradient"))

@@ -50,12 +50,12 @@ def run_search(config: SearchConfig, *, quiet: bool | None = None) -> Run:
 def search_events(config: SearchConfig, out: Path) -> Generator[SearchEvent]:
     """The recorded events of a search, for whoever wants to look at each."""
     method, space = config.build_method(), config.build_space()
-    machine, data = config.build_machine(), config.build_data()
+    probes, machine, data = config.build_probes(), config.build_machine(), config.build_data()
     meta = {
         "config": config.model_dump(mode="json"),
         "command": config.command("search", out=str(out)),
     }
-    events = search(method, space, data, machine=machine, seed=config.seed)
+    events = search(method, space, data, probes=probes, machine=machine, seed=config.seed)
     return record(events, out, meta=meta)
 
 
