@@ -85,7 +85,7 @@ def test_a_value_per_operation_is_drawn_as_weights_are(watched: Run) -> None:
     fig = probe(watched, "op_norm")
     assert len(fig.data) == len(weight_evolution(watched, value="op_norm").data)
     assert {trace.mode for trace in fig.data} == {"lines+markers", "markers"}
-    assert "Root mean square of the output of all cells" in fig.layout.title.text
+    assert "Root mean square of the output, all cells" in fig.layout.title.text
     by_epoch = weight_evolution_frame(watched, value="op_norm", x="epoch")
     assert sorted(by_epoch["x"].unique()) == [0, 1, 2]  # the last measurement of each
     assert len(probe_frame(watched, "op_norm")) == 5 * 10 * len(ops)
@@ -94,8 +94,8 @@ def test_a_value_per_operation_is_drawn_as_weights_are(watched: Run) -> None:
 def test_what_was_not_measured_is_said(watched: Run, run: Run) -> None:
     assert probe_frame(watched, "op_share").empty
     said = probe(watched, "op_share").layout.annotations[0].text
-    assert "'op_share' was not measured; this run has sharpness, slope, op_norm" in said
-    assert "this run has nothing" in probe(run, "op_share").layout.annotations[0].text
+    assert "'op_share' was not measured; this run has<br>sharpness, slope, op_norm" in said
+    assert "this run has<br>nothing" in probe(run, "op_share").layout.annotations[0].text
     with pytest.raises(ValueError, match="'slope' was not recorded per edge and operation; this"):
         weight_evolution_frame(watched, value="slope")
 

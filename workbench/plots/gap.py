@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SUPERNET, MASKED = "supernet as it is mixed", "masked to its genotype"
 DERIVED = "derived network, trained anew"
+TITLE = "Supernet, masked supernet and derived network"
 NETWORKS = {"accuracy_supernet": SUPERNET, "accuracy_masked": MASKED}
 COLUMNS = ["step", "epoch", "network", "accuracy"]
 
@@ -51,26 +52,23 @@ def gap(run: Run) -> go.Figure:
     """
     frame = gap_frame(run)
     curves = {network: part for (network,), part in theme.groups(frame, "network")}
+    if MASKED not in curves:
+        fig = theme.styled(go.Figure(), title=TITLE, height=260)
+        how = f"The gap was not measured:<br>{names.how_to('DiscretisationGap')}"
+        return theme.note(fig, how + "<br>or with --probes discretisation_gap")
     fig = go.Figure()
     for index, network in enumerate((SUPERNET, MASKED)):
-        if network in curves:
-            fig.add_trace(_curve(network, curves[network], index))
+        fig.add_trace(_curve(network, curves[network], index))
     if DERIVED in curves:
         _add_derived(fig, curves)
     fig.update_xaxes(title="Step")
     fig.update_yaxes(title="Accuracy (%)")
-    theme.styled(fig, title="Supernet, masked supernet and derived network", subtitle=_said(curves))
-    legend = {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"}
-    fig.update_layout(legend=legend, margin={"t": 104})
-    if MASKED not in curves:
-        how = f"The gap was not measured:<br>{names.how_to('DiscretisationGap')}"
-        return theme.note(fig, how + "<br>or with --probes discretisation_gap")
-    return fig
+    theme.styled(fig, title=TITLE, subtitle=_said(curves))
+    legend = {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "traceorder": "normal"}
+    return fig.update_layout(legend=legend, margin={"t": 104})
 
 
 def _said(curves: dict[str, pd.DataFrame]) -> str:
-    if MASKED not in curves:
-        return ""
     whole, masked = (float(curves[name]["accuracy"].iloc[-1]) for name in (SUPERNET, MASKED))
     said = f"last gap {whole - masked:.2f} points: supernet {whole:.2f} %, masked {masked:.2f} %"
     if DERIVED in curves:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +57,8 @@ def probe(run: Run, name: str) -> go.Figure:
     fig = go.Figure()
     if "edge" in frame:
         fig.add_trace(_heat_map(frame, name))
-        fig.update_yaxes(type="category", autorange="reversed", dtick=1, showgrid=False)
+        ticks = {"type": "category", "dtick": 1, "showgrid": False}
+        fig.update_yaxes(title="Edge", autorange="reversed", **ticks)
         height = 180 + 16 * frame["edge"].nunique()
     else:
         if len(frame):
@@ -66,9 +68,9 @@ def probe(run: Run, name: str) -> go.Figure:
     fig.update_xaxes(title="Step")
     theme.styled(fig, title=names.label(name), subtitle=_said(frame), height=height)
     if frame.empty:
-        have = ", ".join(names.probed(run)) or "nothing"
-        how = "search with probes=[…], see workbench.probes"
-        return theme.note(fig, f"{name!r} was not measured; this run has {have}.<br>{how}")
+        have = textwrap.wrap(", ".join(names.probed(run)) or "nothing", 70)
+        lines = [f"{name!r} was not measured; this run has", *have, "To measure more, search with"]
+        return theme.note(fig, "<br>".join([*lines, "probes=[…], see workbench.probes"]))
     return fig
 
 

@@ -46,10 +46,7 @@ def warm_up(run: Run) -> go.Figure:
     if frame.empty:
         fig = theme.styled(go.Figure(), title="Zero-cost warm-up", height=220)
         return theme.note(fig, "This search has no zero-cost warm-up that takes steps")
-    titles = [names.label(name) for name in PANELS]
-    fig = make_subplots(
-        rows=2, cols=2, subplot_titles=titles, horizontal_spacing=0.12, vertical_spacing=0.2,
-    )  # fmt: skip
+    fig = make_subplots(rows=2, cols=2, horizontal_spacing=0.12, vertical_spacing=0.16)
     for index, name in enumerate(PANELS):
         row, col = divmod(index, 2)
         part = frame.loc[frame["name"] == name]

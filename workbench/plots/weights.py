@@ -188,7 +188,9 @@ def weight_evolution(
     rows = max((facet.row for facet in facets), default=1)
     theme.styled(
         fig,
-        title=f"{TITLES.get(value, names.label(value))} of {cells}",
+        title=f"{TITLES[value]} of {cells}"
+        if value in TITLES
+        else f"{names.label(value)}, {cells}",
         subtitle="× marks where an operation left; click the legend to hide or show one",
         height=150 + 125 * rows,
     )
