@@ -35,6 +35,7 @@ def test_a_probe_waits_for_its_turn_and_is_no_event_before():
     assert asked(step_of) == list(range(9))
     assert asked(Every(1, step_of)) == list(range(9))
     assert asked(Every(4, step_of)) == [0, 4, 8]
+    assert asked(Every(5, step_of)) == [0, 5, 8]  # the last one too
     assert asked(EveryEpoch(step_of)) == [2, 5, 8]
     with pytest.raises(ValueError, match=r"Every\(steps=0\)"):
         Every(0, step_of)

@@ -57,6 +57,7 @@ def warm_up(run: Run) -> go.Figure:
             theme.note(fig, how, row=row + 1, col=col + 1)
         else:
             fig.add_trace(_curve(part, index), row=row + 1, col=col + 1)
+    fig.update_xaxes(matches="x")
     theme.styled(
         fig,
         title="Zero-cost warm-up",

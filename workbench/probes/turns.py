@@ -12,7 +12,7 @@ from workbench.protocols import Bilevel, Probe, Rows, View
 
 @dataclass(frozen=True)
 class Every:
-    """`probe` after every `steps`-th step of a stage, and after the first one.
+    """`probe` after the first step of a stage, every `steps`-th from there, and the last one.
 
     Args:
         steps: 1 is every step.
@@ -28,7 +28,9 @@ class Every:
 
     def __call__(self, view: View, bilevel: Bilevel) -> Mapping[str, Tensor | Rows]:
         """What `probe` measures, or nothing."""
-        return self.probe(view, bilevel) if view.clock.step % self.steps == 0 else {}
+        clock = view.clock
+        turn = clock.step % self.steps == 0 or clock.step + 1 == clock.steps
+        return self.probe(view, bilevel) if turn else {}
 
 
 @dataclass(frozen=True)
