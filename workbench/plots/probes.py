@@ -59,7 +59,7 @@ def probe(run: Run, name: str) -> go.Figure:
         fig.add_trace(_heat_map(frame, name))
         ticks = {"type": "category", "dtick": 1, "showgrid": False}
         fig.update_yaxes(title="Edge", autorange="reversed", **ticks)
-        height = 180 + 16 * frame["edge"].nunique()
+        height = 180 + 16 * len(frame["edge"].unique())
     else:
         if len(frame):
             fig.add_trace(_curve(frame))
@@ -75,7 +75,7 @@ def probe(run: Run, name: str) -> go.Figure:
 
 
 def _said(frame: pd.DataFrame) -> str:
-    count = frame["step"].nunique()
+    count = len(frame["step"].unique())
     return "" if not count else f"measured in {count:,} step{'s' if count > 1 else ''}"
 
 
