@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workbench.data import Data
     from workbench.engine import Machine
     from workbench.method import Method
+    from workbench.protocols import Probe
     from workbench.spaces.space import Space
     from workbench.walk import Walk
 
@@ -75,6 +76,12 @@ class SearchConfig(Settings):
     )
     beta1: float | None = setting(None, "weight of log NTK in a zero-cost warm-up", _WARM_UP)
     beta2: float | None = setting(None, "weight of the BN term in a zero-cost warm-up", _WARM_UP)
+    probes: str | None = setting(
+        None, "measured at epochs' ends: op_outputs,hessian_eigenvalue …", _OWN
+    )
+    probe_every: int | None = setting(
+        None, "steps from one measurement to the next, not epochs' ends", _OWN, "steps", ge=1
+    )
     seed: int = setting(0, "of weights, alphas, split and batches", _TRAINING, ge=0)
     device: str = setting(
         "auto", "auto, cpu, cuda, cuda:1 …", _MACHINE, suggestions=["auto", "cpu", "cuda"]
@@ -138,6 +145,27 @@ class SearchConfig(Settings):
         if len(ends) not in (1, 2) or not all(math.isfinite(end) and end >= 1 for end in ends):
             raise ValueError("must be a number, 1 or more, or two of them as in 1:2")
         return ends[0] if len(ends) == 1 else ":".join(f"{end:g}" for end in ends)
+
+    @field_validator("probes")
+    @classmethod
+    def _known_probes(cls, value: str | None) -> str | None:
+        from workbench.probes import chosen
+
+        if value is not None:
+            chosen(value)
+        return value
+
+    def build_probes(self) -> tuple[Probe, ...]:
+        """What measures the search.
+
+        Raises:
+            ConfigError: if nothing is to be measured every so many steps.
+        """
+        from workbench.probes import chosen
+
+        if self.probes is None and self.probe_every is not None:
+            raise ConfigError("probe_every: needs probes to measure; name some, or leave it out")
+        return () if self.probes is None else chosen(self.probes, self.probe_every)
 
     def build_method(self) -> Method | Walk:
         """The method with these settings in it.

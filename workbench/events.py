@@ -58,10 +58,13 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Probed:
-    """A probe measured `values`."""
+    """A probe measured `values`, after the step of its clock.
+
+    Scalars, rows by kind of cell `{kind: (edges,)}` or `{kind: (edges, ops)}`, or other tensors.
+    """
 
     clock: Clock
-    values: Mapping[str, Tensor]
+    values: Mapping[str, Tensor | Rows]
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Stage:
         init: first logits; None goes on with those of the stage before.
         reshape: the stage's space; None keeps the search's.
         carry: what the new supernet takes over; None starts it anew.
-        measures: probes after every epoch, whose scalars rules find in `View.ended`.
+        measures: probes after every epoch; rules find what is a scalar in `View.ended`.
         steps_per_epoch: at most so many; None is a whole pass over the weights' images.
     """
 

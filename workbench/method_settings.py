@@ -108,6 +108,9 @@ def _changes(config: SearchConfig, stage: Stage) -> dict[str, object]:
 
 def _walked(config: SearchConfig, walk: Walk) -> Walk:
     """The walk with these settings in it; those of a training are its score's."""
+    for name in ("probes", "probe_every"):
+        if getattr(config, name) is not None:
+            raise _alien(config, name, "a supernet to measure")
     for name in ("arch_lr", "entmax_order", "weight_steps", *_WARM_UP):
         if getattr(config, name) is not None:
             raise _alien(config, name, "alphas with a gradient")

@@ -274,8 +274,11 @@ class Carry(Protocol):
 class Probe(Protocol):
     """Measures something during a search without changing it."""
 
-    def __call__(self, view: View, bilevel: Bilevel) -> Mapping[str, Tensor]:
-        """Detached tensors by name."""
+    def __call__(self, view: View, bilevel: Bilevel) -> Mapping[str, Tensor | Rows]:
+        """Detached tensors by name: scalars, or rows `{kind: (edges,)}` or `{kind: (edges, ops)}`.
+
+        These are recorded beside alpha.  Tensors of other shapes are told in events only.
+        """
         ...
 
 

@@ -212,14 +212,15 @@ class Run:
         self.held |= {(event.edge, event.op) for event in new if isinstance(event, Held)}
         return new
 
-    def measure(self, probe: Probe, clock: Clock) -> dict[str, Tensor]:
-        """Measure without a trace: random generators and statistics are put back."""
+    def measure(self, probe: Probe, clock: Clock) -> dict[str, Tensor | Rows]:
+        """Measure without a trace: random generators and statistics are put back, errors or not."""
         bilevel = LiveBilevel(self, self.last_batches[0], self.last_batches[1])
         state = self.generator.get_state()
-        with self.machine.seeded(clock.step), frozen_statistics(self.net):
-            values = dict(probe(self.view(clock), bilevel))
-        self.generator.set_state(state)
-        return values
+        try:
+            with self.machine.seeded(clock.step), frozen_statistics(self.net):
+                return dict(probe(self.view(clock), bilevel))
+        finally:
+            self.generator.set_state(state)
 
     def _rows(self) -> dict[str, Tensor]:
         return {kind: mixture.ops for kind, mixture in self.mix.items()}

@@ -13,7 +13,7 @@ from workbench.engine import Machine
 from workbench.events import Probed, SearchEvent, Stopped
 from workbench.explore import explore
 from workbench.method import Method
-from workbench.protocols import Clock, Probe
+from workbench.protocols import Clock, Probe, Rows
 from workbench.run import Run as Run
 from workbench.spaces.space import Space
 from workbench.walk import Walk
@@ -32,7 +32,7 @@ def search(
 
     Args:
         method: what to do; a `Walk` tries genotypes one by one and has no use for probes.
-        probes: measurements after every step; they cannot change the search.
+        probes: measurements, asked after every step; they cannot change the search.
         machine: device and number format; a GPU if there is one.
         seed: of weights, alphas, split, batches and augmentation; same seed, same machine, same
             trajectory.
@@ -78,11 +78,19 @@ def epoch_of(run: Run, epoch: int, probes: Sequence[Probe] = ()) -> Iterator[Sea
         yield run.stepped(scalars)
         yield from events
         for probe in probes:
-            yield Probed(clock, run.measure(probe, clock))
+            yield from _probed(clock, run.measure(probe, clock))
     yield from run.prune(run.clock, "epoch")
     for measure in stage.measures:
-        means.add(run.measure(measure, run.clock))
+        values = run.measure(measure, run.clock)
+        yield from _probed(run.clock, values)
+        means.add({n: v for n, v in values.items() if isinstance(v, Tensor) and not v.ndim})
     yield run.close_epoch(means.finite(epoch), time.perf_counter() - started)
+
+
+def _probed(clock: Clock, values: Mapping[str, Tensor | Rows]) -> Iterator[Probed]:
+    """The event of a measurement, if there was one."""
+    if values:
+        yield Probed(clock, values)
 
 
 class _Means:

@@ -51,12 +51,12 @@ def run_search(config: SearchConfig, *, quiet: bool | None = None) -> Run:
 def search_events(config: SearchConfig, out: Path) -> Generator[SearchEvent]:
     """The recorded events of a search, for whoever wants to look at each."""
     method, space = config.build_method(), config.build_space()
-    machine, data = config.build_machine(), config.build_data()
+    probes, machine, data = config.build_probes(), config.build_machine(), config.build_data()
     meta = {
         "config": config.model_dump(mode="json"),
         "command": config.command("search", out=str(out)),
     }
-    events = search(method, space, data, machine=machine, seed=config.seed)
+    events = search(method, space, data, probes=probes, machine=machine, seed=config.seed)
     return record(events, out, meta=meta)
 
 
@@ -68,17 +68,14 @@ def run_evaluation(
     A run may be evaluated again under the same recipe with another seed: `Run.evaluations`.
 
     Raises:
-        RunError: if the run is not finished, or was evaluated with this seed or another recipe.
+        RunError: if the run is not finished and was not stopped after an epoch, or was evaluated with this seed or another recipe.
         ConfigError: if a setting does not fit.
     """
     config, run = config or EvaluateConfig(), open_run(path)
-    if run.genotype is None:
-        raise RunError(
-            f"{path} has no genotype yet (status {run.status}); let the search end, or search anew"
-        )
+    genotype = _found(run)
     searched = checked(SearchConfig, dict(_settings(run)))
     data = searched.build_data()
-    recipe = config.build_recipe(searched.data, auxiliary=not run.genotype.is_nasbench201)
+    recipe = config.build_recipe(searched.data, auxiliary=not genotype.is_nasbench201)
     machine = Machine(config.device, threads=config.threads)
     made = {
         **asdict(recipe),
@@ -87,12 +84,24 @@ def run_evaluation(
         "command": config.command("evaluate", str(path)),
     }
     events = record_evaluation(
-        evaluate(run.genotype, data, recipe, machine=machine, seed=config.seed), path, recipe=made
+        evaluate(genotype, data, recipe, machine=machine, seed=config.seed), path, recipe=made
     )
     with closing(events):
         for _ in progress(events, title="evaluate", disable=quiet):
             pass
     return run.refresh()
+
+
+def _found(run: Run) -> Genotype:
+    """What the run derived; of one that was stopped, what it would have at its last epoch's end."""
+    if run.genotype is not None:
+        return run.genotype
+    if run.status != "stopped" or not run.genotypes:
+        raise RunError(
+            f"{run.path} has no genotype yet (status {run.status}); let the search end, or search "
+            "anew"
+        )
+    return run.genotypes[-1][1]
 
 
 def run_evaluations(
@@ -126,6 +135,8 @@ DEMO = SearchConfig(
     cells=3,
     epochs=12,
     arch_lr=5e-3,
+    probes="discretisation_gap",
+    probe_every=132,
 )
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workbench.protocols import View
-from workbench.spaces.supernet import SearchCell, Supernet
+from workbench.spaces.watching import SeenEdge, watching
 
 Choice = tuple[int, int]  # edge, column
 
@@ -71,58 +70,26 @@ def grams_of(view: View) -> dict[tuple[str, int], tuple[list[Choice], list[Tenso
     net = view.trial.net()
     found: dict[tuple[str, int], tuple[list[Choice], list[Tensor]]] = {}
 
-    def seen(cell: SearchCell, outputs: Mapping[tuple[int, str | None], Tensor]) -> None:
-        shape, edges = cell.shape, view.mix[cell.kind].edges
-        for node in range(shape.inputs, shape.inputs + shape.nodes):
-            into = [edge for edge, (_, dst) in enumerate(shape.edges) if dst == node]
-            weights = {edge: 1.0 if edges is None else float(edges[edge]) for edge in into}
-            whole = torch.stack([weights[edge] * outputs[edge, None] for edge in into]).sum(dim=0)
-            names = [(e, op) for e, op in outputs if e in into and op not in (None, "none")]
-            maps = torch.stack([whole, *[outputs[name] for name in names]], dim=1).flatten(2)
-            gram = (maps @ maps.transpose(1, 2)).double()  # (batch, 1 + choices, 1 + choices)
-            choices = [(edge, shape.columns.index(str(op))) for edge, op in names]
-            found.setdefault((cell.kind, node), (choices, []))[1].append(gram)
+    into: list[SeenEdge] = []  # the edges into a node, which run one after the other
 
-    with torch.no_grad(), _watching(net, seen):
+    def see(seen: SeenEdge) -> None:
+        shape, edges = view.space.cell(seen.kind), view.mix[seen.kind].edges
+        node = shape.edges[seen.edge][1]
+        into.append(seen)
+        if len(into) < node:  # it has one from every node before it
+            return
+        weights = [1.0 if edges is None else float(edges[e.edge]) for e in into]
+        whole = torch.stack([w * e.output for w, e in zip(weights, into, strict=True)]).sum(dim=0)
+        names = [(e, op) for e in into for op in e.ops if op != "none"]
+        maps = torch.stack([whole, *[e.ops[op] for e, op in names]], dim=1).flatten(2)
+        gram = (maps @ maps.transpose(1, 2)).double()  # (batch, 1 + choices, 1 + choices)
+        choices = [(e.edge, shape.columns.index(op)) for e, op in names]
+        found.setdefault((seen.kind, node), (choices, []))[1].append(gram)
+        into.clear()
+
+    with torch.no_grad(), watching(net, see):
         net(batch.images, view.mix, view.clock.t)
     return found
-
-
-@contextmanager
-def _watching(
-    net: Supernet, seen: Callable[[SearchCell, Mapping[tuple[int, str | None], Tensor]], None]
-) -> Iterator[None]:
-    """Within, `seen` is told of every cell that ran: outputs by edge and operation, None its sum.
-
-    Of one cell at a time, so that the outputs of no two are held at once.
-    """
-    with ExitStack() as hooks:
-
-        def keep(module: nn.Module, outputs: dict, key: tuple[int, str | None]) -> None:
-            hook = module.register_forward_hook(lambda _m, _x, out: outputs.update({key: out}))
-            hooks.callback(hook.remove)
-
-        for cell in net.blocks:
-            if not isinstance(cell, SearchCell):
-                continue
-            outputs: dict[tuple[int, str | None], Tensor] = {}
-            for number, edge in enumerate(cell.edges):
-                keep(edge, outputs, (number, None))
-                for name, op in _ops(edge).items():
-                    keep(op, outputs, (number, name))
-
-            def tell(cell: SearchCell, _x: object, _y: object, outputs: dict = outputs) -> None:
-                seen(cell, outputs)
-                outputs.clear()
-
-            hooks.callback(cell.register_forward_hook(tell).remove)
-        yield
-
-
-def _ops(edge: nn.Module) -> dict[str, nn.Module]:
-    """The operations of an edge by name, however deep it keeps them."""
-    tables = (module for module in edge.modules() if isinstance(module, nn.ModuleDict))
-    return dict(next(tables).items())
 
 
 def chosen(choices: Sequence[Choice], grams: Sequence[Tensor], most: int) -> list[Choice]:

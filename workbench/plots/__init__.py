@@ -10,6 +10,7 @@ from workbench.plots.cost import cost, cost_frame
 from workbench.plots.decisions import decisions, decisions_frame
 from workbench.plots.dominance import dominance, dominance_frame
 from workbench.plots.evaluation import confusion_frame, evaluation, evaluation_frame
+from workbench.plots.gap import gap, gap_frame
 from workbench.plots.genotypes import (
     GenotypeHistory,
     genotype_difference,
@@ -21,12 +22,14 @@ from workbench.plots.heat_map import heat_map, heat_map_frame
 from workbench.plots.machine import memory_frame, step_time_frame, time_and_memory
 from workbench.plots.margins import edge_margins_frame, margins, margins_frame
 from workbench.plots.overlaid import curves, overlaid, overlaid_frame, retraining
+from workbench.plots.probes import probe, probe_frame
 from workbench.plots.pruning import alive_frame, pruning_timeline, pruning_timeline_frame
 from workbench.plots.scores import scores, scores_frame
 from workbench.plots.spaces import space_cell, space_cell_frame
 from workbench.plots.summary import SummaryTable, summary_table, summary_table_frame
 from workbench.plots.support import support, support_frame
 from workbench.plots.training import training, training_frame
+from workbench.plots.warm_up import warm_up, warm_up_frame
 from workbench.plots.weights import (
     edge_weight_frame,
     weight_evolution,
@@ -45,7 +48,9 @@ FIGURES = {
     "training": training,
     "time_and_memory": time_and_memory,
     "cost": cost,
+    "gap": gap,
     "evaluation": evaluation,
+    "warm_up": warm_up,
 }
 FRAMES = {
     "alive": alive_frame,
@@ -56,6 +61,7 @@ FRAMES = {
     "edge_margins": edge_margins_frame,
     "edge_weight": edge_weight_frame,
     "evaluation": evaluation_frame,
+    "gap": gap_frame,
     "genotype_history": genotype_history_frame,
     "heat_map": heat_map_frame,
     "margins": margins_frame,
@@ -65,6 +71,7 @@ FRAMES = {
     "summary_table": summary_table_frame,
     "support": support_frame,
     "training": training_frame,
+    "warm_up": warm_up_frame,
     "weight_evolution": weight_evolution_frame,
 }
 
@@ -94,6 +101,8 @@ __all__ = [
     "edge_weight_frame",
     "evaluation",
     "evaluation_frame",
+    "gap",
+    "gap_frame",
     "genotype_difference",
     "genotype_difference_frame",
     "genotype_graph",
@@ -106,6 +115,8 @@ __all__ = [
     "memory_frame",
     "overlaid",
     "overlaid_frame",
+    "probe",
+    "probe_frame",
     "pruning_timeline",
     "pruning_timeline_frame",
     "retraining",
@@ -121,6 +132,8 @@ __all__ = [
     "time_and_memory",
     "training",
     "training_frame",
+    "warm_up",
+    "warm_up_frame",
     "weight_evolution",
     "weight_evolution_frame",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,9 @@ from workbench.plots import moments, theme
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workbench.plots.weights import Value
     from workbench.trace.runs import Run
 
+Value = Literal["mix", "alpha"]
 FRAMES = 40  # moments of the slider
 ACROSS = 4  # kinds of cells beside each other
 TITLES = {"mix": "Mixing weights", "alpha": "Architecture parameters α"}

@@ -27,7 +27,8 @@ def training_frame(run: Run, *, smoothing: int | None = None) -> pd.DataFrame:
 
     Returns:
         Columns `step`, `epoch`, `name` (as recorded), `panel`, `value`, `smooth`; accuracies are
-        in percent; steps that did not measure the scalar are left out.
+        in percent; steps that did not measure the scalar are left out, and so is what probes
+        measured: `gap` and `probe` draw that.
     """
     trace = run.trace
     steps, epochs = np.asarray(trace["step"].values), np.asarray(trace["epoch"].values)
@@ -35,7 +36,7 @@ def training_frame(run: Run, *, smoothing: int | None = None) -> pd.DataFrame:
     parts = []
     for name in map(str, trace.data_vars):
         panel = _panel(name)
-        if panel is None or trace[name].dims != ("step",):
+        if panel is None or trace[name].dims != ("step",) or trace[name].attrs.get("probed"):
             continue
         value = np.asarray(trace[name].values, dtype=np.float64)
         kept = np.isfinite(value)

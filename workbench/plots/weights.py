@@ -10,17 +10,17 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.plots import moments, theme
+from workbench.plots import moments, names, theme
 
 if TYPE_CHECKING:
+    import xarray as xr
     from numpy.typing import NDArray
 
     from workbench.trace.runs import Run
 
-Value = Literal["mix", "alpha"]
 X = Literal["step", "epoch"]
-NAMES = {"mix": "Mixing weight", "alpha": "Architecture parameter α"}
 TITLES = {"mix": "Mixing weights", "alpha": "Architecture parameters α"}
+FEW = 40  # points of a curve that are shown one by one, where not every step has one
 HOVER = (
     "<b>%{fullData.name}</b> on %{meta}<br>%{y:.4f} at %{x:,}, rank %{customdata}<extra></extra>"
 )
@@ -30,7 +30,7 @@ def weight_evolution_frame(
     run: Run,
     *,
     kind: str | None = None,
-    value: Value = "mix",
+    value: str = "mix",
     x: X = "step",
     points: int | None = None,
 ) -> pd.DataFrame:
@@ -38,15 +38,20 @@ def weight_evolution_frame(
 
     Args:
         kind: Cells to look at; every kind if None.
-        value: Mixing weights, or the raw architecture parameters.
-        x: Every step, or the last step of every epoch.
+        value: Mixing weights `mix`, the raw architecture parameters `alpha`, or whatever a probe
+            measured per edge and operation, in the steps that have it.
+        x: Every step, or the last of every epoch.
         points: Thin every curve to about so many points.
 
     Returns:
         Columns `edge`, `op`, `x`, `value`, `rank` (1 is the edge's largest), and `pruned`, true at
         the last point of an operation that was pruned.
+
+    Raises:
+        ValueError: if the run has no such value.
     """
-    trace = run.trace if kind is None else run.trace.sel(edge=run.trace["kind"] == kind)
+    trace = _measured(run, value)
+    trace = trace if kind is None else trace.sel(edge=trace["kind"] == kind)
     if x == "epoch":
         trace = trace.isel(step=_epoch_ends(trace["epoch"].values))
     along = np.asarray(trace[x].values)
@@ -60,6 +65,19 @@ def weight_evolution_frame(
     ]
     columns = ["edge", "op", "x", "value", "rank", "pruned"]
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=columns)
+
+
+def _measured(run: Run, value: str) -> xr.Dataset:
+    """The trace, without the steps in which a probe did not measure `value`."""
+    trace, known = run.trace, ["mix", "alpha", *names.probed(run, 2)]
+    if value not in known:
+        raise ValueError(
+            f"{value!r} was not recorded per edge and operation; this run has {', '.join(known)}. "
+            "A probe can measure more: see workbench.probes.OpOutputs"
+        )
+    if value in TITLES:
+        return trace
+    return trace.isel(step=np.isfinite(trace[value].to_numpy()).any(axis=(1, 2)))
 
 
 def edge_weight_frame(
@@ -138,7 +156,7 @@ def weight_evolution(
     run: Run,
     *,
     kind: str | None = None,
-    value: Value = "mix",
+    value: str = "mix",
     x: X = "step",
     points: int = theme.POINTS,
 ) -> go.Figure:
@@ -147,6 +165,9 @@ def weight_evolution(
     A click in the legend toggles an operation in every facet.  Where an operation was pruned, its
     line ends with a cross.  Beside mixing weights, a thick line is the weight of the edge
     itself, of methods that weigh edges.
+
+    Raises:
+        ValueError: if the run has no such `value`.
     """
     frame = weight_evolution_frame(run, kind=kind, value=value, x=x, points=points)
     facets = _facets(run, kind)
@@ -156,7 +177,8 @@ def weight_evolution(
     drawn: list[tuple[Mapping[str, object], int, int]] = []
     for (edge, op), curve in theme.groups(frame, "edge", "op"):
         place = places[edge]
-        lines = _lines(edge, op, curve, first=op not in named)
+        few = value not in TITLES and len(curve) <= FEW
+        lines = _lines(edge, op, curve, first=op not in named, few=few)
         drawn += [(line, place.row, place.col) for line in lines]
         named.add(op)
     if value == "mix":
@@ -169,7 +191,9 @@ def weight_evolution(
     rows = max((facet.row for facet in facets), default=1)
     theme.styled(
         fig,
-        title=f"{TITLES[value]} of {cells}",
+        title=f"{TITLES[value]} of {cells}"
+        if value in TITLES
+        else f"{names.label(value)}, {cells}",
         subtitle="× marks where an operation left; click the legend to hide or show one",
         height=150 + 125 * rows,
     )
@@ -192,7 +216,7 @@ def _facets(run: Run, kind: str | None) -> list[_Facet]:
     return facets
 
 
-def _grid(facets: list[_Facet], value: Value, x: X) -> go.Figure:
+def _grid(facets: list[_Facet], value: str, x: X) -> go.Figure:
     rows = max((facet.row for facet in facets), default=1)
     cols = max((facet.col for facet in facets), default=1)
     edges = {(facet.row, facet.col): facet.edge for facet in facets}
@@ -206,7 +230,7 @@ def _grid(facets: list[_Facet], value: Value, x: X) -> go.Figure:
                for r in range(1, rows + 1)],
         subplot_titles=[edges[cell] for cell in cells if cell in edges],
         x_title=x.capitalize(),
-        y_title=NAMES[value],
+        y_title=names.label(value),
         horizontal_spacing=0.02,
         vertical_spacing=0.28 / max(rows, 2),
     )  # fmt: skip
@@ -214,7 +238,9 @@ def _grid(facets: list[_Facet], value: Value, x: X) -> go.Figure:
     return fig
 
 
-def _lines(edge: str, op: str, curve: pd.DataFrame, *, first: bool) -> list[Mapping[str, object]]:
+def _lines(
+    edge: str, op: str, curve: pd.DataFrame, *, first: bool, few: bool
+) -> list[Mapping[str, object]]:
     """The curve of one operation on one edge, and the cross where it was pruned."""
     shared = {"name": op, "legendgroup": op, "meta": edge, "hovertemplate": HOVER}
     lines: list[Mapping[str, object]] = [
@@ -223,7 +249,8 @@ def _lines(edge: str, op: str, curve: pd.DataFrame, *, first: bool) -> list[Mapp
             x=curve["x"].to_numpy(),
             y=curve["value"].to_numpy(np.float32),
             customdata=curve["rank"].to_numpy(np.uint8),
-            mode="lines",
+            mode="lines+markers" if few else "lines",
+            marker={"size": 4},
             line={"color": theme.colour(op), "dash": theme.dash(op), "width": 1.6},
             showlegend=first,
             **shared,

@@ -11,10 +11,12 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from workbench.trace.probed import ATTRIBUTE, DIMS
+
 FILL = {"alpha": np.nan, "mix": 0.0, "alive": False}
-DIMS = ("step", "edge", "op")
 EDGES = "edge_weight"  # (step, edge), of stages that weigh edges
 Read = dict[tuple[int, str], np.ndarray]  # by stage and name, as it lies in the store
+PROBED = "probed"  # attribute of a variable that a probe measured
 
 
 class SpaceLine(TypedDict):
@@ -80,6 +82,12 @@ class _Axes:
         out[..., self._rows(space)] = values
         return out
 
+    def placed(self, values: np.ndarray, space: SpaceLine) -> np.ndarray:
+        """Values `(steps,)`, `(steps, edges)` or `(steps, edges, ops)` of one stage, likewise."""
+        if values.ndim == 3:
+            return self.spread(values, space, np.nan)
+        return self.spread_edges(values, space) if values.ndim == 2 else values
+
     def _rows(self, space: SpaceLine) -> np.ndarray:
         names = list(self.edges)
         return np.array([names.index(edge) for edge in space["edges"]], dtype=np.int64)
@@ -94,8 +102,9 @@ def read_trace(store: Path, stages: Sequence[StageLine], read: Read | None = Non
     axes, read = _Axes.of(stages), {} if read is None else read
     parts = [_read_stage(store, stage, axes, read) for stage in stages]
     names = dict.fromkeys(name for part in parts for name in part)
-    others = (*FILL, EDGES, "step", "epoch", "stage", "seconds")
-    scalars = [name for name in names if name not in others]
+    forms = {name: part[name].ndim for part in parts for name in part}
+    others = (*FILL, "step", "epoch", "stage", "seconds")
+    probed = {name for stage in stages for name in _probed(_open(store, stage))}
     lengths = [len(part["step"]) for part in parts]
 
     def joined(name: str, dtype: str, inner: tuple[int, ...] = ()) -> np.ndarray:
@@ -105,10 +114,13 @@ def read_trace(store: Path, stages: Sequence[StageLine], read: Read | None = Non
 
     inner = (len(axes.edges), len(axes.ops))
     state = {"alpha": "float32", "mix": "float32", "alive": "bool"}
-    variables = {name: (DIMS, joined(name, dtype, inner)) for name, dtype in state.items()}
-    weighed = [name for name in names if name == EDGES]
-    variables |= {name: (DIMS[:2], joined(name, "float32", inner[:1])) for name in weighed}
-    variables |= {name: ("step", joined(name, "float32")) for name in scalars}
+    variables: dict[str, tuple[object, ...]] = {
+        name: (DIMS, joined(name, dtype, inner)) for name, dtype in state.items()
+    }
+    for name in (name for name in names if name not in others):
+        values = joined(name, "float32", inner[: forms[name] - 1])
+        attributes = {PROBED: True} if name in probed else {}
+        variables[name] = (DIMS[: forms[name]], values, attributes)
     coords = {
         "step": joined("step", "int64"),
         "stage": ("step", joined("stage", "int64")),
@@ -151,10 +163,17 @@ def _read_stage(store: Path, stage: StageLine, axes: _Axes, read: Read) -> dict[
         part[name] = axes.spread(part[name], stage["space"], fill)
     if EDGES in group:
         part[EDGES] = axes.spread_edges(rows(EDGES), stage["space"])
+    for name in _probed(group):
+        part[name] = axes.placed(rows(name), stage["space"])
     part["step"] = step + stage["step_offset"]
     part["epoch"] = part["epoch"] + stage["epoch_offset"]
     part["stage"] = np.full(len(step), stage["stage"])
     return part
+
+
+def _probed(group: zarr.Group) -> list[str]:
+    """Names of what probes measured; runs from before they were recorded have none."""
+    return cast("list[str]", group.attrs.get(ATTRIBUTE, []))
 
 
 def _steps(store: Path, stage: StageLine) -> np.ndarray:

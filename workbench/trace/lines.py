@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +37,7 @@ def event_line(event: RareEvent) -> Line:
         case StageStarted():
             return line | _stage(event)
         case Probed():
-            return line | {"values": {k: _plain(_numbers(v)) for k, v in event.values.items()}}
+            return line | {"values": {k: _measured(v) for k, v in event.values.items()}}
         case Pruned():
             weight = _plain(np.asarray(event.weight))
             return line | {
@@ -57,6 +58,12 @@ def event_line(event: RareEvent) -> Line:
                 "genotype": json.loads(event.genotype.to_json()),
                 "residual_entropy": residual,
             }
+
+
+def _measured(value: Tensor | Rows) -> object:
+    if isinstance(value, Mapping):
+        return {kind: _plain(rows) for kind, rows in _by_kind(value).items()}
+    return _plain(_numbers(value))
 
 
 def _stage(event: StageStarted) -> Line:

@@ -17,6 +17,7 @@ import zarr
 from workbench.events import (
     Derived,
     EpochEnded,
+    Probed,
     SearchEvent,
     StageStarted,
     Stepped,
@@ -140,6 +141,10 @@ class _RunWriter:
             raise RunError(f"the events begin with {type(event).__name__}, not with StageStarted")
         elif isinstance(event, Stepped):
             self._stage.append(event, time.monotonic() - self._began)
+        elif isinstance(event, Probed):
+            others = self._stage.probe(event)  # what has no array
+            if others:
+                self._write_rare(Probed(event.clock, others))
         else:
             self._write_rare(event)
         self._say("running")
@@ -177,7 +182,7 @@ class _RunWriter:
         offsets = {"step_offset": self._step_offset, "epoch_offset": self._epochs}
         root = zarr.open_group(self.path / folder.TRACE, mode="a")
         group = root.create_group(f"stage_{event.clock.stage}", attributes={**offsets})
-        self._stage = StageArrays(group, event)
+        self._stage = StageArrays(group, event, self._stage)
         folder.append_line(self.path / folder.EVENTS, event_line(event) | offsets)
 
     def _write_rare(self, event: RareEvent) -> None:

@@ -125,6 +125,8 @@ class Run:
         """`alpha`, `mix`, `alive` `(step, edge, op)` and every scalar `(step,)`, after each step.
 
         Where the method weighs edges, also `edge_weight` `(step, edge)`; NaN in stages without.
+        What probes measured is `(step,)`, `(step, edge)` or `(step, edge, op)`, NaN in steps that
+        did not; these variables have the attribute `probed`.
         Coordinates: `kind`, `src`, `dst` of an edge; `stage`, `epoch`, `seconds` of a step.
         """
         return read_trace(self.path / folder.TRACE, self._stages, self._read)

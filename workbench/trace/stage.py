@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from workbench.trace.folder import RunError
+from workbench.trace.probed import DIMS, ProbedArrays
 from workbench.trace.waiting import Waiting
 
 if TYPE_CHECKING:
     import zarr
+    from torch import Tensor
     from zarr.core.common import JSON
 
-    from workbench.events import StageStarted, Stepped
+    from workbench.events import Probed, Rows, StageStarted, Stepped
     from workbench.spaces.space import Space
 
 CHUNK = 200  # steps
@@ -63,6 +65,11 @@ class Layout:
             out[..., edges, columns] = np.where(candidates, rows[kind], fill)
         return out
 
+    def placed(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Rows `(edges, ops)` or `(edges,)` of every kind on the axes; no candidate is NaN."""
+        whole = next(iter(rows.values())).ndim == 2
+        return self.spread(rows, np.nan) if whole else self.joined(rows)
+
     def joined(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
         """Rows `(…, edges)` by kind as one array of that form."""
         return np.concatenate([rows[cell.kind] for cell in self.space.cells], axis=-1)
@@ -85,9 +92,14 @@ class StageArrays:
 
     Rows wait on their device until a chunk is full or `flush` is called; a flush writes the whole
     chunk again, which costs a write but never a read.
+
+    Args:
+        before: the stage before, whose probes' names keep their form.
     """
 
-    def __init__(self, group: zarr.Group, started: StageStarted) -> None:
+    def __init__(
+        self, group: zarr.Group, started: StageStarted, before: StageArrays | None = None
+    ) -> None:
         self.group = group
         self.layout = Layout(started.space)
         self.rows = 0  # steps seen
@@ -103,6 +115,8 @@ class StageArrays:
         group.attrs.update({**labels, "stage": started.clock.stage, "scalars": []})
         for name in (*STATE, *LINES):
             self._create(name)
+        probed = before._probed.axes if before else {}
+        self._probed = ProbedArrays(group, self._array, shapes, self.layout.placed, CHUNK, probed)
 
     def append(self, event: Stepped, seconds: float) -> None:
         """Take a step in; `seconds` have passed since the search began.
@@ -111,11 +125,8 @@ class StageArrays:
             RunError: if a scalar is called like something else in a trace, or not by an identifier.
         """
         for name in event.scalars:
-            if name in TAKEN or not name.isidentifier():
-                raise RunError(
-                    f"a scalar of Stepped is called {name!r}; use an identifier other than "
-                    f"{', '.join(TAKEN)}"
-                )
+            if name in TAKEN or name in self._probed.axes or not name.isidentifier():
+                raise _named(f"a scalar of Stepped is called {name!r}", self._probed.axes)
         if event.edges and EDGES not in self._arrays:
             self._create(EDGES)
         self._waiting.append(event, seconds)
@@ -123,12 +134,29 @@ class StageArrays:
         if self.rows == self._start + CHUNK:
             self.flush()
 
+    def probe(self, event: Probed) -> dict[str, Tensor | Rows]:
+        """Take in what was measured after the last step; returns what has no place in an array.
+
+        That step may have been written by then: its measurements follow with the next flush.
+
+        Raises:
+            RunError: if a value is called like something else in a trace, or its rows do not fit.
+        """
+        if not self.rows:
+            return dict(event.values)
+        scalars = self._waiting.scalars
+        for name in event.values:
+            if name in TAKEN or name in scalars or not name.isidentifier():
+                raise _named(f"a probe measured {name!r}", scalars)
+        return self._probed.append(event, self.rows - 1)
+
     def flush(self) -> None:
         """Write what waits; a reader sees a step when its `step` is there, which comes last."""
-        if not self._waiting.count:
-            return
         self._waiting.send()
         self._grow()
+        self._probed.flush()
+        if not self._waiting.count:
+            return
         self._name_scalars([name for name in self._waiting.scalars if name not in self._scalars])
         self._waiting.wait()
         self._fill()
@@ -168,6 +196,7 @@ class StageArrays:
             for name in self._order():
                 array = self._arrays[name]
                 array.resize((self._size, *array.shape[1:]))
+            self._probed.grow(self._size)
 
     def _name_scalars(self, new: Sequence[str]) -> None:
         for name in new:
@@ -177,12 +206,22 @@ class StageArrays:
             self.group.attrs["scalars"] = list(self._scalars)
 
     def _create(self, name: str) -> None:
-        inner = self.layout.shape[: 2 if name in STATE else 1 if name == EDGES else 0]
-        self._arrays[name] = self.group.create_array(
+        axes = 2 if name in STATE else 1 if name == EDGES else 0
+        self._arrays[name] = self._array(name, axes)
+
+    def _array(self, name: str, axes: int) -> zarr.Array:
+        """A new array of that many axes after `step`, as long as the stage."""
+        inner = self.layout.shape[:axes]
+        return self.group.create_array(
             name,
             shape=(self._size, *inner),
             chunks=(CHUNK, *inner),
             dtype=TYPES.get(name, "float32"),
             fill_value={**STATE, **LINES}.get(name, np.nan),
-            dimension_names=("step", "edge", "op")[: 1 + len(inner)],
+            dimension_names=DIMS[: 1 + axes],
         )
+
+
+def _named(what: str, others: Iterable[str]) -> RunError:
+    """The refusal of a name that is in the trace already, or that Python could not say."""
+    return RunError(f"{what}; use an identifier other than {', '.join((*TAKEN, *others))}")

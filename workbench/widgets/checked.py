@@ -93,6 +93,7 @@ def _refuse_out(config: SearchConfig) -> None:
 
 _CHECKS: tuple[Callable[[SearchConfig], object], ...] = (
     SearchConfig.build_method,
+    SearchConfig.build_probes,
     SearchConfig.build_space,
     SearchConfig.check_data,
     SearchConfig.build_machine,

@@ -1,4 +1,4 @@
-"""What probes measure."""
+"""The largest eigenvalue is the full Hessian's."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Probes: measurements of a running search that leave no trace in it.
-
-One may be handed to `search(probes=…)`, which asks after every step, or stand in a stage's
-`measures`, which are taken after every epoch and told to its rules.
-"""
+"""The sharpness of the held-out loss in the architecture parameters."""
 
 from __future__ import annotations
 

@@ -1,0 +1,50 @@
+"""What recorded measurements are called in figures: words and units."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workbench.trace.runs import Run
+
+MEASURED = {
+    "mix": "Mixing weight",
+    "alpha": "Architecture parameter α",
+    "edge_weight": "Weight of the edge",
+    "alpha_gradient": "Norm of the gradient in α",
+    "op_norm": "Root mean square of the output",
+    "op_cosine": "Cosine with the edge's output",
+    "op_share": "Share of the edge's output",
+    "op_weight_norm": "Norm of the operation's weights",
+    "weight_norm": "Norm of all weights",
+    "hessian_eigenvalue": "Largest eigenvalue of the Hessian in α",
+    "accuracy_supernet": "Held-out accuracy of the supernet (%)",
+    "accuracy_masked": "Held-out accuracy, masked to the genotype (%)",
+    "loss_supernet": "Held-out loss of the supernet (nats)",
+    "loss_masked": "Held-out loss, masked to the genotype (nats)",
+    "zen": "Zen score",
+    "log_ntk": "log NTK",
+    "bn_term": "BN term",
+}
+
+
+def label(name: str) -> str:
+    """What is measured, in words with units; what somebody else measured keeps its name."""
+    return MEASURED.get(name, name)
+
+
+def in_percent(name: str) -> bool:
+    """Is it recorded in [0, 1] and shown in percent?"""
+    return name.startswith("accuracy")
+
+
+def probed(run: Run, axes: int | None = None) -> list[str]:
+    """Names of what probes measured, of `axes` axes beside `step`, or of any form."""
+    trace = run.trace
+    names = [str(name) for name in trace.data_vars if trace[name].attrs.get("probed")]
+    return [n for n in names if axes is None or trace[n].ndim == axes + 1]
+
+
+def how_to(probe: str) -> str:
+    """How to measure something that a run lacks, as text under "not measured"."""
+    return f"search with probes=[EveryEpoch({probe}())] from workbench.probes"
