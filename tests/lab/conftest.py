@@ -22,7 +22,7 @@ from workbench.trace import open_run
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-tests"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-SECONDS = 60
+SECONDS = 180
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -38,7 +38,7 @@ class Server:
         return f"http://{HOST}:{self.port}/lab/tree/{notebook}?token={TOKEN}&reset"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """JupyterLab, started with the options of `workbench lab`."""
     root = tmp_path_factory.mktemp("lab")
@@ -82,7 +82,7 @@ def _until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("JupyterLab never answered")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     """Chromium as the system has it; without one nothing of this can be tested."""
     program = next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -103,7 +103,7 @@ def test_every_view_of_a_run_is_drawn_in_light_and_dark(server, lab, tmp_path):
         elif view != "weight_evolution":
             page.until(f"(before) => ({DRAWN})() > before", before)
     page.theme("Dark")
-    ink = "() => document.querySelector('.wb-live .wb-plot').layout.template.layout.font.color"
+    ink = "() => document.querySelector('.wb-live .wb-plot').layout?.template?.layout?.font?.color"
     page.page.locator(".wb-view-choice select").select_option(label="dominance")
     page.until(f"() => ({ink})() === '#E6E6E6'")
     page.theme("Light")
