@@ -190,7 +190,7 @@ def _standing_alone(cell: Mapping[str, object]) -> NotebookNode:
     for output in copy.get("outputs", []):
         data = output.get("data", {})
         if PLOTLY in data:
-            output["data"] = {"text/html": _figure(data[PLOTLY])}
+            output["data"] = {"text/html": figure_place(data[PLOTLY])}
         elif WIDGET in data:
             output["data"] = {"text/html": "<p><em>A live widget; it needs the notebook.</em></p>"}
         elif "image/svg+xml" in data:
@@ -199,7 +199,7 @@ def _standing_alone(cell: Mapping[str, object]) -> NotebookNode:
     return cast("NotebookNode", from_dict(copy))
 
 
-def _figure(figure: Mapping[str, object]) -> str:
+def figure_place(figure: Mapping[str, object]) -> str:
     """A place for the figure, as high as it will be, and the figure as JSON the page draws."""
     layout = dict(cast("Mapping[str, object]", figure.get("layout", {})))
     layout.pop("template", None)  # the page has one for light and one for dark
