@@ -41,7 +41,7 @@ def run_search(config: SearchConfig, *, quiet: bool | None = None) -> Run:
     Raises:
         ConfigError, DataError, SpaceError, MachineError, RunError: before anything is written.
     """
-    out = config.out or _default_out(config)
+    out = config.out or default_out(config)
     with closing(search_events(config, out)) as events:
         for _ in progress(events, title=config.method, disable=quiet):
             pass
@@ -68,7 +68,8 @@ def run_evaluation(
     A run may be evaluated again under the same recipe with another seed: `Run.evaluations`.
 
     Raises:
-        RunError: if the run is not finished and was not stopped after an epoch, or was evaluated with this seed or another recipe.
+        RunError: if the run is not finished and was not stopped after an epoch, or was evaluated
+            with this seed or another recipe.
         ConfigError: if a setting does not fit.
     """
     config, run = config or EvaluateConfig(), open_run(path)
@@ -200,7 +201,8 @@ def _settings(run: Run) -> dict[str, object]:
     return settings
 
 
-def _default_out(config: SearchConfig) -> Path:
+def default_out(config: SearchConfig) -> Path:
+    """A folder in `runs/` named after method, space, data, seed and the time of day."""
     data = Path(config.data.partition(":")[2]).name or config.data
     stamp = time.strftime("%Y%m%d-%H%M%S")
     return Path("runs") / f"{config.method}-{config.space}-{data}-{config.seed}-{stamp}"

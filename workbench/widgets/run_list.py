@@ -14,6 +14,7 @@ from workbench.errors import WorkbenchError
 from workbench.trace import Run, find_runs
 from workbench.widgets import style
 
+_GOING_ON = ("running", "paused")
 _SILENT = 120  # seconds without a sign of life after which a run is no longer called running
 
 
@@ -46,14 +47,16 @@ def entries(folder: Path | str) -> list[Entry]:
     except WorkbenchError:  # a folder without runs
         return []
     found = sorted(map(_entry, runs), key=lambda entry: entry.started, reverse=True)
-    return sorted(found, key=lambda entry: entry.status != "running")
+    return sorted(found, key=lambda entry: entry.status not in _GOING_ON)
 
 
 def _entry(run: Run) -> Entry:
     try:
         header = run.header
         started, status = str(header["started"] or ""), str(header["status"])
-        if status == "running" and _age(str(header["heartbeat"])) > _SILENT:
+        if run.lost:
+            status = "killed"
+        elif not run.ended and _age(str(header["heartbeat"])) > _SILENT:
             status = "silent"
         about = [run.named("method"), run.named("space"), run.named("data")]
         return Entry(run.path, status, started, " ".join(filter(None, about)))
@@ -88,14 +91,14 @@ class RunList:
         self.folder.observe(lambda _: self.look(), "value")
         self.open.on_click(lambda _: self._open())
         self.look()
-        running = any(entry.status == "running" for entry in self.found)
+        running = any(entry.status in _GOING_ON for entry in self.found)
         self.box.selected_index = 0 if running else None
 
     def look(self) -> None:
         """Read the folder again; what was chosen stays chosen."""
         chosen, found = self.list.value, entries(self.folder.value)
         self.found = found
-        running = sum(entry.status == "running" for entry in found)
+        running = sum(entry.status in _GOING_ON for entry in found)
         self.box.titles = (f"runs · {len(found)}" + (f", {running} running" if running else ""),)
         self.list.options = [(entry.line, entry) for entry in found]
         same = [entry for entry in found if chosen and entry.path == chosen.path]

@@ -19,7 +19,7 @@ from workbench.config import SearchConfig
 from workbench.notebook_parameters import from_parameters
 from workbench.settings import checked
 from workbench.trace import RunError
-from workbench.widgets.panel import Panel, panel
+from workbench.widgets.panel_view import Panel, panel
 from workbench.widgets.run_list import entries
 
 
@@ -264,7 +264,7 @@ def test_the_form_comes_when_the_methods_are_loaded(
             await asyncio.sleep(0.01)
         return shown
 
-    monkeypatch.setattr("workbench.widgets.panel._SLOW", "tests.tiny")
+    monkeypatch.setattr("workbench.widgets.panel_view._SLOW", "tests.tiny")
     monkeypatch.delitem(sys.modules, "tests.tiny", raising=False)
     assert asyncio.run(asyncio.wait_for(opened(), 60)).config == SearchConfig()
 

@@ -49,7 +49,7 @@ def panel(
         config: what is in the form at first; by default the command line's defaults.
         runs: the folder whose runs are listed.
         start: starts a search in another process; by default `workbench.widgets.jobs.start`.
-        live: shows a run; by default `workbench.widgets.live.live`.
+        live: shows a run; by default `workbench.widgets.live_view.live`.
     """
     return Panel(config, runs=runs, start=start, live=live)
 
@@ -195,4 +195,4 @@ def _start(config: SearchConfig) -> Job:
 
 
 def _live(run: Path | Job) -> w.Widget:
-    return import_module("workbench.widgets.live").live(run)
+    return import_module("workbench.widgets.live_view").live(run)
