@@ -28,7 +28,7 @@ NOTEBOOK = "search_report.ipynb"
 SHARE = "share/workbench/notebooks"  # where the wheel puts notebooks, below its prefix
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-_BAR = re.compile(r"\d%\|.*\[")  # of tqdm, as text
+_BAR = re.compile(r"\[[\d:]+[<,].*/s")  # of tqdm, as text
 Colours = Literal["auto", "light", "dark"]
 
 
