@@ -77,7 +77,6 @@ def fake_evaluation(genotype: Genotype, *, epochs: int = 3) -> Iterator[ev.Evalu
         scalars = {
             "loss_train": 1.5 / (epoch + 1),
             "accuracy_train": accuracy + 0.05,
-            "accuracy_test": accuracy,
             "lr": 0.025 * (1 - epoch / epochs),
         }
         yield ev.EpochEnded(Clock(0, epoch, epochs, epoch, epochs), scalars, 0.5, 1 << 20)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.fakes import fake_run
 from workbench.config import SearchConfig
-from workbench.report import ReportError, _body, find_notebook, report
+from workbench.report import WIDGET, ReportError, _body, find_notebook, report
 from workbench.report_page import POLICY, page
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +54,7 @@ def test_report_is_one_file_that_needs_no_network(tmp_path: Path) -> None:
     assert not re.search(r"<script[^>]*\bsrc\s*=", text)
     assert f'content="{POLICY}"' in text
     assert len(re.findall(r"plotly\.js v\d", text)) == 1
-    assert text.count('class="wb-figure"') == 7
+    assert text.count('class="wb-figure"') == 12
     assert '"showSendToCloud": false' in text
     assert "<svg" in text
     assert "import workbench" not in text
@@ -102,6 +102,16 @@ def test_widgets_become_a_note_and_pictures_stay_text() -> None:
     body = _body(notebook)
     assert "needs the notebook" in body
     assert "<svg><text>cell</text></svg>" in body
+
+
+def test_a_progress_bar_leaves_nothing_on_the_page() -> None:
+    texts = ["darts: 0step [00:00, ?step/s]", "darts:   0%|          | 0/44 [00:00<?, ?it/s]"]
+    notebook = notebook_of("search")
+    notebook.cells[0].outputs = [
+        output({WIDGET: {"model_id": "1"}, "text/plain": text}) for text in texts
+    ]
+    assert "widget" not in _body(notebook)
+    assert "/s]" not in _body(notebook)
 
 
 def test_page_follows_the_system_unless_told() -> None:

@@ -27,7 +27,7 @@ def test_every_figure_is_drawn_with_the_network_off(tmp_path: Path) -> None:
     written = report(fake_run(tmp_path / "run").path)
     seen = opened(written, tmp_path)
     places = seen.stdout.count('class="wb-figure')
-    assert places == 7
+    assert places == 12
     drawn = re.findall(r'class="[^"]*js-plotly-plot', seen.stdout)
     assert len(drawn) == places
     assert complaints(seen) == []

@@ -28,6 +28,7 @@ NOTEBOOK = "search_report.ipynb"
 SHARE = "share/workbench/notebooks"  # where the wheel puts notebooks, below its prefix
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+_BAR = re.compile(r"\[[\d:]+[<,].*/s")  # of tqdm, as text
 Colours = Literal["auto", "light", "dark"]
 
 
@@ -189,7 +190,9 @@ def _standing_alone(cell: Mapping[str, object]) -> NotebookNode:
     copy = json.loads(json.dumps(cell))
     for output in copy.get("outputs", []):
         data = output.get("data", {})
-        if PLOTLY in data:
+        if WIDGET in data and _BAR.search("".join(data.get("text/plain", ""))):
+            output["data"] = {"text/html": ""}  # a progress bar of what is over
+        elif PLOTLY in data:
             output["data"] = {"text/html": figure_place(data[PLOTLY])}
         elif WIDGET in data:
             output["data"] = {"text/html": "<p><em>A live widget; it needs the notebook.</em></p>"}

@@ -29,7 +29,8 @@ h2 { border-top: 1px solid var(--line); padding-top: 18px; }
 nav { margin: 14px 0 0; display: flex; flex-wrap: wrap; gap: 4px 16px; font-size: 14px; }
 a { color: var(--link); text-decoration: none; } a:hover { text-decoration: underline; }
 table { border-collapse: collapse; font-size: 14px; }
-th, td { padding: 3px 16px 3px 0; border-bottom: 1px solid var(--line); }
+table[border] { border: 0; } div:has(> table.dataframe) { overflow-x: auto; margin: 8px 0; }
+th, td { padding: 3px 16px 3px 0; border: 0; border-bottom: 1px solid var(--line); }
 details { margin: 10px 0; } summary { cursor: pointer; color: var(--soft); }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px; }
 .wb-svg { overflow-x: auto; margin: 8px 0; } .wb-svg svg { height: auto; }

@@ -8,9 +8,9 @@ from workbench.trace import Run
 
 def test_frame_is_tidy_and_in_percent(run: Run) -> None:
     frame = evaluation_frame(run)
-    test = frame[frame["name"] == "accuracy_test"]
-    assert test["epoch"].tolist() == [0, 1, 2]
-    assert np.allclose(test["value"], [30, 60, 70])
+    training = frame[frame["name"] == "accuracy_train"]
+    assert training["epoch"].tolist() == [0, 1, 2]
+    assert np.allclose(training["value"], [35, 65, 75])
     assert set(frame["panel"]) == {"Loss", "Accuracy (%)"}
 
 

@@ -67,6 +67,13 @@ def test_one_legend_entry_toggles_an_operation_everywhere(run: Run) -> None:
     assert all(trace.legendgroup == trace.name for trace in fig.data)
 
 
+@pytest.mark.parametrize(("nodes", "inside"), [(2, False), (3, True), (4, True)])
+def test_the_legend_covers_no_edge(tmp_path: Path, nodes: int, inside: bool) -> None:
+    """Eight names are about as high as two rows."""
+    legend = weight_evolution(fake_run(tmp_path / "run", nodes=nodes)).layout.legend
+    assert (legend.x <= 1) == inside
+
+
 def test_colours_and_dashes_are_those_of_the_operation(run: Run) -> None:
     for trace in weight_evolution(run).data:
         if trace.mode == "lines":

@@ -94,8 +94,10 @@ def single_curves_frame(runs: Sequence[Run], what: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
-def retraining_frame(runs: Sequence[Run], what: str = "accuracy_test") -> pd.DataFrame:
+def retraining_frame(runs: Sequence[Run], what: str = "accuracy_train") -> pd.DataFrame:
     """A scalar of the evaluation phase, by group and epoch, with both kinds of luck.
+
+    The test split is looked at once, after the last epoch: no scalar is of it.
 
     Returns:
         Columns method (the group of `labels`), epoch, mean, search_sd and retraining_sd as in

@@ -118,7 +118,7 @@ def curves(runs: Sequence[Run], scalar: str = "loss_train") -> go.Figure:
 
 
 def retraining(runs: Sequence[Run]) -> go.Figure:
-    """Test accuracy over the evaluation phase: the luck of searches, the luck of trainings.
+    """Training accuracy over the evaluation phase: the luck of searches, the luck of trainings.
 
     The band is the deviation over searches, each the mean over its retrainings; the dotted lines
     are the pooled deviation of retrainings of one network, where one was trained more than once.
@@ -137,7 +137,7 @@ def retraining(runs: Sequence[Run]) -> go.Figure:
             )  # fmt: skip
     few = len(frame) > 0 and frame["epoch"].to_numpy().max() < 12
     fig.update_xaxes(title="Epoch of training from scratch", dtick=1 if few else None)
-    fig.update_yaxes(title="Test accuracy (%)")
+    fig.update_yaxes(title="Training accuracy (%)")
     theme.styled(
         fig,
         title="Luck of the search and luck of the training",

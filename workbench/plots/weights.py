@@ -291,8 +291,8 @@ def _edge_line(edge: str, curve: pd.DataFrame, *, first: bool) -> Mapping[str, o
 
 
 def _legend(facets: list[_Facet]) -> dict[str, object]:
-    """The upper right corner is free if the cell is a triangle of three rows or more."""
-    rows = len({facet.row for facet in facets})
-    triangle = rows >= 3 and len({facet.row for facet in facets if facet.col == 1}) == rows
+    """In the upper right corner where two of its rows are free, as eight names need; or beside."""
+    last = max((facet.col for facet in facets), default=1)
+    free = min((facet.row for facet in facets if facet.col == last), default=1) - 1
     inside = {"x": 1, "xanchor": "right", "y": 1.02, "yanchor": "top"}
-    return inside if triangle else {"x": 1.02, "xanchor": "left", "y": 1, "yanchor": "top"}
+    return inside if free >= 2 else {"x": 1.02, "xanchor": "left", "y": 1, "yanchor": "top"}
