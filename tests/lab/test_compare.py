@@ -8,9 +8,16 @@ from pathlib import Path
 from tests.fakes import fake_run
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "06_compare.ipynb"
-FIGURE = "[...document.querySelectorAll('.js-plotly-plot')].find((one) => one.querySelector('{}'))"
-WEIGHTS = "[...document.querySelectorAll('.js-plotly-plot')].filter((one) => one.layout.title.text.startsWith('Mixing weights of') && !one.layout.sliders?.length)[0]"
-MAP = "[...document.querySelectorAll('.js-plotly-plot')].filter((one) => one.layout.sliders?.length)[0]"
+FIGURES = "[...document.querySelectorAll('.js-plotly-plot')]"
+WEIGHTS = (
+    f"{FIGURES}.find((one) => one.layout.title.text.startsWith('Mixing weights of')"
+    " && !one.layout.sliders?.length)"
+)
+MAP = f"{FIGURES}.find((one) => one.layout.sliders?.length)"
+SHOWN = (
+    f"() => {WEIGHTS}.data.filter((curve) => curve.name === 'skip_connect'"
+    " && curve.visible !== 'legendonly').length"
+)
 
 
 def test_an_op_is_switched_in_every_facet_and_the_slider_shows_another_step(server, lab):
@@ -28,8 +35,7 @@ def test_an_op_is_switched_in_every_facet_and_the_slider_shows_another_step(serv
     page.until(f"() => {MAP}")
     assert not page.page.locator(".jp-OutputArea-output[data-mime-type*='error']").count()
 
-    shown = f"() => {WEIGHTS}.data.filter((t) => t.name === 'skip_connect' && t.visible !== 'legendonly').length"
-    before = page.page.evaluate(shown)
+    before = page.page.evaluate(SHOWN)
     assert before > 3  # a curve on every edge
     place = page.page.evaluate_handle(
         f"""() => {{ const figure = {WEIGHTS};
@@ -39,7 +45,7 @@ def test_an_op_is_switched_in_every_facet_and_the_slider_shows_another_step(serv
           return mine.querySelector('.legendtoggle'); }}"""
     ).as_element()
     place.click(force=True)
-    page.until(f"() => ({shown})() === 0")
+    page.until(f"() => ({SHOWN})() === 0")
 
     slider = page.page.evaluate_handle(
         f"() => {{ const rail = {MAP}.querySelector('.slider-rail-touch-rect');"
