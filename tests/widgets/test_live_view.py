@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.fakes import fake_events, fake_run
 from workbench import widgets
 from workbench.config import SearchConfig
+from workbench.events import Probed, Stepped
 from workbench.settings import ConfigError
 from workbench.trace import RunError, open_run, record
 from workbench.widgets import jobs
@@ -148,3 +150,21 @@ def test_an_error_in_a_thread_is_told_in_the_view(tmp_path, monkeypatch):
     view.look()
     assert state(view) == "failed"
     assert "on purpose" in view._wrong.value
+
+
+def measured():
+    for event in fake_events():
+        yield event
+        if isinstance(event, Stepped):
+            yield Probed(event.clock, {"sharpness": torch.tensor(float(event.clock.step))})
+
+
+def test_what_probes_measured_can_be_chosen(tmp_path):
+    for _ in record(measured(), tmp_path / "run"):
+        pass
+    view = live(tmp_path / "run")
+    assert view.view.value == "weight_evolution"
+    view.view.value = "probe: sharpness"
+    assert "sharpness" in view.plot.figure
+    view.look()
+    assert view.view.value == "probe: sharpness"
