@@ -30,7 +30,8 @@ def test_a_checkout_shows_its_own_notebooks_and_the_runs_beside_them():
 def test_installed_notebooks_are_copied_and_a_changed_copy_stays(tmp_path):
     source, here = tmp_path / "share", tmp_path / "here"
     source.mkdir(), here.mkdir()
-    for name in ("one.ipynb", "two.ipynb"):
+    names = ["one.ipynb", "part.py", "two.ipynb"]
+    for name in names:
         (source / name).write_text(name)
     found = places(source, here)
     assert found == Places(here, here / "workbench-notebooks")
@@ -39,7 +40,7 @@ def test_installed_notebooks_are_copied_and_a_changed_copy_stays(tmp_path):
     (found.notebooks / "two.ipynb").unlink()
     places(source, here)
     assert (found.notebooks / "one.ipynb").read_text() == "mine"
-    assert sorted(path.name for path in found.notebooks.iterdir()) == ["one.ipynb", "two.ipynb"]
+    assert sorted(path.name for path in found.notebooks.iterdir()) == names
 
 
 def test_copies_that_cannot_be_written_are_refused_in_a_line(tmp_path):

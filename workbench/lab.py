@@ -71,7 +71,7 @@ def lab(*, port: int | None = None, browser: bool = True) -> None:
 
 
 def places(source: Path, here: Path) -> Places:
-    """The notebooks themselves in a checkout; else copies of them in a folder of `here`.
+    """The notebooks themselves in a checkout; else copies, with what they import, in `here`.
 
     A checkout is shown whole, or `here` if that holds it, so that runs are seen beside notebooks.
     Copies that are there already, changed perhaps, stay as they are.
@@ -85,10 +85,10 @@ def places(source: Path, here: Path) -> Places:
     copies = here / COPIES
     try:
         copies.mkdir(exist_ok=True)
-        for notebook in sorted(source.glob("*.ipynb")):
-            copy, part = copies / notebook.name, copies / f".{notebook.name}.part"
+        for file in sorted([*source.glob("*.ipynb"), *source.glob("*.py")]):
+            copy, part = copies / file.name, copies / f".{file.name}.part"
             if not copy.exists():
-                part.write_bytes(notebook.read_bytes())
+                part.write_bytes(file.read_bytes())
                 os.replace(part, copy)
     except OSError as error:
         raise LabError(
