@@ -35,7 +35,10 @@ def test_every_figure_has_a_frame_and_both_are_exported_names():
     with_two = {"time_and_memory"}  # step_time and memory
     assert set(plots.FIGURES) - with_two <= set(plots.FRAMES)
     frames = {n.removesuffix("_frame") for n in plots.__all__ if n.endswith("_frame")}
-    of_many_or_none = {"accuracy", "space_cell"}  # of several runs; of a space
+    # of several runs, genotypes or scores; of a space; of a probe that has to be named
+    of_many_or_none = {
+        "accuracy", "genotype_difference", "overlaid", "probe", "scores", "space_cell",
+    }  # fmt: skip
     assert frames - of_many_or_none <= set(plots.FRAMES)
 
 

@@ -334,7 +334,7 @@ def test_an_evaluation_is_kept_with_its_run(tmp_path: Path) -> None:
     assert run.evaluation["recipe"] == {"epochs": 4}
     assert run.evaluation["classes"] is None
     assert np.array(run.evaluation["confusion"]).shape == (10, 10)
-    assert run.evaluation_epochs["accuracy_test"].is_monotonic_increasing
+    assert run.evaluation_epochs["accuracy_train"].is_monotonic_increasing
     assert run.evaluation_epochs["epoch"].tolist() == [0, 1, 2, 3]
 
 
