@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes import fake_run
 from workbench.plots import genotype_history, heat_map
-from workbench.report import _figure, report
+from workbench.report import figure_place, report
 from workbench.report_page import page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -36,7 +36,7 @@ def test_every_figure_is_drawn_with_the_network_off(tmp_path: Path) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_a_figure_that_plays_and_a_history_work_without_a_kernel(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run", epochs=5)
-    figure = _figure(json.loads(heat_map(run, frames=4).to_json()))
+    figure = figure_place(json.loads(heat_map(run, frames=4).to_json()))
     body = figure + genotype_history(run)._repr_mimebundle_()["text/html"]
     watch = """<script>addEventListener("load", () => setTimeout(() => {
       const place = document.querySelector(".wb-figure");

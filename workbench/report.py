@@ -193,7 +193,7 @@ def _standing_alone(cell: Mapping[str, object]) -> NotebookNode:
         if WIDGET in data and _BAR.search("".join(data.get("text/plain", ""))):
             output["data"] = {"text/html": ""}  # a progress bar of what is over
         elif PLOTLY in data:
-            output["data"] = {"text/html": _figure(data[PLOTLY])}
+            output["data"] = {"text/html": figure_place(data[PLOTLY])}
         elif WIDGET in data:
             output["data"] = {"text/html": "<p><em>A live widget; it needs the notebook.</em></p>"}
         elif "image/svg+xml" in data:
@@ -202,7 +202,7 @@ def _standing_alone(cell: Mapping[str, object]) -> NotebookNode:
     return cast("NotebookNode", from_dict(copy))
 
 
-def _figure(figure: Mapping[str, object]) -> str:
+def figure_place(figure: Mapping[str, object]) -> str:
     """A place for the figure, as high as it will be, and the figure as JSON the page draws."""
     layout = dict(cast("Mapping[str, object]", figure.get("layout", {})))
     layout.pop("template", None)  # the page has one for light and one for dark

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 
+from tests.lab.driver import write_notebook
 from workbench.trace import Run, open_run
 
 DRAWN = "() => Number(document.querySelector('.wb-live .wb-plot')?.dataset.drawn || 0)"
@@ -16,25 +14,12 @@ STATUS = "(state) => document.querySelector('.wb-live .wb-status')?.textContent 
 FIELDS = {"channels": "4", "cells": "2", "nodes": "2", "epochs": "400", "batch_size": "32"}
 
 
-def notebook(path: Path, *cells: str) -> None:
-    made = [
-        {
-            "cell_type": "code", "id": f"cell-{i}", "metadata": {}, "outputs": [], "source": cell,
-            "execution_count": None,
-        }
-        for i, cell in enumerate(cells)
-    ]  # fmt: skip
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    whole = {"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-    path.write_text(json.dumps(whole))
-
-
 def steps(run: Run) -> int:
     return run.refresh().trace.sizes["step"]
 
 
 def test_a_search_is_filled_in_started_watched_paused_resumed_and_stopped(server, lab):
-    notebook(
+    write_notebook(
         server.root / "panel.ipynb",
         "from workbench import widgets\nwidgets.panel()",
         "print(6 * 7)",
@@ -90,7 +75,9 @@ def test_every_view_of_a_run_is_drawn_in_light_and_dark(server, lab, tmp_path):
     from workbench.widgets.seen import VIEWS
 
     fake_run(server.root / "watched", nodes=4)
-    notebook(server.root / "live.ipynb", "from workbench import widgets\nwidgets.live('watched')")
+    write_notebook(
+        server.root / "live.ipynb", "from workbench import widgets\nwidgets.live('watched')"
+    )
     page = lab("live.ipynb")
     page.run_cell(0)
     page.until(STATUS, "finished")
@@ -103,7 +90,7 @@ def test_every_view_of_a_run_is_drawn_in_light_and_dark(server, lab, tmp_path):
         elif view != "weight_evolution":
             page.until(f"(before) => ({DRAWN})() > before", before)
     page.theme("Dark")
-    ink = "() => document.querySelector('.wb-live .wb-plot').layout.template.layout.font.color"
+    ink = "() => document.querySelector('.wb-live .wb-plot').layout?.template?.layout?.font?.color"
     page.page.locator(".wb-view-choice select").select_option(label="dominance")
     page.until(f"() => ({ink})() === '#E6E6E6'")
     page.theme("Light")

@@ -19,7 +19,16 @@ from workbench.trace.folder import HEADER
 from workbench.widgets import style
 from workbench.widgets.jobs import Job, attended
 from workbench.widgets.plot import LivePlot, figure_text
-from workbench.widgets.seen import FREE, VIEWS, Picture, Progress, Wanted, picture, progress
+from workbench.widgets.seen import (
+    FREE,
+    VIEWS,
+    Picture,
+    Progress,
+    Wanted,
+    picture,
+    probed,
+    progress,
+)
 
 POLL_SECONDS = 0.5  # between two looks at a run; longer where a look takes long
 SHARE = 3  # a look costs at most one part in so many of the kernel's time, plus one
@@ -43,6 +52,7 @@ class Look:
     shown: object = None  # what `figure` or `html` were made of; None: nothing new
     figure: str = ""
     html: str = ""
+    probed: tuple[str, ...] = ()
 
 
 class LiveView(w.VBox):
@@ -181,13 +191,13 @@ class LiveView(w.VBox):
         key = (wanted, run.trace.sizes["step"], len(run.events), state, len(run.evaluation_epochs))
         wrong = str(run.header["error"] or failure or "")
         if key == self._shown:
-            return Look(state, progress(run), wrong)
+            return Look(state, progress(run), wrong, probed=probed(run))
         try:
             drawn = picture(run, wanted)
         except Exception as error:  # of one view: the others can still be looked at
             drawn, wrong = Picture(go.Figure()), f"{wanted.view}: {error!r}"
         figure = "" if drawn.figure is None else figure_text(drawn.figure, wanted.view)
-        return Look(state, progress(run), wrong, key, figure, drawn.html)
+        return Look(state, progress(run), wrong, key, figure, drawn.html, probed(run))
 
     def _show(self, look: Look) -> None:
         name = html.escape(self.path.name)
@@ -195,12 +205,22 @@ class LiveView(w.VBox):
         self._line.value = style.note(look.progress.text)
         self._bar.value = look.progress.share
         self._wrong.value = style.error(look.wrong)
+        self._offer(look.probed)
         works = _WORKS.get(look.state, ())
         for name, button in self.buttons.items():
             button.disabled = name not in works
         if look.shown is not None:
             self._shown = look.shown
             self.plot.figure, self._html.value = look.figure, look.html
+
+    def _offer(self, probed: tuple[str, ...]) -> None:
+        """Let what probes measured be chosen too; what is chosen stays."""
+        new = [name for name in probed if (name, name) not in self.view.options]
+        if new:
+            chosen = self.view.value
+            with self.view.hold_trait_notifications():
+                self.view.options = [*self.view.options, *((name, name) for name in new)]
+                self.view.value = chosen
 
     def _repr_mimebundle_(self, **asked: object) -> dict[str, str] | None:
         """The view; where nobody watches the kernel, a line in place of a dead widget."""

@@ -33,6 +33,7 @@ VIEWS: Mapping[str, str] = {
     "cells": "cells",
     "genotype history": "genotype_history",
 }
+PROBE = "probe: "  # in front of the name of what a probe measured
 FREE = {"weight_evolution": ("value", "x"), "heat_map": ("value",)}  # settings that a view takes
 
 
@@ -59,8 +60,17 @@ def picture(run: Run, wanted: Wanted) -> Picture:
         return Picture(html=_graph(plots.cells(run)))
     if wanted.view == "genotype_history":
         return Picture(html=_graph(plots.genotype_history(run)))
+    if wanted.view.startswith(PROBE):
+        return Picture(plots.probe(run, wanted.view.removeprefix(PROBE)))
     settings = {name: getattr(wanted, name) for name in FREE.get(wanted.view, ())}
     return Picture(plots.FIGURES[wanted.view](run, **settings))
+
+
+def probed(run: Run) -> tuple[str, ...]:
+    """Views of what probes measured in this run."""
+    return tuple(
+        f"{PROBE}{name}" for name, values in run.trace.items() if values.attrs.get("probed")
+    )
 
 
 def _graph(graph: CellGraph | GenotypeHistory) -> str:
