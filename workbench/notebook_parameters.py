@@ -11,19 +11,17 @@ from workbench.settings import ConfigError, checked, read_yaml
 
 NOTEBOOK = "01_search.ipynb"
 _TEXTS = ("method", "space", "data")
-_SIZES = ("channels", "cells", "nodes", "epochs")  # 0: as the space or the paper has it
 
 
 def papermill_parameters(config: SearchConfig) -> dict[str, object]:
     """The parameters of the notebook that searches; all of them, as each has a default there.
 
-    `channels`, `cells`, `nodes` and `epochs` are 0 where `config` leaves them to the paper, `out`
-    is "" where it is left out; `settings` holds what else differs from the defaults, one line of
-    YAML.
+    `epochs` is 0 where `config` leaves it to the paper, `out` is "" where it is left out;
+    `settings` holds what else differs from the defaults, one line of YAML.
     """
     out: dict[str, object] = {name: getattr(config, name) for name in _TEXTS}
-    out |= {name: getattr(config, name) or 0 for name in _SIZES}
-    out |= {"seed": config.seed, "out": "" if config.out is None else str(config.out)}
+    out |= {"epochs": config.epochs or 0, "seed": config.seed}
+    out |= {"out": "" if config.out is None else str(config.out)}
     rest = {name: value for name, value in config.changed().items() if name not in out}
     return {**out, "settings": _one_line(rest)}
 
@@ -54,9 +52,8 @@ def from_parameters(**parameters: object) -> SearchConfig:
             f"settings: {', '.join(twice)} is a parameter of its own; set it there, and leave it "
             "out of settings"
         )
-    for name in _SIZES:
-        if str(values.get(name)).strip() in ("0", "", "None"):
-            values.pop(name, None)
+    if str(values.get("epochs")).strip() in ("0", "", "None"):
+        values.pop("epochs", None)
     if values.get("out") in ("", None):
         values.pop("out", None)
     return checked(SearchConfig, {**values, **further})

@@ -32,6 +32,10 @@ class Job(Protocol):
         """Where it writes."""
         ...
 
+    def over(self) -> bool:
+        """Has it ended?"""
+        ...
+
     def failure(self) -> str | None:
         """What went wrong, in one line; None while it runs, and where it ended well."""
         ...
@@ -48,6 +52,10 @@ class Process:
     path: Path
     process: subprocess.Popen[bytes]
     log: Path
+
+    def over(self) -> bool:
+        """Has the process ended?"""
+        return self.process.poll() is not None
 
     def failure(self) -> str | None:
         """The last line that it said, if it ended otherwise than well."""
@@ -114,6 +122,10 @@ class Thread:
         except BaseException as error:  # told by `failure`, and in the run's own header
             self._error = error
             raise
+
+    def over(self) -> bool:
+        """Has the thread ended?"""
+        return not self._thread.is_alive()
 
     def failure(self) -> str | None:
         """The exception that ended the search, if one did."""

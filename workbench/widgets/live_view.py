@@ -90,11 +90,13 @@ class LiveView(w.VBox):
 
     @property
     def run(self) -> Run:
-        """The run as it is now.
+        """The run as it is now; of a search that was just started, as soon as it writes.
 
         Raises:
-            RunError: if nothing is written yet.
+            RunError: if nothing is written.
         """
+        while self.job and not (self.path / HEADER).exists() and not self.job.over():
+            time.sleep(0.1)
         self._run = self._run.refresh() if self._run else open_run(self.path)
         return self._run
 
