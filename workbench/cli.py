@@ -90,7 +90,8 @@ def _search(config: Annotated[SearchConfig, _Flat]) -> None:
     from workbench.tasks import run_search
 
     run = run_search(config)
-    print(f"{run.genotype}\n{run.path}")
+    found = run.genotype or f"{run.status} before its end, so it derived nothing"
+    print(f"{found}\n{run.path}")
 
 
 def _evaluate(run: _RunPath, config: Annotated[EvaluateConfig, _Flat], seeds: int = 1) -> None:

@@ -13,6 +13,7 @@ from workbench.pictures import save, save_all
 from workbench.trace import Run
 
 PICTURES = ("svg", "png")
+_PROBE = "probe_"  # in front of what a probe measured
 
 
 class ExportError(WorkbenchError):
@@ -25,8 +26,9 @@ def export(
     """Write what can be drawn of a run into a folder, each file as a whole or not at all.
 
     A CSV file for each of `plots.FRAMES` that is not empty, `trace.csv` (every mixing weight after
-    every step), `epochs.csv`, `genotype.json`, `cells.svg`, and with `pictures` each of
-    `plots.FIGURES`.  Files of an earlier export are replaced.
+    every step), `probe_NAME.csv` of what probes measured, `epochs.csv`, `genotype.json`,
+    `cells.svg`, and with `pictures` each of `plots.FIGURES`.  Files of an earlier export are
+    replaced.
 
     Returns:
         The files.
@@ -40,7 +42,8 @@ def export(
         raise ExportError(f"pictures: {pictures!r} is none of {', '.join(PICTURES)}")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        strange = sorted({path.name for path in out.iterdir()} - set(_names()))
+        there = {path.name for path in out.iterdir() if not path.name.startswith(_PROBE)}
+        strange = sorted(there - set(_names()))
         if strange:
             raise ExportError(
                 f"out: {out} holds other things ({', '.join(strange[:3])}"
@@ -55,6 +58,8 @@ def export(
         written.append(save(plots.cells(run), out / "cells.svg"))
     if pictures is not None and run.space:
         figures = {out / _picture(n, pictures): draw(run) for n, draw in plots.FIGURES.items()}
+        measured = plots.probed(run)
+        figures |= {out / _picture(_PROBE + n, pictures): plots.probe(run, n) for n in measured}
         written += save_all(figures)
     return written
 
@@ -69,6 +74,8 @@ def _texts(run: Run) -> Iterator[tuple[str, str]]:
         frame = make(run)
         if len(frame):
             yield f"{name}.csv", frame.to_csv(index=False)
+    for name in plots.probed(run):
+        yield f"{_PROBE}{name}.csv", plots.probe_frame(run, name).to_csv(index=False)
     if run.genotype is not None:
         yield "genotype.json", run.genotype.to_json()
 

@@ -113,6 +113,7 @@ def arguments(found: Places, *, port: int, browser: bool, token: str) -> list[st
         "root_dir": found.root,
         "allow_root": True,  # of a container: nobody else comes near it, and nobody without a token
         "identity_provider_class": f"jupyter_server.auth.identity.{_IDENTITY}",
+        "answer_yes": True,  # Ctrl-C stops it, and does not ask
         "log_level": "WARN",
     }
     return [

@@ -13,6 +13,7 @@ from workbench.bilevel import LiveBilevel, LiveTrial, detached, frozen_statistic
 from workbench.data import Data, ImageSet, Loader, describe, evaluation_batches, split_indices
 from workbench.engine import Machine, accelerated, independent_seeds, needs
 from workbench.events import Derived, EpochEnded, Held, Pruned, StageStarted, Stepped
+from workbench.measuring import ProbeError, part_name, told
 from workbench.method import Method
 from workbench.protocols import Batch, Clock, Probe, Rows, Update, View
 from workbench.pruning import count_weights, remove, verdict
@@ -216,11 +217,15 @@ class Run:
         """Measure without a trace: random generators and statistics are put back, errors or not."""
         bilevel = LiveBilevel(self, self.last_batches[0], self.last_batches[1])
         state = self.generator.get_state()
+        versions = [value._version for value in (*bilevel.weights, *bilevel.alphas)]
         try:
             with self.machine.seeded(clock.step), frozen_statistics(self.net):
-                return dict(probe(self.view(clock), bilevel))
+                values = dict(probe(self.view(clock), bilevel))
         finally:
             self.generator.set_state(state)
+        if versions != [value._version for value in (*bilevel.weights, *bilevel.alphas)]:
+            raise ProbeError(f"{part_name(probe)} wrote into weights or alphas; let it copy them")
+        return told(probe, values)
 
     def _rows(self) -> dict[str, Tensor]:
         return {kind: mixture.ops for kind, mixture in self.mix.items()}

@@ -48,7 +48,7 @@ def test_a_search_is_filled_in_started_watched_paused_resumed_and_stopped(server
     page.until(STATUS, "paused")
     stood = steps(run)
     page.run_cell(1)
-    page.until("() => document.body.innerText.includes('42')")
+    page.output(1).get_by_text("42", exact=True).wait_for()
     assert steps(run) == stood
     page.page.locator("button.wb-step").click()
     told = "(n) => document.querySelector('.wb-progress').innerText.includes(n)"
@@ -86,9 +86,11 @@ def test_every_view_of_a_run_is_drawn_in_light_and_dark(server, lab, tmp_path):
         before = page.page.evaluate(DRAWN)
         page.page.locator(".wb-view-choice select").select_option(label=title)
         if view in ("cells", "genotype_history"):
-            page.page.wait_for_selector(".wb-live svg")
+            page.until("() => document.querySelector('.wb-live .wb-plot svg.main-svg') === null")
+            page.page.locator(".wb-live").get_by_text("normal cell").first.wait_for()
         elif view != "weight_evolution":
             page.until(f"(before) => ({DRAWN})() > before", before)
+        assert not page.page.locator(".wb-live [role=alert]").count(), title
     page.theme("Dark")
     ink = "() => document.querySelector('.wb-live .wb-plot').layout?.template?.layout?.font?.color"
     page.page.locator(".wb-view-choice select").select_option(label="dominance")

@@ -156,3 +156,33 @@ def test_reading_again_reads_whole_chunks_once(tmp_path, monkeypatch):
             assert run.trace.identical(fresh.trace)
     assert run.refresh().trace.identical(open_run(tmp_path / "run").trace)
     assert ("alpha", 200) in asked
+
+
+def test_a_word_that_cannot_be_read_does_not_end_a_search(search, caplog):
+    (search.path / "control.json").write_text('{"wish": "pau')
+    before = search.steps()
+    until(lambda: search.steps() > before + 3)
+    assert "goes on as it was told before" in caplog.text
+    (search.path / "control.json").unlink()
+
+
+def test_time_spent_paused_is_no_steps_and_no_epochs(search):
+    search.seen().control.pause()
+    until(lambda: search.seen().status == "paused")
+    time.sleep(1.0)
+    search.seen().control.resume()
+    search.join(30)
+    run = search.seen()
+    assert np.diff(run.trace["seconds"]).max() < 0.8
+
+
+def test_many_steps_asked_for_at_once_are_all_counted(search):
+    search.seen().control.pause()
+    until(lambda: search.seen().status == "paused")
+    before, control = search.steps(), search.seen().control
+    threads = [threading.Thread(target=control.step) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    until(lambda: search.steps() == before + 20)

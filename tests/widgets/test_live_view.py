@@ -16,6 +16,7 @@ from workbench.events import Probed, Stepped
 from workbench.settings import ConfigError
 from workbench.trace import RunError, open_run, record
 from workbench.widgets import jobs
+from workbench.widgets.jobs import SearchError
 from workbench.widgets.live_view import LiveView, live
 from workbench.widgets.seen import VIEWS, Wanted, picture, progress
 
@@ -28,7 +29,7 @@ def state(view: LiveView) -> str:
 
 def test_a_run_that_is_not_there_yet_is_starting(tmp_path):
     view = live(tmp_path / "run")
-    assert state(view) == "starting"
+    assert state(view) == "waiting"
     assert all(button.disabled for button in view.buttons.values())
     fake_run(tmp_path / "run")
     view.look()
@@ -41,7 +42,10 @@ def test_every_view_can_be_drawn_of_any_run(tmp_path):
     events = record(fake_events(), tmp_path / "begun")
     next(events)
     events.close()
-    for run in (whole, open_run(tmp_path / "begun")):
+    (tmp_path / "empty").mkdir()
+    header = {"status": "running", "heartbeat": "2026-01-01T00:00:00+00:00", "pid": 1}
+    (tmp_path / "empty" / "run.json").write_text(json.dumps({**header, "error": None, "meta": {}}))
+    for run in (whole, open_run(tmp_path / "begun"), open_run(tmp_path / "empty")):
         for name in VIEWS.values():
             drawn = picture(run, Wanted(name))
             assert (drawn.figure is None) == bool(drawn.html), name
@@ -78,7 +82,7 @@ def test_buttons_write_what_they_ask_for_and_say_what_is_not_possible(tmp_path):
     view.look()
     assert state(view) == "stopped"
     view.buttons["pause"].click()
-    assert open_run(tmp_path / "run").status == "stopped"
+    assert "has ended (stopped)" in view._answer.value
 
 
 def test_a_name_with_markup_is_shown_as_text(tmp_path):
@@ -111,11 +115,15 @@ def test_a_search_that_cannot_start_says_why(tmp_path):
     with pytest.raises(RunError, match="holds a run"):
         jobs.start(SearchConfig(out=tmp_path / "b"))
     job = jobs.start(SearchConfig(data="folder:/nowhere", out=tmp_path / "c"))
+    with pytest.raises(RunError, match="a search is starting there"):
+        jobs.start(SearchConfig(out=tmp_path / "c"))
     view = live(job)
     job.wait()
     view.look()
     assert state(view) == "failed"
     assert "/nowhere" in view._wrong.value
+    with pytest.raises(SearchError, match="/nowhere"):
+        view.wait()
 
 
 def test_two_searches_never_share_a_folder(tmp_path, monkeypatch):
@@ -145,7 +153,7 @@ def broken():
 def test_an_error_in_a_thread_is_told_in_the_view(tmp_path, monkeypatch):
     monkeypatch.setenv("JPY_SESSION_NAME", "some.ipynb")
     view = widgets.watch(broken(), tmp_path / "run")
-    with pytest.raises(RuntimeError, match="on purpose"):
+    with pytest.raises(SearchError, match="on purpose"):
         view.wait()
     view.look()
     assert state(view) == "failed"
@@ -168,3 +176,37 @@ def test_what_probes_measured_can_be_chosen(tmp_path):
     assert "sharpness" in view.plot.figure
     view.look()
     assert view.view.value == "probe: sharpness"
+
+
+def test_a_run_that_is_gone_or_broken_is_looked_at_again(tmp_path):
+    run = fake_run(tmp_path / "run")
+    view = live(run.path)
+    text = (run.path / "run.json").read_text()
+    for broken, said in (("[]", "unreadable"), (None, "gone")):
+        (run.path / "run.json").unlink()
+        if broken:
+            (run.path / "run.json").write_text(broken)
+        view.look()
+        assert state(view) == said
+        (run.path / "run.json").write_text(text)
+        view.look()
+        assert state(view) == "finished"
+
+
+def test_a_closed_view_lets_go_of_its_plot(tmp_path):
+    view = live(fake_run(tmp_path / "run").path)
+    assert view.plot.comm is not None
+    view.close()
+    assert view.plot.comm is None
+    assert view.buttons["stop"].comm is None
+
+
+def test_a_kernel_of_a_kernel_is_not_watched(monkeypatch):
+    import subprocess
+    import sys
+
+    monkeypatch.setenv("JPY_SESSION_NAME", "some.ipynb")
+    code = "from workbench.widgets.jobs import attended; print(attended())"
+    nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"
+    said = subprocess.run([sys.executable, "-c", nested], capture_output=True, text=True)
+    assert said.stdout.strip() == "False"

@@ -21,6 +21,7 @@ from workbench.plots.genotypes import (
 from workbench.plots.heat_map import heat_map, heat_map_frame
 from workbench.plots.machine import memory_frame, step_time_frame, time_and_memory
 from workbench.plots.margins import edge_margins_frame, margins, margins_frame
+from workbench.plots.names import probed
 from workbench.plots.overlaid import curves, overlaid, overlaid_frame, retraining
 from workbench.plots.probes import probe, probe_frame
 from workbench.plots.pruning import alive_frame, pruning_timeline, pruning_timeline_frame
@@ -117,6 +118,7 @@ __all__ = [
     "overlaid_frame",
     "probe",
     "probe_frame",
+    "probed",
     "pruning_timeline",
     "pruning_timeline_frame",
     "retraining",

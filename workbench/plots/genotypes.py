@@ -181,7 +181,8 @@ def _caption(one: _Stretch, changed: bool) -> str:
         return f"{one.epochs.capitalize()}: the first genotype"
     signed = [f"+ {gene}" for gene in one.added] + [f"− {gene}" for gene in one.removed]
     more = f", and {len(signed) - NAMED} more" if len(signed) > NAMED else ""
-    counts = f"{len(one.added)} new genes, {len(one.removed)} gone"
+    genes = "gene" if len(one.added) == 1 else "genes"
+    counts = f"{len(one.added)} new {genes}, {len(one.removed)} gone"
     return f"{one.epochs.capitalize()}, {counts}: {', '.join(signed[:NAMED])}{more}"
 
 

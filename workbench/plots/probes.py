@@ -51,7 +51,7 @@ def probe(run: Run, name: str) -> go.Figure:
     A scalar is a curve; a value per edge is a heat map, edges by steps; one per edge and operation
     is drawn as `weight_evolution(run, value=name)` does.
     """
-    if name in names.probed(run, 2):
+    if name in ("alpha", "mix", *names.probed(run, 2)):
         return weight_evolution(run, value=name)
     frame = probe_frame(run, name)
     fig = go.Figure()

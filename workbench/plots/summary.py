@@ -77,7 +77,7 @@ def summary_table_frame(run: Run) -> pd.DataFrame:
         "operations left per edge": f"{found['alive_per_edge']:.2f}",
         "edges led by none": _percent(found["none_share"]),
         "edges led by skip_connect": _percent(found["skip_share"]),
-        "search time": _duration(found["seconds"]),
+        "search time": duration(found["seconds"]),
         "method": _noted(run, "method"),
         "paper": _noted(run, "method", "paper"),
         "space": _noted(run, "space"),
@@ -131,7 +131,8 @@ def _count(value: int | None) -> str:
     return str(value)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds, minutes, or hours and minutes."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)

@@ -86,8 +86,8 @@ def series(index: int) -> str:
 
 
 def series_dash(index: int) -> str:
-    """The dash that goes with `series`."""
-    return ("solid", "6px,2px", "dot")[index % 3]
+    """The dash that goes with `series`; colour and dash together tell nine series apart."""
+    return ("solid", "6px,2px", "dot")[(index + index // 3) % 3]
 
 
 def cell_name(kind: str) -> str:

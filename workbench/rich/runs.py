@@ -21,7 +21,9 @@ from workbench.rich.html import (
 )
 from workbench.trace.runs import Run, Runs
 
-STATUS = {"finished": "✓", "running": "…", "stopped": "■", "failed": "✗"}
+STATUS = {
+    "finished": "✓", "running": "…", "paused": "‖", "killed": "✗", "stopped": "■", "failed": "✗",
+}  # fmt: skip
 
 
 def run(value: Run) -> Html:
@@ -63,8 +65,9 @@ def epochs(value: Run) -> tuple[int, int]:
 
 
 def _status(value: Run) -> Html:
-    words = f"{STATUS.get(value.status, '')} {value.status}"
-    if value.status == "running":
+    status = "killed" if value.lost else value.status
+    words = f"{STATUS[status]} {status}"
+    if not value.ended:
         words += f", last sign of life {value.header['heartbeat']}"
     error = value.header["error"]
     return paragraph(f"{words}: {error}" if error else words)

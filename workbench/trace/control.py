@@ -7,8 +7,10 @@ process, and from another machine that sees the folder.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -22,6 +24,8 @@ from workbench.trace.folder import RunError
 
 Wish = Literal["run", "pause", "stop"]
 POLL_SECONDS = 0.05
+_ONE_AT_A_TIME = threading.Lock()
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,14 @@ def over(header: Mapping[str, object]) -> bool:
 def lost(header: Mapping[str, object]) -> bool:
     """Was it killed?  Seen on its own machine only: there its process is gone."""
     here = header.get("host") == platform.node()
-    return not over(header) and here and not psutil.pid_exists(cast("int", header["pid"]))
+    return not over(header) and here and not _lives(cast("int", header["pid"]))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ class Steering:
         self._ask("run")
 
     def stop(self) -> None:
-        """End after the step it is at; what it recorded is whole."""
+        """End before the next step is recorded; what there is, is whole."""
         self._ask("stop")
 
     def _ask(self, wish: Wish, steps: int = 0) -> None:
@@ -96,8 +107,15 @@ class Steering:
         if over(header) or lost(header):
             how = f"has ended ({header['status']})" if over(header) else "is gone"
             raise RunError(f"{self.path}: the search that wrote it {how}; start another")
-        control = Control(wish, read_control(self.path).steps + steps)
-        folder.replace_text(self.path / folder.CONTROL, folder.to_json(asdict(control)))
+        with _ONE_AT_A_TIME:  # of this process; of two processes the last word counts
+            control = Control(wish, read_control(self.path).steps + steps)
+            try:
+                folder.replace_text(self.path / folder.CONTROL, folder.to_json(asdict(control)))
+            except OSError as error:
+                raise RunError(
+                    f"{self.path} cannot be written ({error.strerror}); whoever may write there "
+                    "can steer the search"
+                ) from error
 
 
 class Gate:
@@ -105,7 +123,7 @@ class Gate:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: int | None = None  # when the file was written that `_control` is of
+        self._seen: tuple[int, int, int] | None = None  # date, number and size of the file read
         self._control = Control()
         self._taken = 0  # of the steps that were let through one by one
 
@@ -130,9 +148,14 @@ class Gate:
 
     def _read(self) -> Control:
         try:
-            written = os.stat(self._path / folder.CONTROL).st_mtime_ns
+            found = os.stat(self._path / folder.CONTROL)
+            written = (found.st_mtime_ns, found.st_ino, found.st_size)
         except FileNotFoundError:
             written = None
-        if written != self._seen:  # a look at the clock costs microseconds, a look inside more
-            self._control, self._seen = read_control(self._path), written
+        if written != self._seen:  # a look at the file's date costs microseconds, inside it more
+            self._seen = written
+            try:
+                self._control = read_control(self._path)
+            except RunError as error:  # a word that cannot be read is no reason to end a search
+                _LOG.warning("%s; the search goes on as it was told before", error)
         return self._control

@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -78,6 +79,8 @@ def _record(events: Iterator[SearchEvent], writer: _RunWriter) -> Generator[Sear
             # comes behind it, and a paused run shows whole steps.
             if isinstance(event, Stepped) and not gate.passes(writer.pause):
                 writer.stopped = True
+                if isinstance(events, Generator):
+                    events.close()  # lets go of the supernet
                 return
             writer.write(event)
             yield event
@@ -106,6 +109,8 @@ class _RunWriter:
         self._step_offset = 0
         self._epochs = 0  # ended, in all stages
         self.stopped = False  # by a wish from outside
+        self._waits_since: float | None = None
+        self._waited = self._waited_before = 0.0  # seconds paused, in all and up to this epoch
 
     def __enter__(self) -> _RunWriter:
         return self
@@ -132,7 +137,13 @@ class _RunWriter:
             self._write_header()
 
     def write(self, event: SearchEvent) -> None:
-        """Write one event down; steps may wait for `flush_seconds`."""
+        """Write one event down; steps may wait for `flush_seconds`.
+
+        Time that the search was paused is nobody's: neither a step's nor an epoch's.
+        """
+        if self._waits_since is not None:
+            self._waited += time.monotonic() - self._waits_since
+            self._waits_since = None
         if self._header["started"] is None:
             self._begin(event.about if isinstance(event, StageStarted) else {})
         if isinstance(event, StageStarted):
@@ -140,7 +151,7 @@ class _RunWriter:
         elif self._stage is None:
             raise RunError(f"the events begin with {type(event).__name__}, not with StageStarted")
         elif isinstance(event, Stepped):
-            self._stage.append(event, time.monotonic() - self._began)
+            self._stage.append(event, time.monotonic() - self._began - self._waited)
         elif isinstance(event, Probed):
             others = self._stage.probe(event)  # what has no array
             if others:
@@ -151,6 +162,8 @@ class _RunWriter:
 
     def pause(self) -> None:
         """Say that the search waits, and write down what it did so far."""
+        if self._waits_since is None:
+            self._waits_since = time.monotonic()
         self._say("paused")
 
     def _say(self, status: str) -> None:
@@ -188,6 +201,8 @@ class _RunWriter:
     def _write_rare(self, event: RareEvent) -> None:
         if isinstance(event, EpochEnded):
             self._epochs += 1
+            event = replace(event, seconds=event.seconds - self._waited + self._waited_before)
+            self._waited_before = self._waited
         elif isinstance(event, Derived):
             folder.replace_text(self.path / folder.GENOTYPE, event.genotype.to_json())
         folder.append_line(self.path / folder.EVENTS, event_line(event))

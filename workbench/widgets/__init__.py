@@ -43,6 +43,7 @@ def start(config: SearchConfig) -> LiveView:
 
     Raises:
         ConfigError, RunError: before anything is started.
+        SearchError: where nobody watches, if the search fails.
     """
     from workbench.widgets import jobs
 
@@ -60,6 +61,7 @@ def watch(events: Iterator[SearchEvent], path: Path | str) -> LiveView:
 
     Raises:
         RunError: if `path` holds something.
+        SearchError: where nobody watches, if the search fails.
     """
     from workbench.widgets import jobs
 

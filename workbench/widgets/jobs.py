@@ -17,11 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import psutil
+
 from workbench.config import SearchConfig
+from workbench.errors import WorkbenchError
 from workbench.events import SearchEvent
 from workbench.tasks import default_out
-from workbench.trace import record
+from workbench.trace import RunError, record
 from workbench.trace.folder import refuse_occupied
+
+_SESSION = "JPY_SESSION_NAME"
+
+
+class SearchError(WorkbenchError):
+    """A search that was waited for and failed."""
 
 
 class Job(Protocol):
@@ -60,6 +69,8 @@ class Process:
     def failure(self) -> str | None:
         """The last line that it said, if it ended otherwise than well."""
         if not self.process.poll():
+            if self.over():
+                self.log.unlink(missing_ok=True)
             return None
         lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
@@ -89,20 +100,40 @@ def start(config: SearchConfig) -> Process:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # an interrupted or restarted kernel is not its concern
         )
+    _STARTED[out] = process
     return Process(out, process, Path(name))
 
 
+_STARTED: dict[Path, subprocess.Popen[bytes]] = {}  # by this kernel, by run folder
+
+
 def _own_folder(config: SearchConfig) -> Path:
-    """The run folder, made at once: two searches started together cannot both take it."""
-    out = (config.out or default_out(config)).expanduser().resolve()
-    if config.out is None:
-        taken = 1
-        while out.exists():
-            taken += 1
-            out = out.with_name(f"{default_out(config).name}-{taken}")
-    refuse_occupied(out)
-    out.mkdir(parents=True, exist_ok=True)
-    return out
+    """The run folder, made at once: two searches started together do not both take it."""
+    wanted = (config.out or default_out(config)).expanduser().resolve()
+    try:
+        if config.out is None:
+            return _first_free(wanted)
+        refuse_occupied(wanted)
+        if wanted in _STARTED and _STARTED[wanted].poll() is None:
+            raise RunError(f"{wanted}: a search is starting there; choose another folder")
+        wanted.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"no folder can be made at {wanted} ({error.strerror}); choose another"
+        ) from error
+    return wanted
+
+
+def _first_free(wanted: Path) -> Path:
+    """`wanted`, or with -2, -3 … behind its name; made here, so that nobody else has it."""
+    for taken in range(1, 1000):
+        out = wanted if taken == 1 else wanted.with_name(f"{wanted.name}-{taken}")
+        try:
+            out.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return out
+    raise RunError(f"{wanted} and 999 like it are taken; choose a folder")
 
 
 class Thread:
@@ -134,16 +165,19 @@ class Thread:
         return f"{type(self._error).__name__}: {self._error}"
 
     def wait(self) -> None:
-        """Until the events have ended.
-
-        Raises:
-            RuntimeError: from the exception that ended them.
-        """
+        """Until the events have ended."""
         self._thread.join()
-        if self._error is not None:
-            raise RuntimeError(f"the search failed: {self._error}") from self._error
 
 
 def attended() -> bool:
-    """Does somebody watch this kernel?  Jupyter's server names the notebook; papermill does not."""
-    return "JPY_SESSION_NAME" in os.environ
+    """Does somebody watch this kernel?
+
+    Jupyter's server names the notebook to the kernels it starts.  What such a kernel starts in
+    turn, papermill perhaps, inherits the name, but nobody watches it.
+    """
+    if _SESSION not in os.environ:
+        return False
+    try:
+        return _SESSION not in psutil.Process(os.getppid()).environ()
+    except psutil.Error:  # another user's process, as a server's may be
+        return True

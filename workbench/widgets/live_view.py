@@ -17,7 +17,7 @@ from workbench.errors import WorkbenchError
 from workbench.trace import Run, open_run
 from workbench.trace.folder import HEADER
 from workbench.widgets import style
-from workbench.widgets.jobs import Job, attended
+from workbench.widgets.jobs import Job, SearchError, attended
 from workbench.widgets.plot import LivePlot, figure_text
 from workbench.widgets.seen import (
     FREE,
@@ -39,6 +39,7 @@ _BUTTONS = {
     "resume": ("Resume", "go on"),
     "stop": ("Stop", "end after the step it is at; what is recorded stays whole"),
 }
+_ENDS = ("finished", "stopped", "failed", "killed")  # after these there is nothing to wait for
 _WORKS = {"running": ("pause", "step", "stop"), "paused": ("step", "resume", "stop")}
 
 
@@ -65,7 +66,8 @@ class LiveView(w.VBox):
         self._reading = threading.Lock()
         self._soon = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._head, self._line, self._wrong = w.HTML(), w.HTML(), w.HTML()
+        self._head, self._line = w.HTML(), w.HTML()
+        self._answer, self._wrong = w.HTML(), w.HTML()  # of a button; of the run
         self._bar = w.FloatProgress(min=0.0, max=1.0)
         self.buttons = {name: self._button(name) for name in _BUTTONS}
         names = [(title, name) for title, name in VIEWS.items()]
@@ -76,8 +78,8 @@ class LiveView(w.VBox):
             choice.observe(self._wanted, "value")
         self.plot, self._html = LivePlot(), w.HTML()
         steer, look = w.HBox([*self.buttons.values()]), w.HBox([self.view, self.value, self.x])
-        inside = [w.HTML(style.STYLE), self._head, self._bar, self._line, steer, self._wrong, look]
-        super().__init__([*inside, self.plot, self._html])
+        inside = [w.HTML(style.STYLE), self._head, self._bar, self._line, steer, self._answer]
+        super().__init__([*inside, self._wrong, look, self.plot, self._html])
         for widget, name in (
             (self, "wb-panel"), (self, "wb-live"), (self._head, "wb-head"), (steer, "wb-bar"),
             (look, "wb-bar"), (self._line, "wb-progress"), (self.view, "wb-view-choice"),
@@ -97,16 +99,25 @@ class LiveView(w.VBox):
         """
         while self.job and not (self.path / HEADER).exists() and not self.job.over():
             time.sleep(0.1)
+        if self.job and not (self.path / HEADER).exists():
+            raise SearchError(f"the search wrote nothing: {self.job.failure() or 'it ended'}")
         self._run = self._run.refresh() if self._run else open_run(self.path)
         return self._run
 
     def wait(self) -> Run:
-        """The run when its search has ended; no other cell can run meanwhile."""
+        """The run when its search has ended; no other cell can run meanwhile.
+
+        Raises:
+            SearchError: if the search failed.
+        """
         if self.job is not None:
             self.job.wait()
         while not (run := self.run).ended and not run.lost:
             time.sleep(POLL_SECONDS)
         self.look()
+        failure = run.header["error"] or (self.job.failure() if self.job else None)
+        if failure or run.lost:
+            raise SearchError(f"the search in {self.path} failed: {failure or 'it was killed'}")
         return run
 
     def look(self) -> None:
@@ -117,6 +128,8 @@ class LiveView(w.VBox):
         """Look no more; the search goes on."""
         if self._task is not None:
             self._task.cancel()
+        for child in (*self.buttons.values(), self.view, self.value, self.x, *self.children):
+            child.close()  # the plot alone holds 5 MB
         super().close()
 
     def _button(self, name: str) -> w.Button:
@@ -129,6 +142,7 @@ class LiveView(w.VBox):
 
     def _steer(self, name: str) -> None:
         """Ask for it; a click may come in another thread, so nothing waits here."""
+        self._answer.value = ""
         try:
             control = open_run(self.path).control
             ask: dict[str, Callable[[], None]] = {
@@ -137,7 +151,7 @@ class LiveView(w.VBox):
             }  # fmt: skip
             ask[name]()
         except WorkbenchError as error:
-            self._wrong.value = style.error(str(error))
+            self._answer.value = style.error(str(error))
         self._look_soon()
 
     def _wanted(self, _: object = None) -> None:
@@ -168,7 +182,7 @@ class LiveView(w.VBox):
             began = time.monotonic()
             look = await asyncio.to_thread(self._seen, self._now())
             self._show(look)
-            if look.state not in ("starting", "running", "paused") and not self._soon.is_set():
+            if look.state in _ENDS and not self._soon.is_set():
                 return
             rest = max(POLL_SECONDS, SHARE * (time.monotonic() - began))
             try:
@@ -181,12 +195,20 @@ class LiveView(w.VBox):
         with self._reading:
             failure = self.job.failure() if self.job else None
             if not (self.path / HEADER).exists():
-                state = "failed" if failure else "starting"
-                return Look(state, Progress(0.0, "its process is loading"), failure or "")
+                return self._nothing(failure)
             try:
                 return self._read(self.run, wanted, failure)
-            except (WorkbenchError, OSError, ValueError, KeyError) as error:
-                return Look("unreadable", Progress(0.0, ""), f"{self.path}: {error}")
+            except Exception as error:  # it may be half copied, or come back: look again
+                return Look("unreadable", Progress(0.0, ""), f"{self.path}: {error!r}")
+
+    def _nothing(self, failure: str | None) -> Look:
+        if failure:
+            return Look("failed", Progress(0.0, ""), failure)
+        if self._run is not None:
+            return Look("gone", Progress(0.0, "its folder is not there any more"))
+        if self.job is None:
+            return Look("waiting", Progress(0.0, f"for a run to begin in {self.path}"))
+        return Look("starting", Progress(0.0, "its process is loading"))
 
     def _read(self, run: Run, wanted: Wanted, failure: str | None) -> Look:
         state = "killed" if run.lost else run.status

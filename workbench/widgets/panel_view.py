@@ -14,6 +14,7 @@ import ipywidgets as w
 from workbench.config import SearchConfig
 from workbench.errors import WorkbenchError
 from workbench.notebook_parameters import papermill_command
+from workbench.settings import ConfigError
 from workbench.widgets import style
 from workbench.widgets.copying import CopyButton
 
@@ -86,6 +87,19 @@ class Panel(w.VBox):
     def config(self) -> SearchConfig | None:
         """The settings in the form; None while something is wrong with them."""
         return None if self.checked is None else self.checked.config
+
+    @property
+    def settings(self) -> SearchConfig:
+        """The settings in the form; those it began with as long as it is loading.
+
+        Raises:
+            ConfigError: if something is wrong with them.
+        """
+        if self.checked is None:
+            return self._first
+        if self.checked.config is None:
+            raise ConfigError("; ".join(self.checked.errors.values()))
+        return self.checked.config
 
     def load(self, config: SearchConfig) -> None:
         """Put settings into the form."""
@@ -166,7 +180,7 @@ class Panel(w.VBox):
             return
         try:
             job = self._start(self.config)
-            self.view.children = [self._live(job)]
+            self._look_at(self._live(job))
         except (WorkbenchError, OSError) as error:
             self.state.value = style.error(str(error))
             return
@@ -174,7 +188,12 @@ class Panel(w.VBox):
         self.runs.look()
 
     def _open(self, path: Path) -> None:
-        self.view.children = [self._live(path)]
+        self._look_at(self._live(path))
+
+    def _look_at(self, view: w.Widget) -> None:
+        for old in self.view.children:
+            old.close()
+        self.view.children = [view]
 
 
 def _closed(title: str, inside: w.Widget) -> w.Accordion:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, cast
 
@@ -13,11 +14,13 @@ import plotly.graph_objects as go
 from workbench import plots
 from workbench.plots.cells import CellGraph
 from workbench.plots.genotypes import GenotypeHistory
+from workbench.plots.summary import duration
 from workbench.trace import Run
 
 if TYPE_CHECKING:
     import xarray as xr
 
+_SILENT = 60  # seconds; a search gives one every 2, unless a step takes longer
 _LAST = 200  # steps over which the speed is measured
 _FIGURES = ("loss_train", "loss_val", "accuracy_train", "accuracy_val", "score")
 _WORDS = {
@@ -56,6 +59,8 @@ class Picture:
 
 def picture(run: Run, wanted: Wanted) -> Picture:
     """What is wanted, of a run; a line of text where there is nothing to draw yet."""
+    if not run.space:
+        return Picture(html="<p>nothing is recorded yet</p>")
     if wanted.view == "cells":
         return Picture(html=_graph(plots.cells(run)))
     if wanted.view == "genotype_history":
@@ -101,8 +106,11 @@ def progress(run: Run) -> Progress:
         parts.append(f"epoch {epoch}/{stage['epochs']}")
     parts.append(f"step {done:,}/{planned:,}")
     speed = _speed(trace)
-    if speed and not run.ended:
-        parts += [f"{speed:.3g} steps/s", f"{_duration((planned - done) / speed)} left"]
+    if speed and run.status == "running":
+        parts += [f"{speed:.3g} steps/s", f"{duration((planned - done) / speed)} left"]
+    silent = (datetime.now(UTC) - datetime.fromisoformat(str(run.header["heartbeat"]))).seconds
+    if not run.ended and silent > _SILENT:
+        parts.append(f"no sign of life for {duration(silent)}")
     parts += _latest(trace)
     return Progress(done / max(planned, 1), " · ".join(parts))
 
@@ -118,13 +126,6 @@ def _speed(trace: xr.Dataset) -> float | None:
     seconds = trace["seconds"].to_numpy()[-_LAST:]
     steps = np.diff(seconds)
     return 1 / float(np.median(steps)) if len(steps) > 1 and np.median(steps) > 0 else None
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _latest(trace: xr.Dataset) -> list[str]:

@@ -1,0 +1,42 @@
+"""What a probe may hand back, and that it cannot change what it measures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import CPU, SPACES, shrunk, tiny_data
+from workbench import methods
+from workbench.events import Probed
+from workbench.measuring import ProbeError
+from workbench.search import search
+
+
+def measured(probe) -> list[Probed]:
+    method = shrunk(methods.darts)
+    events = search(method, SPACES["nasbench201"], tiny_data(), probes=(probe,), machine=CPU)
+    return [event for event in events if isinstance(event, Probed)]
+
+
+def test_numbers_become_tensors():
+    found = measured(lambda view, bilevel: {"a": 1.5, "b": np.float32(2.0), "c": 3})
+    assert [float(found[0].values[name]) for name in "abc"] == [1.5, 2.0, 3.0]
+
+
+def test_what_cannot_be_recorded_is_named():
+    def strange(view, bilevel):
+        return {"thing": object()}
+
+    with pytest.raises(ProbeError, match="strange measured 'thing' as object; it may be a tensor"):
+        measured(strange)
+
+
+def test_a_probe_that_writes_into_weights_is_refused():
+    def heavy_handed(view, bilevel):
+        with torch.no_grad():
+            bilevel.weights[0].mul_(2.0)
+        return {}
+
+    with pytest.raises(ProbeError, match="heavy_handed wrote into weights or alphas"):
+        measured(heavy_handed)

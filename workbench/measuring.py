@@ -1,0 +1,41 @@
+"""What probes hand back, looked at before it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from workbench.errors import WorkbenchError
+from workbench.protocols import Probe, Rows
+
+
+class ProbeError(WorkbenchError):
+    """A probe that changes what it measures, or measures what cannot be recorded."""
+
+
+def part_name(probe: Probe) -> str:
+    """What a probe is called: a function's name, or its class's."""
+    return str(getattr(probe, "__name__", type(probe).__name__))
+
+
+def told(probe: Probe, values: Mapping[str, object]) -> dict[str, Tensor | Rows]:
+    """The values as tensors and rows; numbers become tensors.
+
+    Raises:
+        ProbeError: if a value is neither.
+    """
+    out: dict[str, Tensor | Rows] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and all(isinstance(rows, Tensor) for rows in value.values()):
+            out[name] = value
+            continue
+        try:
+            out[name] = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ProbeError(
+                f"{part_name(probe)} measured {name!r} as {type(value).__name__}; it may be a "
+                "tensor, a number, or rows by kind of cell"
+            ) from error
+    return out
