@@ -84,6 +84,13 @@ def test_agreement_is_what_two_genotypes_share_of_what_either_has():
     assert math.isnan(comparison.agreement([a])["same_edges"])
 
 
+def test_two_genotypes_without_genes_are_the_same_and_share_nothing_with_others():
+    empty = genotype()
+    assert comparison.agreement([empty, empty]) == {"same_genes": 1.0, "same_edges": 1.0}
+    other = genotype(Gene("skip_connect", 0, 2))
+    assert comparison.agreement([empty, other]) == {"same_genes": 0.0, "same_edges": 0.0}
+
+
 def test_settings_are_those_that_differ_alone(runs):
     frame = comparison.settings_frame(runs)
     assert set(frame.columns) == {"run", "method", "seed"}

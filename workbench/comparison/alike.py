@@ -24,7 +24,7 @@ def agreement(genotypes: Sequence[Genotype]) -> dict[str, float]:
 
     Returns:
         `same_genes` counts operation and edge, `same_edges` the edge alone; 1 where all are the
-        same, NaN of fewer than two.
+        same, also without any gene; NaN of fewer than two.
     """
     return {
         "same_genes": _overlap([_genes(genotype) for genotype in genotypes]),
@@ -160,4 +160,5 @@ def _ends(genotype: Genotype) -> set[tuple[str, int, int]]:
 
 def _overlap(sets: Sequence[Iterable[object]]) -> float:
     pairs = [(set(a), set(b)) for a, b in combinations(sets, 2)]
-    return fmean(len(a & b) / max(len(a | b), 1) for a, b in pairs) if pairs else float("nan")
+    shares = [len(a & b) / len(a | b) if a | b else 1.0 for a, b in pairs]
+    return fmean(shares) if shares else float("nan")
