@@ -125,6 +125,20 @@ def test_chance_agrees_less_than_seeds_that_found_the_same(fakes, tmp_path: Path
     assert math.isnan(alone["chance_genes"])
 
 
+def test_seeds_of_other_sizes_of_a_space_are_not_compared(tmp_path: Path):
+    a = fake_run(tmp_path / "a", nodes=2, seed=3)
+    other = fake_run(tmp_path / "other", nodes=3, seed=1)
+    frame = comparison.agreement_frame([a, other])
+    assert frame["genotypes"].tolist() == [2]
+    assert frame.iloc[:, 2:].isna().all(axis=None)
+    assert math.isnan(comparison.methods_frame([a, other])["same_genes"].iloc[0])
+    again = fake_run(tmp_path / "again", nodes=2, seed=3)
+    row = comparison.agreement_frame([a, other, again]).iloc[0]
+    assert (row["same_genes"], row["same_edges"]) == (1, 1)  # of the one pair alike in size
+    assert 0 < row["chance_genes"] < row["chance_edges"] < 1
+    assert comparison.pairs_frame([a, other, again])["same_genes"].isna().sum() == 4
+
+
 def test_random_genotypes_have_the_inputs_and_candidates_of_the_space(fakes):
     run: Run = fakes[0]
     random = np.random.default_rng(0)

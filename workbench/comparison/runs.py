@@ -64,7 +64,7 @@ def methods_frame(runs: Sequence[Run]) -> pd.DataFrame:
         accuracy_own_variance of the searches alone, see `spread`; searches (the evaluated ones),
         retrainings (of all of them); of every other measured column of `runs_frame` its mean and,
         with `_sd` behind, its standard deviation over runs (NaN of one); `same_genes` and
-        `same_edges`, see `agreement`.
+        `same_edges`, see `agreement`: NaN where no two genotypes can be compared.
     """
     frame, rows = runs_frame(runs).assign(group=labels(runs)), []
     for name, own in grouped(runs):
