@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.comparison.conftest import METHODS
+from tests.comparison.conftest import METHODS, evaluate
 from tests.fakes import fake_run
 from workbench import analysis, comparison, plots
 from workbench.trace import Run, find_runs
@@ -168,3 +168,30 @@ def test_the_figures_hold_every_method_once_in_their_legend(fakes):
     assert len(plots.agreement(fakes).layout.shapes) == 2  # between the two methods
     names = [trace.name for trace in plots.accuracy(fakes).data if trace.name]
     assert names == ["mean ± sd over searches", "± sd of retrainings"]
+
+
+def test_searches_in_folders_of_equal_name_stay_two(tmp_path: Path):
+    runs = [fake_run(tmp_path / f"s{seed}" / "run", seed=seed) for seed in (0, 1)]
+    other = fake_run(tmp_path / "alone", seed=2)
+    assert comparison.run_names([*runs, other, other]) == ["s0/run", "s1/run", "alone", "alone (2)"]
+    assert comparison.runs_frame(runs)["run"].tolist() == ["s0/run", "s1/run"]
+    assert plots.agreement(runs).layout.xaxis.ticktext == ("s0/run", "s1/run")
+    assert plots.agreement_matrix([other, other]).shape == (2, 2)
+    lines = plots.overlaid(runs, what=["loss_train"], singles=True).data
+    assert [line.name for line in lines if line.opacity] == ["s0/run", "s1/run"]
+    assert all(np.all(np.diff(line.x) > 0) for line in lines if line.opacity)
+
+
+def test_the_accuracy_drawn_is_of_searches_also_in_folders_of_equal_name(tmp_path: Path):
+    runs = []
+    for seed, accuracy in enumerate((0.9, 0.8)):
+        run = fake_run(tmp_path / f"s{seed}" / "run", seed=seed, evaluated=False)
+        evaluate(run, [accuracy])
+        runs.append(run)
+    searches = plots.accuracy(runs).data[-1]
+    assert searches.name == "mean ± sd over searches"  # and none of retrainings
+    assert searches.error_x.array[0] == pytest.approx(100 * 0.1 / math.sqrt(2))
+    cost = plots.accuracy_against_time(runs).data[0]
+    assert cost.error_y.array[0] == pytest.approx(100 * 0.1 / math.sqrt(2))
+    seconds = comparison.runs_frame(runs)["seconds"]
+    assert cost.x[0] == pytest.approx(seconds.mean())

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from itertools import combinations
+from itertools import combinations, product
 from statistics import fmean
 from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from workbench.comparison.labels import grouped
+from workbench.comparison.labels import grouped, grouped_names
 from workbench.spaces.genotype import CellGenes, Gene, Genotype
 from workbench.trace.runs import Run
 
@@ -73,17 +73,16 @@ def pairs_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """Agreement of every run's genotype with every other's, runs of a group beside each other.
 
     Returns:
-        Columns a, b (names of the runs), method_a, method_b (their groups), same_genes, same_edges;
+        Columns a, b (`run_names`), method_a, method_b (their groups), same_genes, same_edges;
         NaN for two runs whose cells are not of the same kinds and nodes.  Runs without a genotype
         are left out.
     """
-    ordered = [(name, run) for name, part in grouped(runs) for run in part if run.genotype]
+    ordered = [(group, name, run.genotype) for group, name, run in grouped_names(runs)]
+    known = [(group, name, genotype) for group, name, genotype in ordered if genotype]
     rows = []
-    for name_a, a in ordered:
-        for name_b, b in ordered:
-            pair = [genotype for genotype in (a.genotype, b.genotype) if genotype]
-            names = {"a": a.path.name, "b": b.path.name, "method_a": name_a, "method_b": name_b}
-            rows.append({**names, **agreement(pair)})
+    for (group_a, a, one), (group_b, b, other) in product(known, repeat=2):
+        names = {"a": a, "b": b, "method_a": group_a, "method_b": group_b}
+        rows.append({**names, **agreement([one, other])})
     columns = ["a", "b", "method_a", "method_b", "same_genes", "same_edges"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from workbench.analysis import summary
 from workbench.comparison.alike import agreement
-from workbench.comparison.labels import grouped, labels
+from workbench.comparison.labels import grouped, labels, run_names
 from workbench.comparison.spread import spread
 from workbench.tables import DATASETS, Dataset, provenance
 from workbench.trace.runs import Run
@@ -39,16 +39,16 @@ def runs_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """One row per run.
 
     Returns:
-        Columns run (the folder's name), method, seed, space, data, status, epochs, seconds (of the
+        Columns run (of `run_names`), method, seed, space, data, status, epochs, seconds (of the
         search) on `device`, none_share and skip_share (of the edges, led by it at the end),
         alive_per_edge, parameters and macs (of the evaluated network), test_accuracy in [0, 1]
         (mean over the trainings of what it found), retrainings (their number),
         accuracy_retraining_sd (NaN of fewer than two), genotype (text).
     """
     rows = []
-    for run in runs:
+    for name, run in zip(run_names(runs), runs, strict=True):
         found = spread([accuracies(run)])
-        own = {"run": run.path.name, "seed": run.meta.get("seed"), "device": device(run)}
+        own = {"run": name, "seed": run.meta.get("seed"), "device": device(run)}
         accuracy = {"test_accuracy": found.mean, "retrainings": found.retrainings}
         accuracy["accuracy_retraining_sd"] = found.retraining_sd
         rows.append({**summary(run), **own, **accuracy})
