@@ -195,3 +195,23 @@ def test_the_accuracy_drawn_is_of_searches_also_in_folders_of_equal_name(tmp_pat
     assert cost.error_y.array[0] == pytest.approx(100 * 0.1 / math.sqrt(2))
     seconds = comparison.runs_frame(runs)["seconds"]
     assert cost.x[0] == pytest.approx(seconds.mean())
+
+
+def test_sizes_of_evaluated_networks_are_not_mixed_with_those_of_the_search(fakes):
+    entmax = fakes[2:]  # the first is evaluated, the second is not
+    small, large = comparison.runs_frame(entmax).set_index("retrainings")["parameters"][[0, 1]]
+    assert (small != large, large) == (True, 54321)
+    table = comparison.table_one(entmax)["darts", "digits"]
+    assert table["parameters (M)"].tolist() == ["0.0543"]
+    assert table["MACs (M)"].tolist() == ["0.988"]
+    row = comparison.methods_frame(entmax).iloc[0]
+    assert (row["parameters"], row["macs"]) == (54321, 987654)
+    assert math.isnan(row["parameters_sd"])
+    assert row["seconds"] == comparison.runs_frame(entmax)["seconds"].mean()
+    assert comparison.honest_table(entmax)["parameters (k)"].tolist() == ["54.3"]
+    assert "at the search's size" not in comparison.table_note(entmax)
+    alone = comparison.methods_frame(fakes[3:])["parameters"]
+    assert alone.tolist() == [small]
+    assert "MACs of entmax are of the network at the search's size" in (
+        comparison.table_note(fakes[3:])
+    )

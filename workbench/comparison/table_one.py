@@ -27,8 +27,9 @@ def table_one(runs: Sequence[Run], *, quantities: Sequence[str] | None = None) -
     Returns:
         Three levels of columns: space, data, quantity; the first column, of the methods, has its
         name in the last level.  "–" stands where nothing is known.  Accuracy is mean ± standard
-        deviation over searches, of each the mean over its retrainings; search cost is hours of the
-        mean search on the device it ran on.
+        deviation over searches, of each the mean over its retrainings.  Parameters and MACs are of
+        the evaluated networks; where no run is evaluated, of those last derived, at the search's
+        size.  Search cost is hours of the mean search on the device it ran on.
 
     Raises:
         ValueError: if a quantity is unknown.
@@ -60,6 +61,11 @@ def table_note(runs: Sequence[Run]) -> str:
         "Search cost: hours of one search, on the device named.",
     ]
     for name, own in grouped(runs):
+        if not any(run.evaluations for run in own):
+            sentences.append(
+                f"Parameters and MACs of {name} are of the network at the search's size, for none "
+                "of its searches is evaluated."
+            )
         mixed = mixed_settings(own)
         if mixed:
             sentences.append(f"Runs of {name} differ in {', '.join(mixed)}.")
@@ -81,7 +87,8 @@ def _retraining_sd(runs: Sequence[Run]) -> str:
 
 def _millions(column: str) -> Callable[[Sequence[Run]], str]:
     def text(runs: Sequence[Run]) -> str:
-        values = runs_frame(runs)[column].astype(float).dropna()
+        known = [run for run in runs if run.evaluations] or runs
+        values = runs_frame(known)[column].astype(float).dropna()
         return f"{values.mean() / 1e6:.3g}" if len(values) else _NOTHING
 
     return text
