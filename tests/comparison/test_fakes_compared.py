@@ -215,3 +215,14 @@ def test_sizes_of_evaluated_networks_are_not_mixed_with_those_of_the_search(fake
     assert "MACs of entmax are of the network at the search's size" in (
         comparison.table_note(fakes[3:])
     )
+
+
+def test_table_one_counts_the_searches_its_accuracy_is_of_and_names_the_others(fakes):
+    table = comparison.table_one(fakes)["darts", "digits"]
+    assert table["searches"].tolist() == ["2", "1"]
+    note = comparison.table_note(fakes)
+    assert "Of entmax, 1 of 2 searches is not evaluated." in note
+    assert "Of darts" not in note
+    none = fakes[3:]
+    assert comparison.table_one(none)["darts", "digits"]["searches"].tolist() == ["0"]
+    assert "Of entmax, 1 of 1 searches is not evaluated." in comparison.table_note(none)
