@@ -68,6 +68,18 @@ def test_latex_is_escaped_and_spans_its_headings(fakes, tmp_path: Path):
     assert [line.count("&") - line.count(r"\&") for line in rows] == [1, 1, 7, 7, 7]
 
 
+def test_a_heading_of_latex_ends_with_the_one_above_it(fakes, tmp_path: Path):
+    other = fake_run(tmp_path / "other", meta={"method": METHODS["darts"]}, kinds=("cell",))
+    text = comparison.to_latex(comparison.table_one([*fakes, other]))
+    spaces, space_rules, data, data_rules = text.splitlines()[2:6]
+    seven = r"\multicolumn{7}{c}"
+    assert spaces == rf" & {seven}{{darts}} & {seven}{{nasbench201}} \\"
+    assert data == rf" & {seven}{{digits}} & {seven}{{digits}} \\"
+    assert space_rules == data_rules == r"\cmidrule(lr){2-8} \cmidrule(lr){9-15}"
+    only = comparison.table_one([*fakes, other], quantities=["test accuracy (%)"])
+    assert r" & digits & digits \\" in comparison.to_latex(only).splitlines()
+
+
 def test_methods_differ_in_the_parts_they_recorded(fakes):
     frame = comparison.method_differences(fakes)
     rows = frame.loc[:, ["field", "before", "after"]].to_numpy().tolist()
