@@ -40,11 +40,21 @@ def test_runs_are_found_in_a_folder_of_them_or_one_by_one(runs):
     names = ["darts_small-0", "darts_small-1", "single_level_small-0"]
     assert [run.path.name for run in runs] == names
     again = find_runs([runs[2].path, runs[0].path.parent])
-    assert [run.path.name for run in again] == [names[2], *names]
+    assert [run.path.name for run in again] == [names[2], *names[:2]]
     with pytest.raises(RunError, match="no run folder"):
         find_runs([runs[0].path / "trace.zarr"])
     with pytest.raises(RunError, match="no run was named"):
         find_runs([])
+
+
+def test_a_run_named_twice_by_whatever_path_is_one_seed(tmp_path: Path, monkeypatch):
+    for name in ("a", "b"):
+        fake_run(tmp_path / name, evaluated=False)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    monkeypatch.chdir(tmp_path)
+    found = find_runs(["b", tmp_path / "b", tmp_path / "link", "a", tmp_path])
+    assert [str(run.path) for run in found] == ["b", str(tmp_path / "link")]
+    assert comparison.methods_frame(found)["runs"].tolist() == [2]
 
 
 def test_a_row_per_run_and_a_row_per_method_agree(runs):
@@ -72,6 +82,13 @@ def test_agreement_is_what_two_genotypes_share_of_what_either_has():
     three = comparison.agreement([a, a, b])
     assert three["same_genes"] == pytest.approx((1 + 1 / 4 + 1 / 4) / 3)
     assert math.isnan(comparison.agreement([a])["same_edges"])
+
+
+def test_two_genotypes_without_genes_are_the_same_and_share_nothing_with_others():
+    empty = genotype()
+    assert comparison.agreement([empty, empty]) == {"same_genes": 1.0, "same_edges": 1.0}
+    other = genotype(Gene("skip_connect", 0, 2))
+    assert comparison.agreement([empty, other]) == {"same_genes": 0.0, "same_edges": 0.0}
 
 
 def test_settings_are_those_that_differ_alone(runs):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.comparison.conftest import METHODS
+from tests.comparison.conftest import METHODS, evaluate
 from tests.fakes import fake_run
 from workbench import analysis, comparison, plots
 from workbench.trace import Run, find_runs
@@ -68,6 +68,18 @@ def test_latex_is_escaped_and_spans_its_headings(fakes, tmp_path: Path):
     assert [line.count("&") - line.count(r"\&") for line in rows] == [1, 1, 7, 7, 7]
 
 
+def test_a_heading_of_latex_ends_with_the_one_above_it(fakes, tmp_path: Path):
+    other = fake_run(tmp_path / "other", meta={"method": METHODS["darts"]}, kinds=("cell",))
+    text = comparison.to_latex(comparison.table_one([*fakes, other]))
+    spaces, space_rules, data, data_rules = text.splitlines()[2:6]
+    seven = r"\multicolumn{7}{c}"
+    assert spaces == rf" & {seven}{{darts}} & {seven}{{nasbench201}} \\"
+    assert data == rf" & {seven}{{digits}} & {seven}{{digits}} \\"
+    assert space_rules == data_rules == r"\cmidrule(lr){2-8} \cmidrule(lr){9-15}"
+    only = comparison.table_one([*fakes, other], quantities=["test accuracy (%)"])
+    assert r" & digits & digits \\" in comparison.to_latex(only).splitlines()
+
+
 def test_methods_differ_in_the_parts_they_recorded(fakes):
     frame = comparison.method_differences(fakes)
     rows = frame.loc[:, ["field", "before", "after"]].to_numpy().tolist()
@@ -125,6 +137,20 @@ def test_chance_agrees_less_than_seeds_that_found_the_same(fakes, tmp_path: Path
     assert math.isnan(alone["chance_genes"])
 
 
+def test_seeds_of_other_sizes_of_a_space_are_not_compared(tmp_path: Path):
+    a = fake_run(tmp_path / "a", nodes=2, seed=3)
+    other = fake_run(tmp_path / "other", nodes=3, seed=1)
+    frame = comparison.agreement_frame([a, other])
+    assert frame["genotypes"].tolist() == [2]
+    assert frame.iloc[:, 2:].isna().all(axis=None)
+    assert math.isnan(comparison.methods_frame([a, other])["same_genes"].iloc[0])
+    again = fake_run(tmp_path / "again", nodes=2, seed=3)
+    row = comparison.agreement_frame([a, other, again]).iloc[0]
+    assert (row["same_genes"], row["same_edges"]) == (1, 1)  # of the one pair alike in size
+    assert 0 < row["chance_genes"] < row["chance_edges"] < 1
+    assert comparison.pairs_frame([a, other, again])["same_genes"].isna().sum() == 4
+
+
 def test_random_genotypes_have_the_inputs_and_candidates_of_the_space(fakes):
     run: Run = fakes[0]
     random = np.random.default_rng(0)
@@ -154,3 +180,61 @@ def test_the_figures_hold_every_method_once_in_their_legend(fakes):
     assert len(plots.agreement(fakes).layout.shapes) == 2  # between the two methods
     names = [trace.name for trace in plots.accuracy(fakes).data if trace.name]
     assert names == ["mean ± sd over searches", "± sd of retrainings"]
+
+
+def test_searches_in_folders_of_equal_name_stay_two(tmp_path: Path):
+    runs = [fake_run(tmp_path / f"s{seed}" / "run", seed=seed) for seed in (0, 1)]
+    other = fake_run(tmp_path / "alone", seed=2)
+    assert comparison.run_names([*runs, other, other]) == ["s0/run", "s1/run", "alone", "alone (2)"]
+    assert comparison.runs_frame(runs)["run"].tolist() == ["s0/run", "s1/run"]
+    assert plots.agreement(runs).layout.xaxis.ticktext == ("s0/run", "s1/run")
+    assert plots.agreement_matrix([other, other]).shape == (2, 2)
+    lines = plots.overlaid(runs, what=["loss_train"], singles=True).data
+    assert [line.name for line in lines if line.opacity] == ["s0/run", "s1/run"]
+    assert all(np.all(np.diff(line.x) > 0) for line in lines if line.opacity)
+
+
+def test_the_accuracy_drawn_is_of_searches_also_in_folders_of_equal_name(tmp_path: Path):
+    runs = []
+    for seed, accuracy in enumerate((0.9, 0.8)):
+        run = fake_run(tmp_path / f"s{seed}" / "run", seed=seed, evaluated=False)
+        evaluate(run, [accuracy])
+        runs.append(run)
+    searches = plots.accuracy(runs).data[-1]
+    assert searches.name == "mean ± sd over searches"  # and none of retrainings
+    assert searches.error_x.array[0] == pytest.approx(100 * 0.1 / math.sqrt(2))
+    cost = plots.accuracy_against_time(runs).data[0]
+    assert cost.error_y.array[0] == pytest.approx(100 * 0.1 / math.sqrt(2))
+    seconds = comparison.runs_frame(runs)["seconds"]
+    assert cost.x[0] == pytest.approx(seconds.mean())
+
+
+def test_sizes_of_evaluated_networks_are_not_mixed_with_those_of_the_search(fakes):
+    entmax = fakes[2:]  # the first is evaluated, the second is not
+    small, large = comparison.runs_frame(entmax).set_index("retrainings")["parameters"][[0, 1]]
+    assert (small != large, large) == (True, 54321)
+    table = comparison.table_one(entmax)["darts", "digits"]
+    assert table["parameters (M)"].tolist() == ["0.0543"]
+    assert table["MACs (M)"].tolist() == ["0.988"]
+    row = comparison.methods_frame(entmax).iloc[0]
+    assert (row["parameters"], row["macs"]) == (54321, 987654)
+    assert math.isnan(row["parameters_sd"])
+    assert row["seconds"] == comparison.runs_frame(entmax)["seconds"].mean()
+    assert comparison.honest_table(entmax)["parameters (k)"].tolist() == ["54.3"]
+    assert "at the search's size" not in comparison.table_note(entmax)
+    alone = comparison.methods_frame(fakes[3:])["parameters"]
+    assert alone.tolist() == [small]
+    assert "MACs of entmax are of the network at the search's size" in (
+        comparison.table_note(fakes[3:])
+    )
+
+
+def test_table_one_counts_the_searches_its_accuracy_is_of_and_names_the_others(fakes):
+    table = comparison.table_one(fakes)["darts", "digits"]
+    assert table["searches"].tolist() == ["2", "1"]
+    note = comparison.table_note(fakes)
+    assert "Of entmax, 1 of 2 searches is not evaluated." in note
+    assert "Of darts" not in note
+    none = fakes[3:]
+    assert comparison.table_one(none)["darts", "digits"]["searches"].tolist() == ["0"]
+    assert "Of entmax, 1 of 1 searches is not evaluated." in comparison.table_note(none)

@@ -12,7 +12,7 @@ from workbench.comparison.curves import (
 )
 from workbench.comparison.differences import method_differences, mixed_settings, settings_frame
 from workbench.comparison.export import markdown, to_latex
-from workbench.comparison.labels import Group, group_of, grouped, labels
+from workbench.comparison.labels import Group, group_of, grouped, labels, run_names
 from workbench.comparison.runs import (
     above_the_table,
     accuracies,
@@ -45,6 +45,7 @@ __all__ = [
     "per_epoch",
     "random_genotype",
     "retraining_frame",
+    "run_names",
     "runs_frame",
     "settings_frame",
     "single_curves_frame",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Iterable, Mapping, Sequence, Set
+from itertools import combinations, product
 from statistics import fmean
 from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from workbench.comparison.labels import grouped
+from workbench.comparison.labels import grouped, grouped_names
 from workbench.spaces.genotype import CellGenes, Gene, Genotype
 from workbench.trace.runs import Run
 
@@ -22,22 +22,25 @@ def agreement(genotypes: Sequence[Genotype]) -> dict[str, float]:
 
     |A ∩ B| / |A ∪ B|
 
+    Pairs whose cells are not of the same kinds and nodes cannot be compared and are left out.
+
     Returns:
         `same_genes` counts operation and edge, `same_edges` the edge alone; 1 where all are the
-        same, NaN of fewer than two.
+        same, also without any gene; NaN where no two can be compared.
     """
+    pairs = [(a, b) for a, b in combinations(genotypes, 2) if _shape(a) == _shape(b)]
     return {
-        "same_genes": _overlap([_genes(genotype) for genotype in genotypes]),
-        "same_edges": _overlap([_ends(genotype) for genotype in genotypes]),
+        "same_genes": _overlap((_genes(a), _genes(b)) for a, b in pairs),
+        "same_edges": _overlap((_ends(a), _ends(b)) for a, b in pairs),
     }
 
 
 def agreement_frame(runs: Sequence[Run], *, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
     """Agreement across seeds beside what chance gives, one row per group of `labels`.
 
-    Chance: as many random genotypes of the recorded space as were found, each with as many inputs
-    per node as one of those found, sources and operations drawn alike; `none` is drawn only where a
-    genotype that was found has it.
+    Chance: for every genotype that was found a random one of the space its run recorded, with as
+    many inputs per node, sources and operations drawn alike; `none` is drawn only where a genotype
+    that was found has it.
 
     Args:
         runs: The runs.
@@ -47,14 +50,15 @@ def agreement_frame(runs: Sequence[Run], *, draws: int = DRAWS, seed: int = 0) -
     Returns:
         Columns method (the group), genotypes; same_genes, same_edges as in `agreement`;
         chance_genes, chance_edges, the mean over the draws; chance_genes_high and
-        chance_edges_high, which one draw in twenty exceeds; NaN of fewer than two genotypes.
+        chance_edges_high, which one draw in twenty exceeds; NaN where no two can be compared.
     """
     rows = []
     for name, part in grouped(runs):
-        found = [run.genotype for run in part if run.genotype]
-        space = next((run.space for run in part if run.genotype and run.space), None)
-        row: dict[str, object] = {"method": name, "genotypes": len(found), **agreement(found)}
-        by_chance = _by_chance(found, space, draws, seed)
+        found = [(run.genotype, run.space) for run in part if run.genotype]
+        alike = agreement([genotype for genotype, _ in found])
+        row: dict[str, object] = {"method": name, "genotypes": len(found), **alike}
+        known = not np.isnan(alike["same_genes"])
+        by_chance = _by_chance(found, draws, seed) if known else np.full((1, 2), np.nan)
         for what, values in (("genes", by_chance[:, 0]), ("edges", by_chance[:, 1])):
             row[f"chance_{what}"] = float(values.mean())
             row[f"chance_{what}_high"] = float(np.quantile(values, 0.95))
@@ -69,19 +73,16 @@ def pairs_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """Agreement of every run's genotype with every other's, runs of a group beside each other.
 
     Returns:
-        Columns a, b (names of the runs), method_a, method_b (their groups), same_genes, same_edges;
+        Columns a, b (`run_names`), method_a, method_b (their groups), same_genes, same_edges;
         NaN for two runs whose cells are not of the same kinds and nodes.  Runs without a genotype
         are left out.
     """
-    ordered = [(name, run) for name, part in grouped(runs) for run in part if run.genotype]
+    ordered = [(group, name, run.genotype) for group, name, run in grouped_names(runs)]
+    known = [(group, name, genotype) for group, name, genotype in ordered if genotype]
     rows = []
-    for name_a, a in ordered:
-        for name_b, b in ordered:
-            pair = [genotype for genotype in (a.genotype, b.genotype) if genotype]
-            comparable = _shape(pair[0]) == _shape(pair[1])
-            none = {"same_genes": np.nan, "same_edges": np.nan}
-            names = {"a": a.path.name, "b": b.path.name, "method_a": name_a, "method_b": name_b}
-            rows.append({**names, **(agreement(pair) if comparable else none)})
+    for (group_a, a, one), (group_b, b, other) in product(known, repeat=2):
+        names = {"a": a, "b": b, "method_a": group_a, "method_b": group_b}
+        rows.append({**names, **agreement([one, other])})
     columns = ["a", "b", "method_a", "method_b", "same_genes", "same_edges"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -129,16 +130,14 @@ def _random_cell(
 
 
 def _by_chance(
-    found: Sequence[Genotype], space: Mapping[str, object] | None, draws: int, seed: int
+    found: Sequence[tuple[Genotype, Mapping[str, object]]], draws: int, seed: int
 ) -> np.ndarray:
-    """`(draws, 2)`: same genes and same edges of random sets; NaN where nothing can be drawn."""
-    if len(found) < 2 or space is None:
-        return np.full((1, 2), np.nan)
+    """`(draws, 2)`: same genes and same edges of random sets, one of each genotype's own space."""
     random = np.random.default_rng(seed)
-    none = any(gene.op == "none" for one in found for cell in one.cells for gene in cell.genes)
+    none = any(gene.op == "none" for one, _ in found for cell in one.cells for gene in cell.genes)
     rows = []
     for _ in range(draws):
-        drawn = [random_genotype(one, space, random, none=none) for one in found]
+        drawn = [random_genotype(one, space, random, none=none) for one, space in found]
         rows.append(list(agreement(drawn).values()))
     return np.array(rows)
 
@@ -158,6 +157,6 @@ def _ends(genotype: Genotype) -> set[tuple[str, int, int]]:
     return {gene[:3] for gene in _genes(genotype)}
 
 
-def _overlap(sets: Sequence[Iterable[object]]) -> float:
-    pairs = [(set(a), set(b)) for a, b in combinations(sets, 2)]
-    return fmean(len(a & b) / max(len(a | b), 1) for a, b in pairs) if pairs else float("nan")
+def _overlap(pairs: Iterable[tuple[Set[object], Set[object]]]) -> float:
+    shares = [len(a & b) / len(a | b) if a | b else 1.0 for a, b in pairs]
+    return fmean(shares) if shares else float("nan")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from workbench import analysis
-from workbench.comparison.labels import grouped
+from workbench.comparison.labels import grouped, grouped_names
 from workbench.comparison.spread import spread
 from workbench.trace.runs import Run
 
@@ -82,14 +82,13 @@ def single_curves_frame(runs: Sequence[Run], what: str) -> pd.DataFrame:
     """The curve of every single run.
 
     Returns:
-        Columns method (the group of `labels`), run, progress, value.
+        Columns method (the group of `labels`), run (of `run_names`), progress, value.
     """
     parts = []
-    for name, own in grouped(runs):
-        for run in own:
-            values = per_epoch(run, what)
-            part = {"method": name, "run": run.path.name, "progress": _progress(len(values))}
-            parts.append(pd.DataFrame({**part, "value": values}).dropna())
+    for group, name, run in grouped_names(runs):
+        values = per_epoch(run, what)
+        part = {"method": group, "run": name, "progress": _progress(len(values))}
+        parts.append(pd.DataFrame({**part, "value": values}).dropna())
     columns = ["method", "run", "progress", "value"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 

@@ -8,6 +8,7 @@ from typing import cast
 
 import pandas as pd
 
+from workbench.comparison.labels import run_names
 from workbench.trace.runs import Run
 
 _NOT_THERE = "(none)"
@@ -19,9 +20,11 @@ def settings_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """The settings in which runs differ: one row per run, one column per setting.
 
     Returns:
-        Column run, then every setting of the command line that is not the same in all runs.
+        Column run (of `run_names`), then every setting of the command line that is not the same in
+        all runs.
     """
-    frame = pd.DataFrame([{"run": run.path.name, **_settings(run)} for run in runs])
+    rows = zip(run_names(runs), runs, strict=True)
+    frame = pd.DataFrame([{"run": name, **_settings(run)} for name, run in rows])
     texts = {str(name): set(frame[name].astype(str).tolist()) for name in frame.columns}
     differ = [name for name, values in texts.items() if name == "run" or len(values) > 1]
     return frame.loc[:, differ]

@@ -26,7 +26,8 @@ def to_latex(frame: pd.DataFrame, *, note: str = "") -> str:
     r"""A table as LaTeX, for `\usepackage{booktabs}`.
 
     Args:
-        frame: The table; headings of several levels span their columns.
+        frame: The table; headings of several levels span their columns, an inner one only those
+            under one outer heading.
         note: A text below it.
 
     Returns:
@@ -37,7 +38,8 @@ def to_latex(frame: pd.DataFrame, *, note: str = "") -> str:
     levels = len(headings[0]) if headings else 0
     lines = [rf"\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}", r"\toprule"]
     for level in range(levels):
-        spans = [(text, len(list(part))) for text, part in groupby(h[level] for h in headings)]
+        parts = groupby(heading[: level + 1] for heading in headings)
+        spans = [(outer[level], len(list(part))) for outer, part in parts]
         if level == levels - 1:
             spans = [(heading[level], 1) for heading in headings]
         lines.append(" & ".join(_spanning(text, width) for text, width in spans) + r" \\")

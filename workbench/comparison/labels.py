@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from workbench.trace.runs import Run
@@ -34,3 +36,31 @@ def grouped(runs: Sequence[Run]) -> list[tuple[str, list[Run]]]:
     for name, run in zip(labels(runs), runs, strict=True):
         out.setdefault(name, []).append(run)
     return list(out.items())
+
+
+def run_names(runs: Sequence[Run]) -> list[str]:
+    """A name for each run that no other has: its folder's, with parents in front where it repeats.
+
+    The same folder given again is named with its number, such as `a (2)`.
+    """
+    paths = [Path(os.path.abspath(run.path)) for run in runs]
+    names = {path: _shortest(path, set(paths) - {path}) for path in set(paths)}
+    earlier = [paths[:index].count(path) for index, path in enumerate(paths)]
+    return [
+        names[path] + (f" ({count + 1})" if count else "")
+        for path, count in zip(paths, earlier, strict=True)
+    ]
+
+
+def grouped_names(runs: Sequence[Run]) -> list[tuple[str, str, Run]]:
+    """Group, name and run of every run, runs of a group beside each other as in `grouped`."""
+    rows = list(zip(labels(runs), run_names(runs), runs, strict=True))
+    return [row for group in dict.fromkeys(labels(runs)) for row in rows if row[0] == group]
+
+
+def _shortest(path: Path, others: set[Path]) -> str:
+    """The last parts of a path, as few as no other path ends in."""
+    length = len(path.parts)
+    depths = range(1, length + 1)
+    alone = (n for n in depths if all(path.parts[-n:] != other.parts[-n:] for other in others))
+    return str(Path(*path.parts[-next(alone, length) :]))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from workbench.analysis import summary
 from workbench.comparison.alike import agreement
-from workbench.comparison.labels import grouped, labels
+from workbench.comparison.labels import grouped, labels, run_names
 from workbench.comparison.spread import spread
 from workbench.tables import DATASETS, Dataset, provenance
 from workbench.trace.runs import Run
@@ -39,16 +39,17 @@ def runs_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """One row per run.
 
     Returns:
-        Columns run (the folder's name), method, seed, space, data, status, epochs, seconds (of the
+        Columns run (of `run_names`), method, seed, space, data, status, epochs, seconds (of the
         search) on `device`, none_share and skip_share (of the edges, led by it at the end),
-        alive_per_edge, parameters and macs (of the evaluated network), test_accuracy in [0, 1]
-        (mean over the trainings of what it found), retrainings (their number),
-        accuracy_retraining_sd (NaN of fewer than two), genotype (text).
+        alive_per_edge, parameters and macs (of the evaluated network; where retrainings is 0, of
+        the network last derived, at the search's size), test_accuracy in [0, 1] (mean over the
+        trainings of what it found), retrainings (their number), accuracy_retraining_sd (NaN of
+        fewer than two), genotype (text).
     """
     rows = []
-    for run in runs:
+    for name, run in zip(run_names(runs), runs, strict=True):
         found = spread([accuracies(run)])
-        own = {"run": run.path.name, "seed": run.meta.get("seed"), "device": device(run)}
+        own = {"run": name, "seed": run.meta.get("seed"), "device": device(run)}
         accuracy = {"test_accuracy": found.mean, "retrainings": found.retrainings}
         accuracy["accuracy_retraining_sd"] = found.retraining_sd
         rows.append({**summary(run), **own, **accuracy})
@@ -63,12 +64,16 @@ def methods_frame(runs: Sequence[Run]) -> pd.DataFrame:
         the mean over its retrainings), accuracy_search_sd, accuracy_retraining_sd and
         accuracy_own_variance of the searches alone, see `spread`; searches (the evaluated ones),
         retrainings (of all of them); of every other measured column of `runs_frame` its mean and,
-        with `_sd` behind, its standard deviation over runs (NaN of one); `same_genes` and
-        `same_edges`, see `agreement`.
+        with `_sd` behind, its standard deviation over runs (NaN of one), parameters and macs of the
+        evaluated networks alone, where there is one; `same_genes` and `same_edges`, see
+        `agreement`: NaN where no two genotypes can be compared.
     """
     frame, rows = runs_frame(runs).assign(group=labels(runs)), []
     for name, own in grouped(runs):
-        values = frame.loc[frame["group"] == name, list(_MEASURED)].astype("float64")
+        part = frame.loc[frame["group"] == name]
+        values = part.loc[:, list(_MEASURED)].astype("float64")
+        if part["retrainings"].any():
+            values.loc[part["retrainings"] == 0, ["parameters", "macs"]] = np.nan
         found = spread([accuracies(run) for run in own])
         row: dict[str, object] = {"method": name, "runs": len(own)}
         row |= dict(zip(_ACCURACY, found, strict=True))
@@ -94,7 +99,9 @@ def honest_table(runs: Sequence[Run]) -> pd.DataFrame:
     Returns:
         Columns of texts: method, runs, test accuracy (%) ± sd over searches, retraining sd (%),
         parameters (k), search (s), none leads (% of edges), skip leads (% of edges), same genes
-        (%), same edges (%).  An accuracy above the best of NAS-Bench-201's table says so.
+        (%), same edges (%).  Parameters are of the evaluated networks, of a method without one of
+        the networks last derived, at the search's size.  An accuracy above the best of
+        NAS-Bench-201's table says so.
     """
     frame = methods_frame(runs).sort_values("test_accuracy", ascending=False, ignore_index=True)
     frame = frame.assign(test_accuracy_sd=frame["accuracy_search_sd"])

@@ -27,8 +27,10 @@ def table_one(runs: Sequence[Run], *, quantities: Sequence[str] | None = None) -
     Returns:
         Three levels of columns: space, data, quantity; the first column, of the methods, has its
         name in the last level.  "–" stands where nothing is known.  Accuracy is mean ± standard
-        deviation over searches, of each the mean over its retrainings; search cost is hours of the
-        mean search on the device it ran on.
+        deviation over searches, of each the mean over its retrainings.  Parameters and MACs are of
+        the evaluated networks; where no run is evaluated, of those last derived, at the search's
+        size.  Searches are those the accuracy is of; search cost is hours of the mean search,
+        evaluated or not, on the device it ran on.
 
     Raises:
         ValueError: if a quantity is unknown.
@@ -57,9 +59,19 @@ def table_note(runs: Sequence[Run]) -> str:
         "±: standard deviation over searches, each taken as the mean over its retrainings; it "
         "holds the luck of both.",
         "Retraining sd: the pooled deviation of trainings of one network with other seeds.",
-        "Search cost: hours of one search, on the device named.",
+        "Search cost: hours of one search, evaluated or not, on the device named.",
+        "Searches: those evaluated, which the accuracy is of.",
     ]
     for name, own in grouped(runs):
+        others = sum(not run.evaluations for run in own)
+        if others:
+            verb = "is" if others == 1 else "are"
+            sentences.append(f"Of {name}, {others} of {len(own)} searches {verb} not evaluated.")
+        if not any(run.evaluations for run in own):
+            sentences.append(
+                f"Parameters and MACs of {name} are of the network at the search's size, for none "
+                "of its searches is evaluated."
+            )
         mixed = mixed_settings(own)
         if mixed:
             sentences.append(f"Runs of {name} differ in {', '.join(mixed)}.")
@@ -81,7 +93,8 @@ def _retraining_sd(runs: Sequence[Run]) -> str:
 
 def _millions(column: str) -> Callable[[Sequence[Run]], str]:
     def text(runs: Sequence[Run]) -> str:
-        values = runs_frame(runs)[column].astype(float).dropna()
+        known = [run for run in runs if run.evaluations] or runs
+        values = runs_frame(known)[column].astype(float).dropna()
         return f"{values.mean() / 1e6:.3g}" if len(values) else _NOTHING
 
     return text
@@ -97,6 +110,10 @@ def _cost(runs: Sequence[Run]) -> str:
     return ", ".join(texts)
 
 
+def _searches(runs: Sequence[Run]) -> str:
+    return str(spread([accuracies(run) for run in runs]).searches)
+
+
 def _retrainings(runs: Sequence[Run]) -> str:
     return str(sum(len(run.evaluations) for run in runs))
 
@@ -107,6 +124,6 @@ QUANTITIES: Mapping[str, Callable[[Sequence[Run]], str]] = {
     "parameters (M)": _millions("parameters"),
     "MACs (M)": _millions("macs"),
     "search cost": _cost,
-    "searches": lambda runs: str(len(runs)),
+    "searches": _searches,
     "retrainings": _retrainings,
 }

@@ -22,9 +22,9 @@ def accuracy_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """One row per training of what a run found, best method first.
 
     Returns:
-        Columns `method` (the group of `comparison.labels`), `run` (the folder's name), `seed` (of
-        the search), `retraining` (counted from 1), `accuracy` (percent, of the test split),
-        `seconds` (of the search), `parameters`.
+        Columns `method` (the group of `comparison.labels`), `run` (of `comparison.run_names`),
+        `seed` (of the search), `retraining` (counted from 1), `accuracy` (percent, of the test
+        split), `seconds` (of the search), `parameters`.
     """
     rows = []
     known = comparison.runs_frame(runs)

@@ -42,17 +42,19 @@ def open_run(path: Path | str) -> Run:
 def find_runs(paths: Iterable[Path | str]) -> Runs:
     """The runs in these folders: each is a run itself, or holds runs; in order of name.
 
+    A run that is named more than once, by whatever path, counts once, at its first place.
+
     Raises:
         RunError: if a folder is no run and holds none.
     """
-    found = Runs()
+    found: dict[Path, Run] = {}
     for path in map(Path, paths):
         inside = sorted(header.parent for header in path.glob(f"*/{folder.HEADER}"))
-        places = [path] if (path / folder.HEADER).exists() or not inside else inside
-        found += [open_run(place) for place in places]
+        for place in [path] if (path / folder.HEADER).exists() or not inside else inside:
+            found.setdefault(place.resolve(), open_run(place))
     if not found:
         raise RunError("no run was named; give one or more run folders")
-    return found
+    return Runs(found.values())
 
 
 class Runs(list["Run"]):
