@@ -2,12 +2,11 @@
 
     python benchmarks/lab.py [--quick]
 
-Needs Chromium or Chrome, and the extra `test`.  Four questions:
+Needs Chromium or Chrome, and the extra `test`.
 
-* How long until the largest figure is on the page: 20,000 steps, 28 edges, 8 operations?
-* What does recording cost a search?  The same search with and without, in turns.
-* What does the live view cost it?  One search, watched in JupyterLab and not, in turns.
-* How old is a step when the live view shows it?
+How long until the largest figure (20,000 steps, 28 edges, 8 operations) is on the page?  What does
+recording cost a search?  What does the live view (watched and not, in turns)?  How old is a step
+when the view shows it?
 """
 
 from __future__ import annotations
@@ -84,25 +83,35 @@ def first_paint(browser, folder: Path, steps: int) -> None:
 
 
 def recording(folder: Path, epochs: int, rounds: int) -> None:
-    """Processor time of a search with its record against without, in turns."""
+    """Share of a search's processor time that goes to its record."""
     config = SearchConfig(method="darts", channels=8, cells=3, epochs=epochs, batch_size=64)
     parts = (config.build_method(), config.build_space(), config.build_data())
-    seconds: dict[bool, list[float]] = {False: [], True: []}
-    for turn in range(2 * rounds + 1):
-        recorded = turn % 2 == 1
-        events = search(*parts, machine=config.build_machine())
-        if recorded:
-            events = record(events, folder / f"recorded-{turn}")
+    shares = []
+    for turn in range(rounds + 1):
+        clock = _Clock(search(*parts, machine=config.build_machine()))
         began = time.process_time()
-        for _ in events:
+        for _ in record(iter(clock), folder / f"recorded-{turn}"):
             pass
+        whole = time.process_time() - began
         if turn:  # the first one compiles
-            seconds[recorded].append(time.process_time() - began)
-    ratio = statistics.median(seconds[True]) / statistics.median(seconds[False]) - 1
-    print(
-        f"recording: {100 * ratio:+.1f} % processor time (medians of {rounds}; without "
-        f"{_text(seconds[False])}, with {_text(seconds[True])} s)"
-    )
+            shares.append(100 * (1 - clock.seconds / whole))
+    print(f"recording: {statistics.median(shares):.2f} % of processor time ({_text(shares)})")
+
+
+class _Clock:
+    """Passes events on and adds up the processor time until each comes."""
+
+    def __init__(self, events: Iterator[SearchEvent]) -> None:
+        self.events, self.seconds = events, 0.0
+
+    def __iter__(self) -> Iterator[SearchEvent]:
+        while True:
+            began = time.process_time()
+            event = next(self.events, None)
+            self.seconds += time.process_time() - began
+            if event is None:
+                return
+            yield event
 
 
 def watching(server: Server, browser, turns: int, seconds: float) -> None:
@@ -141,10 +150,7 @@ def watching(server: Server, browser, turns: int, seconds: float) -> None:
         f"live view: {100 * cost:+.1f} % time per step (steps/s watched {_text(speed[True])}, "
         f"not {_text(speed[False])}; kernel, server and browser on the same cores)"
     )
-    print(
-        f"age of the last step when it is drawn: median {statistics.median(ages):.2f} s, "
-        f"{min(ages):.2f} to {max(ages):.2f} s over {len(ages)} updates"
-    )
+    print(f"age of the last step when drawn, s: {statistics.median(ages):.2f} ({_text(ages)})")
 
 
 def _ages(lab: Lab, run: Run, born: float, seconds: float) -> list[float]:
