@@ -32,7 +32,7 @@ def test_raw_and_smooth_curves_toggle_together(run: Run) -> None:
     losses = [trace for trace in fig.data if trace.legendgroup == "loss_train"]
     assert [trace.showlegend for trace in losses] == [False, None]
     assert losses[0].line.width < losses[1].line.width
-    assert fig.layout.yaxis.title.text == "Loss"
+    assert fig.layout.yaxis.title.text == "Loss (nats)"
     assert fig.layout.yaxis2.title.text == "Accuracy (%)"
 
 

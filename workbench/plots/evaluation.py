@@ -76,7 +76,7 @@ def evaluation(run: Run) -> go.Figure:
         part = frame.loc[frame["panel"] == panel]
         for (name,), curve in theme.groups(part, "name"):
             fig.add_trace(_curve(name, curve, first=row == 1), row=row, col=1)
-        fig.update_yaxes(title=panel, row=row, col=1)
+        fig.update_yaxes(title=theme.axis(panel), row=row, col=1)
         if part.empty:
             theme.note(fig, "Not measured", row=row, col=1)
     fig.update_xaxes(title="Epoch", row=2, col=1)

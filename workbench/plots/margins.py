@@ -70,7 +70,7 @@ def margins(run: Run) -> go.Figure:
         for trace in theme.band(part.dropna(), kind, index):
             fig.add_trace(trace, row=1, col=1)
     fig.add_trace(_heat(edge_margins_frame(run, points=COLUMNS), edges), row=2, col=1)
-    fig.update_yaxes(title="Margin", rangemode="tozero", row=1, col=1)
+    fig.update_yaxes(title="Margin (mixing weight)", rangemode="tozero", row=1, col=1)
     fig.update_yaxes(type="category", autorange="reversed", showgrid=False, row=2, col=1)
     fig.update_xaxes(title="Step", row=2, col=1)
     theme.styled(

@@ -127,12 +127,12 @@ def retraining(runs: Sequence[Run]) -> go.Figure:
     fig, columns = go.Figure(), ("epoch", "mean", "search_sd", "retraining_sd")
     for index, ((name,), part) in enumerate(theme.groups(frame, "method")):
         epoch, mean, sd, within = (part[column].to_numpy(dtype=float) for column in columns)
-        fig.add_traces(_band(name, epoch + 1, 100 * mean, 100 * sd, index, per="epoch"))
+        fig.add_traces(_band(name, epoch, 100 * mean, 100 * sd, index, per="epoch"))
         if np.isnan(within).all():
             continue
         for edge in (mean - within, mean + within):
             fig.add_scatter(
-                x=epoch + 1, y=100 * edge, legendgroup=name, showlegend=False, hoverinfo="skip",
+                x=epoch, y=100 * edge, legendgroup=name, showlegend=False, hoverinfo="skip",
                 mode="lines", line={**_style(index), "width": 1.2, "dash": "dot"},
             )  # fmt: skip
     few = len(frame) > 0 and frame["epoch"].to_numpy().max() < 12

@@ -90,6 +90,11 @@ def series_dash(index: int) -> str:
     return ("solid", "6px,2px", "dot")[(index + index // 3) % 3]
 
 
+def axis(panel: str) -> str:
+    """The title of a panel's axis: a loss is a cross-entropy, in nats."""
+    return "Loss (nats)" if panel == "Loss" else panel
+
+
 def cell_name(kind: str) -> str:
     """`normal cell`; NAS-Bench-201 has one kind, which is called `cell`."""
     return kind if kind == "cell" else f"{kind} cell"

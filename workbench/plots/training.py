@@ -76,7 +76,7 @@ def training(run: Run, *, smoothing: int | None = None) -> go.Figure:
             for line in _lines(name, curve, index, legend=_legend_id(col)):
                 fig.add_trace(line, row=1, col=col)
         fig.update_xaxes(title="Step", row=1, col=col)
-        fig.update_yaxes(title=panel, row=1, col=col)
+        fig.update_yaxes(title=theme.axis(panel), row=1, col=col)
         if part.empty:
             theme.note(fig, "Not measured", row=1, col=col)
     rates = frame.loc[frame["panel"] == "Learning rate", "value"]
