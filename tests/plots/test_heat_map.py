@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workbench.plots import heat_map, heat_map_frame, theme
-from workbench.report import _figure
+from workbench.report import figure_place
 from workbench.trace import Run
 
 
@@ -103,6 +103,6 @@ def test_a_search_without_steps_can_be_drawn(started: Run) -> None:
 
 
 def test_the_report_keeps_the_moments(run: Run) -> None:
-    text = _figure(json.loads(heat_map(run, frames=4).to_json()))
+    text = figure_place(json.loads(heat_map(run, frames=4).to_json()))
     figure = json.loads(text.split('type="application/json">')[1].split("</script>")[0])
     assert [frame["name"] for frame in figure["frames"]] == ["0", "5", "9", "14"]
