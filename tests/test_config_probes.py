@@ -31,7 +31,7 @@ def test_what_cannot_be_measured_is_refused():
         checked(SearchConfig, {"probes": "gap"})
     with pytest.raises(ConfigError, match="probe_every: needs probes to measure"):
         SearchConfig(probe_every=5).build_probes()
-    with pytest.raises(ConfigError, match="probes: method 'knas' tries genotypes one by one"):
+    with pytest.raises(ConfigError, match="probes: method 'knas' has no such setting"):
         SearchConfig(method="knas", probes="op_outputs").build_method()
 
 
