@@ -67,7 +67,7 @@ def test_it_can_be_told_where_to_write_and_how_long_to_search(name: str) -> None
 
 
 @pytest.mark.parametrize("name", sorted({*NUMBERED} - {"01_search", "09_your_own"}))
-def test_it_can_look_at_runs_that_are_there(name: str) -> None:
+def test_it_searches_itself_unless_it_is_told_of_a_run(name: str) -> None:
     told = parameters(name)
     assert [told[key] for key in ("run", "runs") if key in told] == [""]
 

@@ -193,7 +193,7 @@ def summary(run: Run) -> Summary:
     """
     trace, end = run.trace, none_and_skip(run).iloc[-1]
     evaluation = run.evaluation or {}
-    found = run.genotype or (run.genotypes[-1][1] if run.genotypes else None)
+    found = run.latest_genotype
     return {
         "method": run.named("method"),
         "space": run.named("space"),

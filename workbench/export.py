@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -11,6 +10,7 @@ from workbench import plots
 from workbench.errors import WorkbenchError
 from workbench.pictures import save, save_all
 from workbench.trace import Run
+from workbench.trace.folder import replace_text
 
 PICTURES = ("svg", "png")
 _PROBE = "probe_"  # in front of what a probe measured
@@ -42,14 +42,16 @@ def export(
         raise ExportError(f"pictures: {pictures!r} is none of {', '.join(PICTURES)}")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        there = {path.name for path in out.iterdir() if not path.name.startswith(_PROBE)}
-        strange = sorted(there - set(_names()))
+        strange = sorted(path.name for path in out.iterdir() if not _ours(path.name))
         if strange:
             raise ExportError(
                 f"out: {out} holds other things ({', '.join(strange[:3])}"
                 f"{', …' if len(strange) > 3 else ''}); choose a new or empty folder"
             )
-        written = [_whole(out / name, text) for name, text in _texts(run)]
+        written = []
+        for name, text in _texts(run):
+            replace_text(out / name, text)
+            written.append(out / name)
     except OSError as error:
         raise ExportError(
             f"out: {error.filename or out} cannot be written ({error.strerror or error})"
@@ -80,26 +82,14 @@ def _texts(run: Run) -> Iterator[tuple[str, str]]:
         yield "genotype.json", run.genotype.to_json()
 
 
-def _names() -> Iterator[str]:
-    """Every name an export can write, of an interrupted one too."""
-    names = ["trace.csv", "epochs.csv", "genotype.json", "cells.svg"]
-    names += [f"{name}.csv" for name in plots.FRAMES]
-    names += [_picture(name, ending) for name in plots.FIGURES for ending in PICTURES]
-    for name in names:
-        yield from (name, _part(name))
+def _ours(name: str) -> bool:
+    """Whether an export writes such a file, or leaves it where it is interrupted."""
+    names = {"trace.csv", "epochs.csv", "genotype.json", "cells.svg"}
+    names |= {f"{name}.csv" for name in plots.FRAMES}
+    names |= {_picture(name, ending) for name in plots.FIGURES for ending in PICTURES}
+    half = name.startswith(".") and name.endswith(".part")
+    return name in names or name.startswith(_PROBE) or half
 
 
 def _picture(name: str, ending: str) -> str:
     return f"{name}.{ending}"
-
-
-def _part(name: str) -> str:
-    return f".{name}.part"
-
-
-def _whole(path: Path, text: str) -> Path:
-    """The file, which a reader sees as it was or as it will be."""
-    part = path.with_name(_part(path.name))
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-    return path

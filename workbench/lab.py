@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from workbench.errors import WorkbenchError
 from workbench.report import find_notebook
+from workbench.trace.folder import replacing
 
 HOST = "127.0.0.1"
 PORTS = range(8888, 8938)  # as JupyterLab tries them
@@ -86,10 +87,10 @@ def places(source: Path, here: Path) -> Places:
     try:
         copies.mkdir(exist_ok=True)
         for file in sorted([*source.glob("*.ipynb"), *source.glob("*.py")]):
-            copy, part = copies / file.name, copies / f".{file.name}.part"
+            copy = copies / file.name
             if not copy.exists():
-                part.write_bytes(file.read_bytes())
-                os.replace(part, copy)
+                with replacing(copy) as part:
+                    part.write_bytes(file.read_bytes())
     except OSError as error:
         raise LabError(
             f"the notebooks cannot be copied into {copies} ({error.strerror}); "

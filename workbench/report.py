@@ -10,7 +10,6 @@ import html
 import importlib.metadata
 import json
 import logging
-import os
 import re
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from workbench.errors import WorkbenchError
 from workbench.report_page import page
+from workbench.trace.folder import replace_text
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -101,8 +101,8 @@ def _write(executed: NotebookNode, target: Path, title: str, colours: Colours) -
     text = page(_body(executed), title=title, colours=colours)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(target.with_suffix(".ipynb"), nbformat.writes(executed))
-        _replace(target, text)
+        replace_text(target.with_suffix(".ipynb"), nbformat.writes(executed))
+        replace_text(target, text)
     except OSError as error:
         raise ReportError(
             f"out: {target} cannot be written ({error.strerror}); choose another file"
@@ -215,10 +215,3 @@ def figure_place(figure: Mapping[str, object]) -> str:
         f'<div class="wb-figure" role="img" aria-label="{label}" style="min-height:{height}px">'
         f'<script type="application/json">{text.replace("<", chr(92) + "u003c")}</script></div>'
     )
-
-
-def _replace(path: Path, text: str) -> None:
-    """A reader sees the old file or the new one, never a part."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

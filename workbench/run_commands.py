@@ -49,8 +49,10 @@ def compare(
 
 
 def _written(path: Path, text: str) -> None:
+    from workbench.trace.folder import replace_text
+
     try:
-        path.write_text(text, encoding="utf-8")
+        replace_text(path, text)
     except OSError as error:
         raise WorkbenchError(
             f"{path} cannot be written ({error.strerror}); choose another file"

@@ -95,14 +95,13 @@ def run_evaluation(
 
 def _found(run: Run) -> Genotype:
     """What the run derived; of one that was stopped, what it would have at its last epoch's end."""
-    if run.genotype is not None:
-        return run.genotype
-    if run.status != "stopped" or not run.genotypes:
+    found = run.latest_genotype if run.status == "stopped" else run.genotype
+    if found is None:
         raise RunError(
             f"{run.path} has no genotype yet (status {run.status}); let the search end, or search "
             "anew"
         )
-    return run.genotypes[-1][1]
+    return found
 
 
 def run_evaluations(

@@ -30,6 +30,17 @@ def trained(
     return run
 
 
+def without_one_op() -> Run:
+    """A stage whose first edge has lost the fourth operation of NAS-Bench-201."""
+    run = trained("nasbench201")
+    alive = {kind: mask.clone() for kind, mask in run.arch.alive.items()}
+    alive["cell"][0, 3] = False
+    run.net.drop(alive)
+    run.arch.prune(alive)
+    run.mix = run.arch.mix(run.clock.t)
+    return run
+
+
 def measured(run: Run, probe: Probe) -> dict:
     """What a probe says of it now."""
     return run.measure(probe, run.clock)

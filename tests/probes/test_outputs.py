@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.probes.runs import measured, trained
+from tests.probes.runs import measured, trained, without_one_op
 from tests.tiny import SPACES
 from workbench import methods
 from workbench.engine import Machine
@@ -90,12 +90,7 @@ def test_both_supernets_say_the_same(space):
 
 
 def test_what_was_pruned_is_nan_and_the_rest_share_its_part():
-    run = trained("nasbench201")
-    alive = {kind: mask.clone() for kind, mask in run.arch.alive.items()}
-    alive["cell"][0, 3] = False
-    run.net.drop(alive)
-    run.arch.prune(alive)
-    run.mix = run.arch.mix(run.clock.t)
+    run = without_one_op()
     found = measured(run, OpOutputs())
     for name in ("op_norm", "op_share"):
         assert torch.isnan(found[name]["cell"]).nonzero().tolist() == [[0, 3]]

@@ -19,7 +19,7 @@ from workbench.config import SearchConfig
 from workbench.notebook_parameters import from_parameters
 from workbench.settings import checked
 from workbench.trace import RunError
-from workbench.widgets.panel_view import Panel, panel
+from workbench.widgets.panel_view import Panel
 from workbench.widgets.run_list import entries
 
 
@@ -54,7 +54,7 @@ def searches() -> Searches:
 
 def made(searches: Searches, runs: Path | str = "no-such-folder", **settings: object) -> Panel:
     config = checked(SearchConfig, settings)
-    return panel(config, runs=runs, start=searches.start, live=searches.live)
+    return Panel(config, runs=runs, start=searches.start, live=searches.live)
 
 
 def put(shown: Panel, **values: object) -> None:

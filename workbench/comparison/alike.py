@@ -30,7 +30,7 @@ def agreement(genotypes: Sequence[Genotype]) -> dict[str, float]:
     """
     pairs = [(a, b) for a, b in combinations(genotypes, 2) if _shape(a) == _shape(b)]
     return {
-        "same_genes": _overlap((_genes(a), _genes(b)) for a, b in pairs),
+        "same_genes": _overlap((set(a.genes), set(b.genes)) for a, b in pairs),
         "same_edges": _overlap((_ends(a), _ends(b)) for a, b in pairs),
     }
 
@@ -134,7 +134,7 @@ def _by_chance(
 ) -> np.ndarray:
     """`(draws, 2)`: same genes and same edges of random sets, one of each genotype's own space."""
     random = np.random.default_rng(seed)
-    none = any(gene.op == "none" for one, _ in found for cell in one.cells for gene in cell.genes)
+    none = any(gene.op == "none" for one, _ in found for gene in one.genes)
     rows = []
     for _ in range(draws):
         drawn = [random_genotype(one, space, random, none=none) for one, space in found]
@@ -146,15 +146,8 @@ def _shape(genotype: Genotype) -> list[tuple[str, int, int]]:
     return [(cell.kind, cell.inputs, cell.nodes) for cell in genotype.cells]
 
 
-def _genes(genotype: Genotype) -> set[tuple[str, int, int, str]]:
-    """Every gene as (kind, source, node, operation)."""
-    return {
-        (cell.kind, gene.src, gene.dst, gene.op) for cell in genotype.cells for gene in cell.genes
-    }
-
-
 def _ends(genotype: Genotype) -> set[tuple[str, int, int]]:
-    return {gene[:3] for gene in _genes(genotype)}
+    return {gene[:3] for gene in genotype.genes}
 
 
 def _overlap(pairs: Iterable[tuple[Set[object], Set[object]]]) -> float:

@@ -39,7 +39,10 @@ def agreement_matrix(
         A square table named by runs, those of a method beside each other; NaN where two runs'
         cells are not of the same kind, and on the diagonal.
     """
-    pairs = comparison.pairs_frame(runs)
+    return _square(comparison.pairs_frame(runs), of)
+
+
+def _square(pairs: pd.DataFrame, of: str) -> pd.DataFrame:
     names = list(dict.fromkeys(pairs["a"]))
     values = 100 * pairs[f"same_{of}"].to_numpy(dtype=float).reshape(len(names), len(names))
     np.fill_diagonal(values, np.nan)
@@ -51,8 +54,8 @@ def agreement(runs: Sequence[Run], *, of: Literal["genes", "edges"] = "genes") -
 
     The subtitle says what chance gives to the method of most genotypes.
     """
-    frame = agreement_matrix(runs, of=of)
     pairs = comparison.pairs_frame(runs)
+    frame = _square(pairs, of)
     method = dict(zip(pairs["a"], pairs["method_a"], strict=True))
     names, fig = list(frame.columns), go.Figure()
     fig.add_heatmap(

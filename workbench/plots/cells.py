@@ -73,8 +73,7 @@ def cells(run: Run, *, genotype: Genotype | None = None) -> CellGraph:
 
     A run that has not ended is drawn as what would be derived now.
     """
-    latest = run.genotypes[-1][1] if run.genotypes else None
-    shown = genotype or run.genotype or latest
+    shown = genotype or run.latest_genotype
     if shown is None:
         graph = cells_graph()
         graph.node("nothing", "no genotype yet: no epoch has ended", **INPUT)
@@ -132,7 +131,7 @@ def _draw(graph: graphviz.Digraph, cell: CellGenes, alive: Collection[str] | Non
 def draw_nodes(graph: graphviz.Digraph, cell: CellGenes) -> None:
     """Add a cell's inputs, nodes and output, and what makes the output; nodes are `KIND_NODE`."""
     for node in reversed(range(cell.inputs)):  # dot stacks from the bottom
-        label = _input_label(cell, node)
+        label = input_label(cell.inputs, node)
         graph.node(f"{cell.kind}_{node}", label, tooltip=f"input {node}", **INPUT)
     for node in range(cell.inputs, cell.inputs + cell.nodes):
         empty = not cell.into(node)
@@ -144,9 +143,9 @@ def draw_nodes(graph: graphviz.Digraph, cell: CellGenes) -> None:
         graph.edge(f"{cell.kind}_{node}", f"{cell.kind}_out", color="#767676", penwidth="0.8")
 
 
-def _input_label(cell: CellGenes, node: int) -> str:
+def input_label(inputs: int, node: int) -> str:
     """As papers call them: the outputs of the previous cells, the nearest one last."""
-    return f"c_{{k-{cell.inputs - node}}}"
+    return f"c_{{k-{inputs - node}}}"
 
 
 def _gene_style(op: str) -> Mapping[str, str]:

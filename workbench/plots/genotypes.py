@@ -14,7 +14,7 @@ import pandas as pd
 
 from workbench.plots import moments, theme
 from workbench.plots.cells import FONT, CellGraph, cells, cells_graph, draw_nodes, pictures
-from workbench.spaces.genotype import CellGenes, Genotype
+from workbench.spaces.genotype import CellGenes, Genotype, PlacedGene
 
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
@@ -33,28 +33,12 @@ LOOKS = {  # where a gene is: colour, line, and the line in the legend
 }
 
 
-class _Gene(NamedTuple):
-    kind: str
-    src: int
-    dst: int
-    op: str
-
-    def __str__(self) -> str:
-        return f"{self.op} on {self.kind}:{self.src}→{self.dst}"
-
-
-def _genes(genotype: Genotype) -> dict[_Gene, None]:
-    """An ordered set."""
-    found = [_Gene(c.kind, g.src, g.dst, g.op) for c in genotype.cells for g in c.genes]
-    return dict.fromkeys(found)
-
-
 class _Stretch(NamedTuple):
     first: int
     last: int
     genotype: Genotype
-    added: list[_Gene]
-    removed: list[_Gene]
+    added: list[PlacedGene]
+    removed: list[PlacedGene]
 
     @property
     def epochs(self) -> str:
@@ -73,7 +57,7 @@ def _stretches(run: Run) -> list[_Stretch]:
         if before is not None and before.genotype == genotype:
             found[-1] = before._replace(last=epoch)
             continue
-        now, then = _genes(genotype), _genes(before.genotype) if before else {}
+        now, then = genotype.genes, before.genotype.genes if before else ()
         added = [gene for gene in now if gene not in then] if before else []
         removed = [gene for gene in then if gene not in now]
         found.append(_Stretch(epoch, epoch, genotype, added, removed))
@@ -193,13 +177,13 @@ def genotype_difference_frame(a: Genotype, b: Genotype) -> pd.DataFrame:
         Columns `kind`, `edge`, `src`, `dst`, `op`, `where` ("both", "a" or "b"), in the order of
         kinds and nodes.
     """
-    ours, theirs = _genes(a), _genes(b)
+    ours, theirs = a.genes, b.genes
     kinds = list(dict.fromkeys(gene.kind for gene in (*ours, *theirs)))
-    genes = sorted({**ours, **theirs}, key=lambda g: (kinds.index(g.kind), g.dst, g.src, g.op))
+    genes = sorted({*ours, *theirs}, key=lambda g: (kinds.index(g.kind), g.dst, g.src, g.op))
     rows = [
         {
             "kind": gene.kind,
-            "edge": f"{gene.kind}:{gene.src}→{gene.dst}",
+            "edge": gene.edge,
             "src": gene.src,
             "dst": gene.dst,
             "op": gene.op,

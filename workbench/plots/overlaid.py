@@ -23,10 +23,10 @@ _ACROSS = 3
 
 # What is drawn: its title with the unit, and what its values are multiplied by.
 PANELS: Mapping[str, tuple[str, float]] = {
-    "loss_train": ("Training loss", 1),
+    "loss_train": ("Training loss (nats)", 1),
     "accuracy_train": ("Training accuracy (%)", 100),
     "none_share": ("Edges led by none (%)", 100),
-    "loss_val": ("Validation loss", 1),
+    "loss_val": ("Validation loss (nats)", 1),
     "accuracy_val": ("Validation accuracy (%)", 100),
     "skip_share": ("Edges led by skip_connect (%)", 100),
     "entropy": ("Entropy of an edge (nats)", 1),

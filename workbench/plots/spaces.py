@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import graphviz
 import pandas as pd
 
-from workbench.plots.cells import FONT, INPUT, NODE, OUTPUT, CellGraph
+from workbench.plots.cells import INPUT, NODE, OUTPUT, CellGraph, cells_graph, input_label
 from workbench.spaces.space import CellShape, Space
 
 EDGE = "#7F7F7F"
@@ -27,12 +26,11 @@ def space_cell(cell: CellShape) -> CellGraph:
 
     The number is left out where it is the same on every edge.
     """
-    graph = graphviz.Digraph("space")
-    graph.attr(rankdir="LR", bgcolor="transparent", nodesep="0.22", ranksep="0.45", margin="0.05")
-    graph.attr("node", fontname=FONT, fontsize="12", fontcolor="#1B1B1B", color="#767676")
-    graph.attr("edge", fontname=FONT, fontsize="10", fontcolor=EDGE, arrowsize="0.6", color=EDGE)
+    graph = cells_graph()
+    graph.attr(nodesep="0.22", ranksep="0.45")
+    graph.attr("edge", fontsize="10", fontcolor=EDGE, arrowsize="0.6", color=EDGE)
     for node in range(cell.inputs + cell.nodes):
-        label = f"c_{{k-{cell.inputs - node}}}" if node < cell.inputs else str(node)
+        label = input_label(cell.inputs, node) if node < cell.inputs else str(node)
         graph.node(str(node), label, **(INPUT if node < cell.inputs else NODE))
     graph.node("out", "c_{k}", **OUTPUT)
     same = len({len(ops) for ops in cell.ops}) == 1

@@ -22,7 +22,7 @@ _HTML = {  # class: (module of its view, function)
     "workbench.spaces.space.Space": ("spaces", "space"),
     "workbench.spaces.space.CellShape": ("spaces", "cell_shape"),
     "workbench.trace.runs.Run": ("runs", "run"),
-    "workbench.trace.runs.Runs": ("runs", "runs"),
+    "workbench.trace.finding.Runs": ("runs", "runs"),
 }
 _SVG = {
     "workbench.spaces.genotype.Genotype": ("spaces", "genotype_svg"),

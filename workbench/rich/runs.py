@@ -19,7 +19,7 @@ from workbench.rich.html import (
     picture,
     table,
 )
-from workbench.trace.runs import Run, Runs
+from workbench.trace import Run, Runs
 
 STATUS = {
     "finished": "✓", "running": "…", "paused": "‖", "killed": "✗", "stopped": "■", "failed": "✗",
@@ -65,8 +65,7 @@ def epochs(value: Run) -> tuple[int, int]:
 
 
 def _status(value: Run) -> Html:
-    status = "killed" if value.lost else value.status
-    words = f"{STATUS[status]} {status}"
+    words = f"{STATUS[value.state]} {value.state}"
     if not value.ended:
         words += f", last sign of life {value.header['heartbeat']}"
     error = value.header["error"]
@@ -84,7 +83,7 @@ def _row(one: Run) -> tuple[object, ...]:
     return (
         Html(f'<span title="{escaped(one.path)}">{escaped(one.path.name)}</span>'),
         *("–" if name is None else name for name in names),
-        f"{STATUS.get(one.status, '')} {one.status}",
+        f"{STATUS[one.state]} {one.state}",
         f"{done} of {planned}",
         "–" if found is None else f"{100 * cast('float', found['test_accuracy']):.2f} %",
     )

@@ -41,6 +41,23 @@ class Gene(NamedTuple):
     dst: int
 
 
+class PlacedGene(NamedTuple):
+    """A gene and the kind of cell it is in; as text `op on kind:src→dst`."""
+
+    kind: str
+    src: int
+    dst: int
+    op: str
+
+    def __str__(self) -> str:
+        return f"{self.op} on {self.edge}"
+
+    @property
+    def edge(self) -> str:
+        """The edge's name, such as `normal:0→2`."""
+        return f"{self.kind}:{self.src}→{self.dst}"
+
+
 @dataclass(frozen=True)
 class CellGenes:
     """The genes of one kind of cell, grouped by destination, in the order they were chosen.
@@ -187,6 +204,15 @@ class Genotype:
             if cell.named_nodes < cell.nodes:
                 out[f"{cell.kind}_steps"] = cell.nodes
         return out
+
+    @property
+    def genes(self) -> tuple[PlacedGene, ...]:
+        """The genes of all cells, in their order."""
+        return tuple(
+            PlacedGene(cell.kind, gene.src, gene.dst, gene.op)
+            for cell in self.cells
+            for gene in cell.genes
+        )
 
     @staticmethod
     def parse(text: str) -> Genotype:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -68,6 +69,12 @@ def lost(header: Mapping[str, object]) -> bool:
     """Was it killed?  Seen on its own machine only: there its process is gone."""
     here = header.get("host") == platform.node()
     return not over(header) and here and not _lives(cast("int", header["pid"]))
+
+
+def silence(header: Mapping[str, object]) -> float:
+    """Seconds since the last sign of life of a search with this `run.json`."""
+    last = datetime.fromisoformat(str(header["heartbeat"]))
+    return (datetime.now(UTC) - last).total_seconds()
 
 
 def _lives(pid: int) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,9 +61,19 @@ def refuse_other_than_json(name: str, value: Mapping[str, object]) -> None:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new one, never a part."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write a file that takes the place of `path` once it is whole, and only then."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may write at once
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def append_line(path: Path, value: object) -> None:

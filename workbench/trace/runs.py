@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,31 +36,6 @@ def open_run(path: Path | str) -> Run:
             f"{folder.TRACE}, as record(events, path) writes them"
         )
     return Run(path)
-
-
-def find_runs(paths: Iterable[Path | str]) -> Runs:
-    """The runs in these folders: each is a run itself, or holds runs; in order of name.
-
-    A run that is named more than once, by whatever path, counts once, at its first place.
-
-    Raises:
-        RunError: if a folder is no run and holds none.
-    """
-    found: dict[Path, Run] = {}
-    for path in map(Path, paths):
-        inside = sorted(header.parent for header in path.glob(f"*/{folder.HEADER}"))
-        for place in [path] if (path / folder.HEADER).exists() or not inside else inside:
-            found.setdefault(place.resolve(), open_run(place))
-    if not found:
-        raise RunError("no run was named; give one or more run folders")
-    return Runs(found.values())
-
-
-class Runs(list["Run"]):
-    """Runs beside each other; prints one a line."""
-
-    def __repr__(self) -> str:
-        return "\n".join(map(repr, self)) or "no runs"
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,6 +77,11 @@ class Run:
     def lost(self) -> bool:
         """Was the search killed?  Seen on its own machine only: there its process is gone."""
         return lost(self.header)
+
+    @property
+    def state(self) -> str:
+        """`status`, or `killed` where the search cannot say so any more."""
+        return "killed" if self.lost else self.status
 
     def named(self, what: Literal["method", "space", "data"]) -> str | None:
         """The name of the method, space or data, as far as `meta` or its `config` holds it."""
@@ -179,6 +158,11 @@ class Run:
             if line["genotype"] is not None
         ]
 
+    @property
+    def latest_genotype(self) -> Genotype | None:
+        """What the search found, or would have derived at the end of its last epoch so far."""
+        return self.genotype or (self.genotypes[-1][1] if self.genotypes else None)
+
     @cached_property
     def evaluation(self) -> dict[str, object] | None:
         """Figures of the derived network on the test split; None if it was not evaluated.
@@ -236,10 +220,9 @@ class Run:
             RunError: if it cannot be written.
         """
         path = Path(path)
-        part = path.with_name(f".{path.name}.part")
         try:
-            self.to_dataframe().to_csv(part, index=False)
-            os.replace(part, path)
+            with folder.replacing(path) as part:
+                self.to_dataframe().to_csv(part, index=False)
         except OSError as error:
             raise RunError(f"{path} cannot be written ({error.strerror or error})") from error
         return path
@@ -259,10 +242,8 @@ class Run:
     def _about(self) -> dict[str, str]:
         words = {"method": self.named("method"), "space": self.named("space")}
         words |= {"data": self.named("data")}
-        status = self.status
-        if self.lost:
-            status = "killed"
-        elif not self.ended:
+        status = self.state
+        if status == self.status and not self.ended:
             status += f" (last sign of life {self.header['heartbeat']})"
         return {
             "path": str(self.path),

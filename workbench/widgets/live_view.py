@@ -211,7 +211,7 @@ class LiveView(w.VBox):
         return Look("starting", Progress(0.0, "its process is loading"))
 
     def _read(self, run: Run, wanted: Wanted, failure: str | None) -> Look:
-        state = "killed" if run.lost else run.status
+        state = run.state
         key = (wanted, run.trace.sizes["step"], len(run.events), state, len(run.evaluation_epochs))
         wrong = str(run.header["error"] or failure or "")
         if key == self._shown:

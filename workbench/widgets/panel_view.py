@@ -37,13 +37,7 @@ Start = Callable[[SearchConfig], Job]
 Live = Callable[[Path | Job], w.Widget]
 
 
-def panel(
-    config: SearchConfig | None = None,
-    *,
-    runs: Path | str = "runs",
-    start: Start | None = None,
-    live: Live | None = None,
-) -> Panel:
+class Panel(w.VBox):
     """The settings of a search as a form, in a notebook.
 
     Args:
@@ -52,11 +46,6 @@ def panel(
         start: starts a search in another process; by default `workbench.widgets.jobs.start`.
         live: shows a run; by default `workbench.widgets.live_view.live`.
     """
-    return Panel(config, runs=runs, start=start, live=live)
-
-
-class Panel(w.VBox):
-    """See `panel`.  `form`, `files`, `runs` are None until everything is loaded."""
 
     def __init__(
         self,

@@ -76,14 +76,6 @@ class LivePlot(anywidget.AnyWidget):
     _esm = _script()
     figure = traitlets.Unicode("").tag(sync=True)  # JSON
 
-    def draw(self, figure: go.Figure | None, *, view: str = "") -> None:
-        """Show a figure instead of the one before; None clears the place.
-
-        Args:
-            view: figures of the same view keep zoom, legend and slider.
-        """
-        self.figure = "" if figure is None else figure_text(figure, view)
-
 
 def figure_text(figure: go.Figure, view: str) -> str:
     """The figure as JSON, arrays in binary, without a template: the page has its own."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import ipywidgets as w
 
 from workbench.errors import WorkbenchError
 from workbench.trace import Run, find_runs
+from workbench.trace.control import silence
 from workbench.widgets import style
 
 _GOING_ON = ("running", "paused")
@@ -53,21 +53,14 @@ def entries(folder: Path | str) -> list[Entry]:
 def _entry(run: Run) -> Entry:
     try:
         header = run.header
-        started, status = str(header["started"] or ""), str(header["status"])
-        if run.lost:
-            status = "killed"
-        elif not run.ended and _age(str(header["heartbeat"])) > _SILENT:
+        started, status = str(header["started"] or ""), run.state
+        if status in _GOING_ON and silence(header) > _SILENT:
             status = "silent"
         about = [run.named("method"), run.named("space"), run.named("data")]
         return Entry(run.path, status, started, " ".join(filter(None, about)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         what = "no JSON" if isinstance(error, json.JSONDecodeError) else repr(error)
         return Entry(run.path, "unreadable", "", f"run.json: {what}")
-
-
-def _age(time: str) -> float:
-    """Seconds since a time in ISO 8601."""
-    return (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
 
 
 class RunList:

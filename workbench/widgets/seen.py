@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +15,7 @@ from workbench.plots.cells import CellGraph
 from workbench.plots.genotypes import GenotypeHistory
 from workbench.plots.summary import duration
 from workbench.trace import Run
+from workbench.trace.control import silence
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -108,9 +108,8 @@ def progress(run: Run) -> Progress:
     speed = _speed(trace)
     if speed and run.status == "running":
         parts += [f"{speed:.3g} steps/s", f"{duration((planned - done) / speed)} left"]
-    silent = (datetime.now(UTC) - datetime.fromisoformat(str(run.header["heartbeat"]))).seconds
-    if not run.ended and silent > _SILENT:
-        parts.append(f"no sign of life for {duration(silent)}")
+    if not run.ended and silence(run.header) > _SILENT:
+        parts.append(f"no sign of life for {duration(silence(run.header))}")
     parts += _latest(trace)
     return Progress(done / max(planned, 1), " · ".join(parts))
 
