@@ -25,8 +25,8 @@ SCALARS = {
 }  # of parts.schedules  # fmt: skip
 PART = {"errors", "protocols", "spaces", f"parts.schedules({', '.join(sorted(SCALARS))})"}
 LOOP = {
-    "arch", "bilevel", "data", "engine", "errors", "events", "method", "protocols", "pruning",
-    "spaces", "supernets",
+    "arch", "bilevel", "data", "engine", "epochs", "errors", "events", "generators", "method",
+    "protocols", "pruning", "snapshots", "spaces", "supernets",
 }  # fmt: skip
 READING = {"errors", "spaces.genotype", "spaces.space", "trace"}
 
@@ -53,11 +53,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pruning": LOOP,
     "supernets": LOOP,
     "measuring": {"errors", "protocols"},
+    "epochs": {"errors"},
+    "generators": {"errors"},
+    "snapshots": {"data", "errors"},
     "run": LOOP | {"bilevel", "measuring"},
+    "run_state": LOOP | {"run"},
     "walk": {"errors", "method", "protocols"},
-    "explore": LOOP | {"evaluate", "walk"},
-    "search": LOOP | {"explore", "run", "walk"},
-    "evaluate": LOOP,
+    "explore": LOOP | {"training", "walk"},
+    "search": LOOP | {"explore", "run", "run_state", "walk"},
+    "training": LOOP,
+    "evaluate": LOOP | {"training"},
     "trace": READING | {"events"},
     "tables": {"errors", "spaces.genotype", "official_table"},
     "official_table": {"errors", "spaces.genotype", "tables"},

@@ -126,6 +126,13 @@ class Arch:
         """Detached copies of the alphas."""
         return {kind: rows.detach().clone() for kind, rows in self.alpha.items()}
 
+    def reopen(self, alive: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
+        """Take what is alive, and what takes part in this step, from a saved state."""
+        if any(not torch.equal(alive[kind], self.alive[kind]) for kind in self.space.kinds):
+            self.prune(alive)
+        if self.op_dropout is not None:
+            self.kept = dict(kept)
+
     def prune(self, alive: Mapping[str, Tensor]) -> None:
         """Take the new `alive`; nothing comes back to life."""
         self.alive = {kind: self.alive[kind] & alive[kind] for kind in self.space.kinds}

@@ -20,6 +20,7 @@ from workbench.config import SearchConfig
 from workbench.errors import WorkbenchError
 from workbench.evaluate_config import EvaluateConfig
 from workbench.genotype_commands import lookup, score
+from workbench.interrupts import EXIT_CODE, Interrupted
 from workbench.lab_commands import lab
 from workbench.refusals import parser_line, with_flags
 from workbench.run_commands import compare, export, methods
@@ -54,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Interrupted as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_CODE) from None
     except (WorkbenchError, FloatingPointError) as error:
         _fail(with_flags(str(error)))
     except KeyboardInterrupt:
@@ -82,14 +86,23 @@ def _parse(
         _fail(f"{parser_line(said.getvalue(), words)} (see {prog} --help)")
 
 
-def _search(config: Annotated[SearchConfig, _Flat]) -> None:
+def _search(
+    config: Annotated[SearchConfig, _Flat],
+    resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
+) -> None:
     """Search a network and record every edge's architecture weights at every step.
 
     Settings can also come from a YAML file: `--config FILE`; flags win over it.
-    """
-    from workbench.tasks import run_search
+    SIGINT, SIGTERM and SIGUSR1 end it after its step, saved, with exit code 75.
 
-    run = run_search(config)
+    Args:
+        config: the settings.
+        resume: a run folder whose search goes on where it was saved, with its own settings; only
+            those of the machine may be given beside it.
+    """
+    from workbench import tasks
+
+    run = tasks.run_search(config) if resume is None else tasks.resume(resume, config.changed())
     found = run.genotype or f"{run.status} before its end, so it derived nothing"
     print(f"{found}\n{run.path}")
 
@@ -253,8 +266,11 @@ def _with_config_file(name: str, words: list[str]) -> tuple[Callable[..., None],
         raise ConfigError("--config needs a YAML file of settings after it")
     defaults = checked(SearchConfig, SearchConfig.from_yaml(words[at + 1]))
 
-    def search(config: Annotated[SearchConfig, _Flat] = defaults) -> None:
-        _search(config)
+    def search(
+        config: Annotated[SearchConfig, _Flat] = defaults,
+        resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
+    ) -> None:
+        _search(config, resume)
 
     search.__doc__ = _search.__doc__
     return search, words[:at] + words[at + 2 :]

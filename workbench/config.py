@@ -20,11 +20,19 @@ if TYPE_CHECKING:
     from workbench.method import Method
     from workbench.protocols import Probe
     from workbench.spaces.space import Space
+    from workbench.trace.checkpoints import Checkpointing
     from workbench.walk import Walk
 
 # The groups of a form, in its order.
 _SEARCHED, _TRAINING, _OWN = "what is searched", "training", "the method's own"
 _WARM_UP, _DATA, _MACHINE = "zero-cost warm-up", "data", "machine and record"
+
+
+# What may be another one when a search goes on: nothing of it is science or the form of the state.
+MACHINE_SETTINGS = (
+    "device", "threads", "kernel_threads", "recompute", "compile", "graphs",
+    "checkpoint_steps", "checkpoint_minutes",
+)  # fmt: skip
 
 
 class SearchConfig(Settings):
@@ -100,6 +108,12 @@ class SearchConfig(Settings):
     compile: bool = setting(False, "put cells through torch.compile (GPU)", _MACHINE)
     graphs: bool = setting(False, "replay CUDA graphs (GPU)", _MACHINE)
     deterministic: bool = setting(False, "the same bits every time, or an error", _MACHINE)
+    checkpoint_steps: int | None = setting(
+        None, "steps between saved states, beside epochs' ends", _MACHINE, "steps", ge=1
+    )
+    checkpoint_minutes: float | None = setting(
+        10.0, "minutes between saved states, beside epochs' ends", _MACHINE, "minutes", gt=0
+    )
     out: Path | None = setting(None, "run folder; by default a new one in runs/", _MACHINE)
 
     @field_validator("data")
@@ -217,6 +231,12 @@ class SearchConfig(Settings):
         except DataError as error:
             raise ConfigError(f"data: {error}") from error
         return replace(data, augment=replace(data.augment, noise=self.noise))
+
+    def checkpointing(self) -> Checkpointing:
+        """When its state is saved."""
+        from workbench.trace.checkpoints import Checkpointing
+
+        return Checkpointing(self.checkpoint_steps, self.checkpoint_minutes)
 
     def build_machine(self) -> Machine:
         """Where it runs."""

@@ -5,9 +5,9 @@ Tensors stay on the device; whoever wants numbers converts them in bulk.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,5 +145,42 @@ class Evaluated:
     seconds: float
 
 
-SearchEvent = StageStarted | Stepped | Probed | Pruned | Held | EpochEnded | Stopped | Derived
-EvaluationEvent = EpochEnded | Evaluated
+@dataclass(frozen=True)
+class Resumable:
+    """All that happened so far has been told, and the run can go on from here another time.
+
+    Comes before the first step of a stage, after every step with what belongs to it, and after
+    every epoch.  `save` writes the whole state, for `start=` of `search` or `evaluate`, into a
+    binary stream; it can be called until the next event is asked for.
+    """
+
+    clock: Clock
+    save: Callable[[BinaryIO], None]
+    epoch_ended: bool = False  # or the stage is about to begin
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A run goes on from a saved state: the first event then, in place of what was told before.
+
+    `space` is that of the stage it is in, None in an evaluation; `about` is as in `StageStarted`.
+    """
+
+    clock: Clock
+    space: Space | None = None
+    about: Mapping[str, object] = field(default_factory=dict)
+
+
+SearchEvent = (
+    StageStarted
+    | Stepped
+    | Probed
+    | Pruned
+    | Held
+    | EpochEnded
+    | Stopped
+    | Derived
+    | Resumable
+    | Resumed
+)
+EvaluationEvent = EpochEnded | Evaluated | Resumable | Resumed

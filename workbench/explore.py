@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -12,13 +11,24 @@ from torch import Tensor, nn
 
 from workbench.data import Data, Loader, describe, evaluation_batches, split_indices
 from workbench.engine import Machine, independent_seeds
-from workbench.evaluate import Recipe, training
-from workbench.events import Derived, EpochEnded, SearchEvent, StageStarted, Stepped
+from workbench.epochs import Stopwatch
+from workbench.events import (
+    Derived,
+    EpochEnded,
+    Resumable,
+    Resumed,
+    SearchEvent,
+    StageStarted,
+    Stepped,
+)
+from workbench.generators import generators, set_generators
 from workbench.protocols import Batch, Clock
+from workbench.snapshots import Moment, State, identity, refuse_other
 from workbench.spaces.choices import one_hot
 from workbench.spaces.genotype import Genotype
 from workbench.spaces.network import Network, cost
 from workbench.spaces.space import Space
+from workbench.training import Recipe, Training
 from workbench.walk import Tried, Walk
 
 _log = logging.getLogger(__name__)
@@ -26,29 +36,42 @@ _PROPOSALS, _CANDIDATE = 2, 3  # keys of seeds that share nothing
 
 
 def explore(
-    walk: Walk, space: Space, data: Data, *, machine: Machine | None = None, seed: int = 0
+    walk: Walk,
+    space: Space,
+    data: Data,
+    *,
+    machine: Machine | None = None,
+    seed: int = 0,
+    start: State | None = None,
 ) -> Iterator[SearchEvent]:
     """Try genotypes of `space` as `walk` says and derive the best, one event a candidate.
 
     Yields:
         `StageStarted`, a `Stepped` per candidate, `EpochEnded` every `walk.round` candidates, at
-        last `Derived`.  A step's `mix` are one-hot rows of the best genotype so far, its `alpha`
-        the mean score of the candidates with that operation on that edge, over all candidates'
-        mean in standard deviations; 0 where none had it.
+        last `Derived`; `Resumable` after each but the last; with `start`, a state that one of them
+        saved, `Resumed` is the first.  A step's `mix` are one-hot rows of the best genotype so far,
+        its `alpha` the mean score of the candidates with that operation on that edge, over all
+        candidates' mean in standard deviations; 0 where none had it.
 
     Raises:
         FloatingPointError: if a score is not a finite number.
+        SnapshotError: if `start` is another search's.
     """
     machine = machine or Machine()
     machine.prepare()
     state = _State(walk, space, data, machine, seed)
-    yield state.started()
-    began = time.perf_counter()
-    for step in range(walk.candidates):
+    if start is None:
+        yield state.started()
+        yield from state.resumable(epoch_ended=True)
+    else:
+        state.load_state_dict(start)
+        yield Resumed(state.clock, space, state.about())
+    for step in range(len(state.tried), walk.candidates):
         yield state.step(step)
-        if (step + 1) % walk.round == 0 or step + 1 == walk.candidates:
-            yield state.close_round(time.perf_counter() - began)
-            began = time.perf_counter()
+        ended = (step + 1) % walk.round == 0 or step + 1 == walk.candidates
+        if ended:
+            yield state.close_round()
+        yield from state.resumable(epoch_ended=ended)
     yield state.derived()
 
 
@@ -70,6 +93,34 @@ class _State:
             kind: mask / mask.sum(dim=1, keepdim=True) for kind, mask in self.candidates.items()
         }
         self.clock = self._clock(0)
+        self._watch = Stopwatch()  # of the round
+
+    def resumable(self, *, epoch_ended: bool) -> Iterator[Resumable]:
+        """The chance to save what was tried so far."""
+        moment = Moment(self.state_dict)
+        yield Resumable(self.clock, moment.save, epoch_ended)
+        moment.passes()
+
+    def state_dict(self) -> State:
+        """Everything that is needed to go on."""
+        return {
+            "of": identity(self.walk.describe(), self.data, self.seed),
+            "tried": [[each.genotype.to_json(), each.score] for each in self.tried],
+            "generator": self.generator.get_state(),
+            "generators": generators(),
+            "seconds": self._watch.seconds,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on where `state` was taken."""
+        refuse_other(state, identity(self.walk.describe(), self.data, self.seed))
+        for text, score in state["tried"]:
+            self._take(Tried(Genotype.from_json(text), score))
+        if self.tried:
+            self.clock = self._clock(len(self.tried) - 1)
+        self.generator.set_state(state["generator"])
+        set_generators(state["generators"])
+        self._watch.go_on(state["seconds"])
 
     def _clock(self, step: int) -> Clock:
         each, count = self.walk.round, self.walk.candidates
@@ -77,15 +128,19 @@ class _State:
 
     def started(self) -> StageStarted:
         """The first event: nothing is known, mixing weights are equal; there is no supernet."""
-        about = {
+        return StageStarted(
+            self.clock, self.space, self._alpha(), self.mix, self._alive(), 0, self.split,
+            self.about(),
+        )  # fmt: skip
+
+    def about(self) -> dict[str, object]:
+        """Method, data, machine and seed in JSON values."""
+        return {
             "method": self.walk.describe(),
             "data": describe(self.data),
             "machine": self.machine.describe(),
             "seed": self.seed,
         }
-        return StageStarted(
-            self.clock, self.space, self._alpha(), self.mix, self._alive(), 0, self.split, about
-        )
 
     def step(self, step: int) -> Stepped:
         """Try one more."""
@@ -97,14 +152,19 @@ class _State:
             raise FloatingPointError(
                 f"candidate {step} scored {score}, which ranks nowhere: {genotype}"
             )
-        self.tried.append(Tried(genotype, score))
-        rows = one_hot(self.space, genotype)
-        for kind, row in rows.items():
-            self.sums[kind] += torch.stack([row * score, row])
-        if self.best is None or score > self.best.score:
-            self.best, self.mix = self.tried[-1], rows
-        told = {"score": score, "best_score": self.best.score} if self.walk.score else {}
+        best = self._take(Tried(genotype, score))
+        told = {"score": score, "best_score": best.score} if self.walk.score else {}
         return Stepped(self.clock, told, self._alpha(), self.mix, self._alive())
+
+    def _take(self, new: Tried) -> Tried:
+        """Take in a candidate; returns the best so far."""
+        self.tried.append(new)
+        rows = one_hot(self.space, new.genotype)
+        for kind, row in rows.items():
+            self.sums[kind] += torch.stack([row * new.score, row])
+        if self.best is None or new.score > self.best.score:
+            self.best, self.mix = new, rows
+        return self.best
 
     def _alive(self) -> dict[str, Tensor]:
         return dict(self.candidates)
@@ -120,8 +180,9 @@ class _State:
             for kind, (total, count) in self.sums.items()
         }
 
-    def close_round(self, seconds: float) -> EpochEnded:
+    def close_round(self) -> EpochEnded:
         """The best so far and what its network costs."""
+        seconds = self._watch.lap()
         assert self.best is not None, "a walk has one candidate or more"
         first = self.clock.epoch * self.walk.round
         scores = [each.score for each in self.tried[first:]]
@@ -206,7 +267,7 @@ class CandidateBench:
             device=machine.torch_device,
         )  # fmt: skip
         try:
-            for _ in training(net, loader, recipe, machine, self.generator):
+            for _ in Training(net, loader, recipe, machine, self.generator).epochs():
                 pass
         except FloatingPointError as error:
             _log.warning("a candidate scores 0: %s (%s)", error, genotype)

@@ -12,11 +12,13 @@ from workbench.arch import Arch, first_betas
 from workbench.bilevel import LiveBilevel, LiveTrial, detached, frozen_statistics
 from workbench.data import Data, ImageSet, Loader, describe, evaluation_batches, split_indices
 from workbench.engine import Machine, accelerated, independent_seeds, needs
-from workbench.events import Derived, EpochEnded, Held, Pruned, StageStarted, Stepped
+from workbench.epochs import EpochUnderWay
+from workbench.events import Derived, EpochEnded, Held, Pruned, Resumed, StageStarted, Stepped
 from workbench.measuring import ProbeError, part_name, told
 from workbench.method import Method
 from workbench.protocols import Batch, Clock, Probe, Rows, Update, View
 from workbench.pruning import count_weights, remove, verdict
+from workbench.snapshots import State
 from workbench.spaces.genotype import Genotype
 from workbench.spaces.network import cost
 from workbench.spaces.space import Space
@@ -36,16 +38,24 @@ class Run:
         machine: Machine,
         seed: int,
         before: Run | None,
+        *,
+        saved: State | None = None,
     ) -> None:
+        """Begin a stage; with `saved` (of `run_state`), build one whose state can be put back."""
         self.method, self.stage, self.space = method, method.stages[index], space
         self.data, self.machine, self.index, self.seed = data, machine, index, seed
         self.device = machine.torch_device
         stage, seeds = self.stage, independent_seeds(seed, index, count=5)
         self.generator = torch.Generator(self.device).manual_seed(seeds[0])
         net = first_supernet(stage, space, data, machine, seeds[1])
-        self.arch = self._first_arch(net, before, torch.Generator().manual_seed(seeds[2]))
-        if before and stage.carry:
-            stage.carry(before.readable(), net)
+        if saved is None:
+            self.arch = self._first_arch(net, before, torch.Generator().manual_seed(seeds[2]))
+            if before and stage.carry:
+                stage.carry(before.readable(), net)
+        else:
+            self.arch = self._arch(saved["alpha"], saved["beta"])
+            self.arch.reopen(saved["alive"], saved["kept"])
+            net.drop(self.arch.alive)
         opens_net, elementwise = needs(stage.objective, stage.weight_optimizer)
         self.net = accelerated(net, machine, opens_net=opens_net, elementwise=elementwise)
         self.weight_optimizer = stage.weight_optimizer(list(self.net.parameters()))
@@ -55,6 +65,7 @@ class Run:
         self.ended: list[EpochEnded] = []
         self.held: set[tuple[str, str]] = set()
         self.clock = Clock(index, 0, stage.epochs, 0, stage.epochs * self.steps_per_epoch)
+        self.epoch = EpochUnderWay(0)
         self.mix = self.arch.mix(0.0)
         self.last_weights = self._rows()
         self.last_batches: tuple[Batch | None, Batch | None] = (None, None)
@@ -78,6 +89,10 @@ class Run:
             alpha, beta = stage.init(self.space, net, generator), {}
         if edges is not None and not beta:
             beta = first_betas(edges, self.space, generator)
+        return self._arch(alpha, beta)
+
+    def _arch(self, alpha: Rows, beta: Rows) -> Arch:
+        stage, edges = self.stage, self.stage.edge_weights
         return Arch(
             self.space, stage.relaxation, alpha, self.device, self.machine.dtype,
             beta=beta if edges is not None else None,
@@ -115,6 +130,10 @@ class Run:
             self.clock, self.space, self.arch.snapshot(), self._rows(), dict(self.arch.alive),
             count_weights(self.net), self.split, self._about(),
         )  # fmt: skip
+
+    def resumed(self) -> Resumed:
+        """The first event of a stage that goes on from a saved state."""
+        return Resumed(self.clock, self.space, self._about())
 
     def _about(self) -> dict[str, object]:
         return {

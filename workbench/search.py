@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
 from workbench.data import Data
 from workbench.engine import Machine
-from workbench.events import Probed, SearchEvent, Stopped
+from workbench.epochs import EpochUnderWay
+from workbench.events import Probed, Resumable, SearchEvent, Stopped
 from workbench.explore import explore
 from workbench.method import Method
 from workbench.protocols import Clock, Probe, Rows
 from workbench.run import Run as Run
+from workbench.run_state import reopened, state_of
+from workbench.snapshots import Moment, State
 from workbench.spaces.space import Space
 from workbench.walk import Walk
 
@@ -27,6 +28,7 @@ def search(
     probes: Sequence[Probe] = (),
     machine: Machine | None = None,
     seed: int = 0,
+    start: State | None = None,
 ) -> Iterator[SearchEvent]:
     """Search `space` for a genotype by `method` on `data`, one event at a time.
 
@@ -36,82 +38,90 @@ def search(
         machine: device and number format; a GPU if there is one.
         seed: of weights, alphas, split, batches and augmentation; same seed, same machine, same
             trajectory.
+        start: a state that a `Resumable` of the same search saved, to go on there: on a CPU with
+            the same bits as if it had never ended.
 
     Yields:
         `StageStarted`, then `Stepped` (with `Pruned`, `Held`, `Probed`) and `EpochEnded`, perhaps
-        `Stopped`, for every stage; at last `Derived`.
+        `Stopped`, for every stage; `Resumable` wherever it can go on another time; at last
+        `Derived`.  With `start` the first is `Resumed`.
 
     Raises:
         DataError: if a batch is larger than the data.
+        SnapshotError: if `start` is another search's.
         FloatingPointError: if a loss is no longer a finite number at the end of an epoch.
     """
     if isinstance(method, Walk):  # no weights to move: another loop, the same events
-        yield from explore(method, space, data, machine=machine, seed=seed)
+        yield from explore(method, space, data, machine=machine, seed=seed, start=start)
         return
     machine = machine or Machine()
     machine.prepare()
-    run: Run | None = None
-    for index, stage in enumerate(method.stages):
-        view = run.view(run.clock) if run else None
-        here = stage.reshape(space, view) if stage.reshape else space
-        run = Run(method, index, here, data, machine, seed, run)
-        yield run.started()
-        for epoch in range(stage.epochs):
-            yield from epoch_of(run, epoch, probes)
-            reason = stage.stop(run.view(run.clock)) if stage.stop else None
-            if reason:
-                yield Stopped(run.clock, reason)
-                break
+    run = None if start is None else reopened(start, method, data, machine, seed)
+    if run:
+        yield run.resumed()
+    for index in range(run.index if run else 0, len(method.stages)):
+        if run is None or run.index != index:
+            stage, view = method.stages[index], run.view(run.clock) if run else None
+            here = stage.reshape(space, view) if stage.reshape else space
+            run = Run(method, index, here, data, machine, seed, run)
+            yield run.started()
+            yield from _resumable(run, epoch_ended=True)
+        yield from epochs_of(run, probes)
     assert run is not None, "a method has one or more stages"
     yield run.derived()
 
 
+def epochs_of(run: Run, probes: Sequence[Probe] = ()) -> Iterator[SearchEvent]:
+    """The epochs of a stage, from where it stands until its last one or its rule to stop."""
+    stage = run.stage
+    while run.epoch.closed or run.epoch.index < stage.epochs:
+        if run.epoch.closed:
+            reason = stage.stop(run.view(run.clock)) if stage.stop else None
+            if reason:
+                yield Stopped(run.clock, reason)
+            if reason or run.epoch.index + 1 == stage.epochs:
+                return
+            run.epoch = EpochUnderWay(run.epoch.index + 1)
+        yield from epoch_of(run, run.epoch.index, probes)
+
+
 def epoch_of(run: Run, epoch: int, probes: Sequence[Probe] = ()) -> Iterator[SearchEvent]:
-    """One pass over the weights' images, or as many steps as the stage says."""
-    started, stage = time.perf_counter(), run.stage
+    """One pass over the weights' images, or as many steps as the stage says; or its rest."""
+    stage = run.stage
+    if run.epoch.index != epoch or run.epoch.closed:
+        run.epoch = EpochUnderWay(epoch)
+    now = run.epoch
     run.set_rates(epoch / stage.epochs)
-    means = _Means()
-    for step in range(epoch * run.steps_per_epoch, (epoch + 1) * run.steps_per_epoch):
+    while now.taken < run.steps_per_epoch:
+        step = epoch * run.steps_per_epoch + now.taken
         clock = Clock(run.index, epoch, stage.epochs, step, run.clock.steps)
         scalars, events = run.step(clock)
-        means.add(scalars)
+        now.taken += 1
+        now.means.add(scalars)
         yield run.stepped(scalars)
         yield from events
         for probe in probes:
             yield from _probed(clock, run.measure(probe, clock))
+        yield from _resumable(run)
     yield from run.prune(run.clock, "epoch")
     for measure in stage.measures:
         values = run.measure(measure, run.clock)
         yield from _probed(run.clock, values)
-        means.add({n: v for n, v in values.items() if isinstance(v, Tensor) and not v.ndim})
-    yield run.close_epoch(means.finite(epoch), time.perf_counter() - started)
+        now.means.add({n: v for n, v in values.items() if isinstance(v, Tensor) and not v.ndim})
+    ended = run.close_epoch(now.means.finite(epoch), now.watch.seconds)
+    now.closed = True
+    yield ended
+    yield from _resumable(run, epoch_ended=True)
+
+
+def _resumable(run: Run, *, epoch_ended: bool = False) -> Iterator[Resumable]:
+    """The chance to save the run as it is now."""
+    moment = Moment(lambda: state_of(run))
+    yield Resumable(run.clock, moment.save, epoch_ended)
+    moment.passes()
 
 
 def _probed(clock: Clock, values: Mapping[str, Tensor | Rows]) -> Iterator[Probed]:
     """The event of a measurement, if there was one."""
     if values:
         yield Probed(clock, values)
-
-
-class _Means:
-    """Means of scalars over the steps that measured them; tensors stay where they are till then."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor | float] = {}
-        self.counts: dict[str, int] = {}
-
-    def add(self, scalars: Mapping[str, Tensor | float]) -> None:
-        for name, value in scalars.items():
-            self.sums[name] = self.sums.get(name, 0) + value
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def finite(self, epoch: int) -> dict[str, float]:
-        """The means, all of them finite."""
-        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
-        bad = [name for name, value in means.items() if not math.isfinite(value)]
-        if bad:
-            raise FloatingPointError(
-                f"{', '.join(bad)} became {means[bad[0]]} in epoch {epoch}; "
-                "lower the learning rates or the entmax order"
-            )
-        return means

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -13,21 +14,26 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from workbench.config import SearchConfig
+from workbench.config import MACHINE_SETTINGS, SearchConfig
 from workbench.engine import Machine
 from workbench.evaluate import evaluate
 from workbench.evaluate_config import EvaluateConfig
+from workbench.interrupts import Asked, Interrupted, interruptible
 from workbench.parts.derivations import EdgeArgmax, TopEdges, surviving_edges
 from workbench.parts.relaxations import Softmax
 from workbench.progress import progress
 from workbench.protocols import Mixture
 from workbench.search import search
 from workbench.settings import ConfigError, checked
+from workbench.snapshots import load_state
 from workbench.trace import Run, RunError, open_run, record, record_evaluation
+from workbench.trace.checkpoints import newest
 from workbench.trace.evaluations import seed_of
+from workbench.trace.folder import CHECKPOINTS
 
 if TYPE_CHECKING:
     from workbench.events import SearchEvent
+    from workbench.snapshots import State
     from workbench.spaces.genotype import Genotype
     from workbench.spaces.space import Space
 
@@ -40,24 +46,103 @@ def run_search(config: SearchConfig, *, quiet: bool | None = None) -> Run:
 
     Raises:
         ConfigError, DataError, SpaceError, MachineError, RunError: before anything is written.
+        Interrupted: if a signal ended it; the run is saved and can go on.
     """
     out = config.out or default_out(config)
-    with closing(search_events(config, out)) as events:
-        for _ in progress(events, title=config.method, disable=quiet):
-            pass
-    return open_run(out)
+    with interruptible() as asked:
+        _followed(search_events(config, out, asked=asked), config.method, quiet)
+    return _uninterrupted(out, asked)
 
 
-def search_events(config: SearchConfig, out: Path) -> Generator[SearchEvent]:
-    """The recorded events of a search, for whoever wants to look at each."""
-    method, space = config.build_method(), config.build_space()
-    probes, machine, data = config.build_probes(), config.build_machine(), config.build_data()
+def search_events(
+    config: SearchConfig, out: Path, *, asked: Callable[[], bool] = lambda: False
+) -> Generator[SearchEvent]:
+    """The recorded events of a search, for whoever wants to look at each.
+
+    Args:
+        asked: looked at between steps; the search is saved and ends once it is true.
+    """
     meta = {
         "config": config.model_dump(mode="json"),
         "command": config.command("search", out=str(out)),
     }
-    events = search(method, space, data, probes=probes, machine=machine, seed=config.seed)
-    return record(events, out, meta=meta)
+    return record(
+        _search(config), out, meta=meta, checkpoints=config.checkpointing(), asked_to_stop=asked
+    )
+
+
+def _search(config: SearchConfig, start: State | None = None) -> Iterator[SearchEvent]:
+    method, space = config.build_method(), config.build_space()
+    probes, machine, data = config.build_probes(), config.build_machine(), config.build_data()
+    return search(
+        method, space, data, probes=probes, machine=machine, seed=config.seed, start=start
+    )
+
+
+def resume(
+    run: Run | Path | str,
+    machine: Mapping[str, object] | None = None,
+    *,
+    quiet: bool | None = None,
+) -> Run:
+    """Go on with a search that ended before its time, as if nothing had happened.
+
+    It goes on from its newest checkpoint; what was recorded after that comes again, on a CPU with
+    the same bits.
+
+    Args:
+        run: a run that `run_search` or `workbench search` made.
+        machine: settings of `SearchConfig` in `MACHINE_SETTINGS` that shall be others from here on.
+        quiet: as in `run_search`.
+
+    Raises:
+        RunError: if the run has finished, is being written, or holds no whole checkpoint.
+        ConfigError: if a setting may not change, or does not fit.
+        SnapshotError: if data, method or device kind are not those that were saved.
+        Interrupted: if a signal ended it; the run is saved and can go on.
+    """
+    run = open_run(run.path if isinstance(run, Run) else run)
+    config = _resumed_config(run, machine or {})
+    checkpoint = newest(run.path / CHECKPOINTS, run.path)
+    with interruptible() as asked:
+        events = record(
+            _search(config, load_state(checkpoint.state)),
+            run.path,
+            checkpoints=config.checkpointing(),
+            start=checkpoint,
+            asked_to_stop=asked,
+        )
+        _followed(events, config.method, quiet)
+    return _uninterrupted(run.path, asked)
+
+
+def _resumed_config(run: Run, machine: Mapping[str, object]) -> SearchConfig:
+    if run.status == "finished":
+        raise RunError(f"{run.path} has finished; nothing of it is left to do")
+    other = [name for name in machine if name not in MACHINE_SETTINGS]
+    if other:
+        raise ConfigError(
+            f"{', '.join(other)}: a resumed search keeps its settings; only "
+            f"{', '.join(MACHINE_SETTINGS)} may change. Start another search for the rest"
+        )
+    return checked(SearchConfig, {**_settings(run), **machine, "out": str(run.path)})
+
+
+def _followed(events: Generator[object], title: str, quiet: bool | None) -> None:
+    """Let `events` come to their end, beside a progress bar."""
+    with closing(events):
+        for _ in progress(events, title=title, disable=quiet):
+            pass
+
+
+def _uninterrupted(path: Path, asked: Asked) -> Run:
+    """The run that was made, if no signal ended it."""
+    run = open_run(path)
+    if asked.name is not None and run.status == "stopped":
+        raise Interrupted(
+            asked.name, path, shlex.join(["workbench", "search", "--resume", str(path)])
+        )
+    return run
 
 
 def run_evaluation(

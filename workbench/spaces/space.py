@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from math import prod
 from typing import Literal
@@ -148,6 +149,28 @@ class Space:
                 pairs = combinations(into, min(2, len(into)))
                 total *= sum(prod(pair) for pair in pairs)
         return total
+
+    def to_json(self) -> str:
+        """Everything of it, as JSON text."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @staticmethod
+    def from_json(text: str) -> Space:
+        """Read `to_json`'s text.
+
+        Raises:
+            SpaceError: if it is none.
+        """
+        try:
+            value = json.loads(text)
+            cells = tuple(
+                CellShape(**{**cell, "ops": tuple(tuple(row) for row in cell["ops"])})
+                for cell in value["cells"]
+            )
+            layers = tuple(Layer(**layer) for layer in value["layers"])
+            return Space(value["family"], cells, layers, value["stem_channels"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise SpaceError(f"this is no text of a search space: {error!r}") from error
 
     def restricted(self, ops: tuple[str, ...]) -> Space:
         """The same space with only `ops` on every edge, in the space's own order."""

@@ -128,8 +128,8 @@ class Steering:
 class Gate:
     """What a recorded step has to pass: open, shut while the search is paused, or at its end."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, asked_to_stop: Callable[[], bool] = lambda: False) -> None:
+        self._path, self._asked = path, asked_to_stop
         self._seen: tuple[int, int, int] | None = None  # date, number and size of the file read
         self._control = Control()
         self._taken = 0  # of the steps that were let through one by one
@@ -142,7 +142,7 @@ class Gate:
         """
         while True:
             control = self._read()
-            if control.wish == "stop":
+            if control.wish == "stop" or self._asked():
                 return False
             if control.wish == "run":
                 self._taken = control.steps

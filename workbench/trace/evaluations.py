@@ -137,7 +137,7 @@ def _record_evaluation(
             begun = True
         if isinstance(event, EpochEnded):
             folder.append_line(place.epochs, event_line(event))
-        else:
+        elif isinstance(event, Evaluated):
             result = _figures(event) | {"classes": classes, "recipe": recipe}
             folder.replace_text(place.figures, folder.to_json(result, indent=1))
         yield event

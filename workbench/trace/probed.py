@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import zarr
 
 from workbench.trace.folder import RunError
 
 if TYPE_CHECKING:
-    import zarr
     from torch import Tensor
 
     from workbench.events import Probed, Rows
@@ -51,6 +51,22 @@ class ProbedArrays:
         self._blocks: dict[str, np.ndarray] = {}  # the chunk that was written last, by array
         self._start = 0  # its first step
         self._waiting: list[tuple[int, str, Tensor | Rows]] = []
+
+    def reopen(self, rows: int) -> None:
+        """Take the arrays that are there, and blank what came after `rows` steps.
+
+        What is measured next may belong to the last of these.
+        """
+        self._start = max(rows - 1, 0) // self._chunk * self._chunk
+        for name, axes in probed_axes(self._group).items():
+            self.axes[name] = axes
+            array = self._arrays[name] = array_of(self._group, name)
+            values = np.asarray(array[self._start :])
+            values[rows - self._start :] = np.nan
+            array[self._start :] = values
+            block = np.full((self._chunk, *array.shape[1:]), np.nan, dtype=np.float32)
+            block[: len(values)] = values[: self._chunk]
+            self._blocks[name] = block
 
     def append(self, event: Probed, row: int) -> dict[str, Tensor | Rows]:
         """Take in what was measured after step `row`; returns what has no place in an array.
@@ -132,6 +148,24 @@ class ProbedArrays:
             array = self._arrays[name]
             stop = min(self._start + self._chunk, array.shape[0])
             array[self._start : stop] = self._blocks[name][: stop - self._start]
+
+
+def probed_axes(group: zarr.Group) -> dict[str, int]:
+    """By name of what probes measured in a stage: how many axes there are after `step`."""
+    names = cast("list[str]", group.attrs.get(ATTRIBUTE, []))
+    return {name: len(array_of(group, name).shape) - 1 for name in names}
+
+
+def array_of(group: zarr.Group, name: str) -> zarr.Array:
+    """An array of a stage.
+
+    Raises:
+        RunError: if it is not there.
+    """
+    array = group.get(name)
+    if not isinstance(array, zarr.Array):
+        raise RunError(f"{group.store_path} holds no array {name!r}; it is damaged")
+    return array
 
 
 def _copied(value: Tensor | Rows) -> Tensor | Rows:

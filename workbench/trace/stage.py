@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from workbench.trace.folder import RunError
-from workbench.trace.probed import DIMS, ProbedArrays
+from workbench.trace.probed import DIMS, ProbedArrays, array_of
 from workbench.trace.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from zarr.core.common import JSON
 
-    from workbench.events import Probed, Rows, StageStarted, Stepped
+    from workbench.events import Probed, Rows, Stepped
+    from workbench.protocols import Clock
     from workbench.spaces.space import Space
 
 CHUNK = 200  # steps
@@ -94,29 +95,73 @@ class StageArrays:
     chunk again, which costs a write but never a read.
 
     Args:
-        before: the stage before, whose probes' names keep their form.
+        probed: axes after `step` of what probes measured in earlier stages, which keep their form.
+        rows: go on after so many steps, which are in `group`; what came after them is taken out.
     """
 
     def __init__(
-        self, group: zarr.Group, started: StageStarted, before: StageArrays | None = None
+        self,
+        group: zarr.Group,
+        space: Space,
+        clock: Clock,
+        probed: Mapping[str, int],
+        rows: int | None = None,
     ) -> None:
-        self.group = group
-        self.layout = Layout(started.space)
-        self.rows = 0  # steps seen
-        self._size = started.clock.steps
-        self._start = 0  # first step of the chunk that is being filled
+        self.group, self.number = group, clock.stage
+        self.layout = Layout(space)
+        self.rows = rows or 0  # steps seen
+        self._size = clock.steps
+        self._start = self.rows // CHUNK * CHUNK  # first step of the chunk that is being filled
         shapes = self.layout.shapes
         edges = {kind: shape[:1] for kind, shape in shapes.items()}
         self._waiting = Waiting(CHUNK, {**dict.fromkeys(STATE, shapes), EDGES: edges})
         self._block: dict[str, np.ndarray] = {}  # the chunk that is being filled, by array
         self._arrays: dict[str, zarr.Array] = {}
         self._scalars: list[str] = []
-        labels = cast("dict[str, JSON]", self.layout.attributes())
-        group.attrs.update({**labels, "stage": started.clock.stage, "scalars": []})
-        for name in (*STATE, *LINES):
-            self._create(name)
-        probed = before._probed.axes if before else {}
         self._probed = ProbedArrays(group, self._array, shapes, self.layout.placed, CHUNK, probed)
+        if rows is None:
+            labels = cast("dict[str, JSON]", self.layout.attributes())
+            group.attrs.update({**labels, "stage": clock.stage, "scalars": []})
+            for name in (*STATE, *LINES):
+                self._create(name)
+        else:
+            self._reopen()
+
+    def _reopen(self) -> None:
+        """Take the arrays as they are, and blank what came after `rows` steps."""
+        self._scalars = list(cast("list[str]", self.group.attrs["scalars"]))
+        edges = [EDGES] if EDGES in self.group else []
+        for name in (*STATE, *LINES, *edges, *self._scalars):
+            self._arrays[name] = array_of(self.group, name)
+        step = self._arrays["step"]
+        self._size = step.shape[0]
+        written = int((np.asarray(step[:]) >= 0).sum())
+        if written < self.rows:
+            raise RunError(
+                f"{self.group.store_path} holds {written} steps, but the checkpoint was written "
+                f"after {self.rows}; it is damaged"
+            )
+        for name in ("step", *(name for name in self._order() if name != "step")):
+            array, block = self._arrays[name], self._blank(name)
+            known = self.rows - self._start
+            block[:known] = array[self._start : self.rows]
+            self._block[name] = block
+            for start in range(self._start, written, CHUNK):  # a reader sees the steps go first
+                stop = min(start + CHUNK, self._size)
+                array[start:stop] = (block if start == self._start else self._blank(name))[
+                    : stop - start
+                ]
+        self._probed.reopen(self.rows)
+
+    def _blank(self, name: str) -> np.ndarray:
+        """A chunk of an array in which nothing was written."""
+        array = self._arrays[name]
+        return np.full((CHUNK, *array.shape[1:]), array.fill_value, dtype=array.dtype)
+
+    @property
+    def probed(self) -> Mapping[str, int]:
+        """Axes after `step` of what probes measured so far."""
+        return self._probed.axes
 
     def append(self, event: Stepped, seconds: float) -> None:
         """Take a step in; `seconds` have passed since the search began.
@@ -174,9 +219,7 @@ class StageArrays:
         here = slice(stop - self._waiting.count, stop)
         for name in self._order():
             if name not in self._block:
-                shape = (CHUNK, *self._arrays[name].shape[1:])
-                array = self._arrays[name]
-                self._block[name] = np.full(shape, array.fill_value, dtype=array.dtype)
+                self._block[name] = self._blank(name)
             if name in STATE:
                 rows = self._waiting.state(name)
                 self._block[name][here] = self.layout.spread(rows, STATE[name])

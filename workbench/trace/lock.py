@@ -1,0 +1,54 @@
+"""One writer per folder: a lock that the operating system lets go of when its owner dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from workbench.trace import folder
+from workbench.trace.folder import RunError
+
+
+class WriterLock:
+    """Held by whoever writes what `file` guards; the file says who that is."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        # Not by thread: a generator may be made in one thread and closed in another.
+        self._lock = FileLock(file, thread_local=False, preserve_lock_file=True)
+
+    def acquire(self) -> None:
+        """Become the only writer; a dead one's lock is free.
+
+        Raises:
+            RunError: if another process, or another search of this one, writes there.
+        """
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(
+                f"{self._file.parent} is being written by {self._owner()}; stop that one first, or "
+                "choose another folder"
+            ) from error
+        except OSError as error:
+            raise RunError(
+                f"{self._file} cannot be locked ({error.strerror}); choose a folder that can be "
+                "written"
+            ) from error
+        owner = {"pid": os.getpid(), "host": platform.node(), "since": folder.now()}
+        self._file.write_text(folder.to_json(owner), encoding="utf-8")
+
+    def release(self) -> None:
+        """Let others write."""
+        self._lock.release()
+
+    def _owner(self) -> str:
+        try:
+            owner = json.loads(self._file.read_text(encoding="utf-8"))
+            return f"process {int(owner['pid'])} on {owner['host']} (since {owner['since']})"
+        except (OSError, ValueError, KeyError, TypeError):  # it has not said so yet
+            return "another process"

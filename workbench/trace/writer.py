@@ -1,0 +1,292 @@
+"""Writing one run folder: arrays, lines, header, checkpoints."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import zarr
+
+from workbench.events import (
+    Derived,
+    EpochEnded,
+    Probed,
+    Resumable,
+    Resumed,
+    SearchEvent,
+    StageStarted,
+    Stepped,
+)
+from workbench.trace import checkpoints, folder
+from workbench.trace.checkpoints import Checkpoint, Checkpointing, Checkpoints
+from workbench.trace.folder import RunError
+from workbench.trace.lines import Line, RareEvent, event_line
+from workbench.trace.lock import WriterLock
+from workbench.trace.probed import probed_axes
+from workbench.trace.stage import StageArrays
+
+_VERSIONS = ("workbench", "torch", "torchvision", "entmax", "numpy", "zarr")
+
+
+class RunWriter:
+    """Writes one run folder; leaving it as a context says how the run ended.
+
+    Args:
+        start: the checkpoint that the events go on from; None writes a new run.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        meta: Mapping[str, object],
+        flush_seconds: float,
+        when: Checkpointing,
+        start: Checkpoint | None = None,
+    ) -> None:
+        self.path, self.flush_seconds = path, flush_seconds
+        self._header: Line = {
+            "schema": folder.SCHEMA,
+            "status": "running",
+            "started": None,
+            "finished": None,
+            "heartbeat": None,
+            **_process(),
+            "error": None,
+            "resumed": [],
+            "meta": dict(meta),
+        }
+        self._meta, self._start, self._when = meta, start, when
+        self._lock = WriterLock(path / folder.LOCK)
+        self._checkpoints: Checkpoints | None = None
+        self._began = self._flushed = 0.0  # time.monotonic
+        self._stage: StageArrays | None = None
+        self._step_offset = 0
+        self._epochs = 0  # ended, in all stages
+        self.stopped = False  # by a wish from outside
+        self._waits_since: float | None = None
+        self._waited = self._waited_before = 0.0  # seconds paused, in all and up to this epoch
+        self._open: Resumable | None = None  # where the run stands, if it was not saved there
+
+    @property
+    def begun(self) -> bool:
+        """Is there anything of this writer in the folder?"""
+        return self._header["started"] is not None
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self.begun:
+                self._close(error)
+        finally:
+            self._lock.release()
+
+    def _close(self, error: BaseException | None) -> None:
+        left = isinstance(error, GeneratorExit | KeyboardInterrupt)
+        if self.stopped or left:
+            self._header["status"] = "stopped"
+        elif error is not None:
+            self._header["status"] = "failed"
+            self._header["error"] = " ".join(f"{type(error).__name__}: {error}".split())
+        else:
+            self._header["status"] = "finished"
+        self._header["finished"] = folder.now()
+        try:
+            self._flush_steps()
+            if isinstance(error, GeneratorExit):  # it waits where it was left
+                self.save()
+        finally:
+            self._write_header()
+        if self._header["status"] == "finished":
+            checkpoints.remove(self.path / folder.CHECKPOINTS)
+
+    def write(self, event: SearchEvent) -> None:
+        """Write one event down; steps may wait for `flush_seconds`.
+
+        Time that the search was paused is nobody's: neither a step's nor an epoch's.
+        """
+        if self._waits_since is not None:
+            self._waited += time.monotonic() - self._waits_since
+            self._waits_since = None
+        if isinstance(event, Resumed):
+            self._go_on(event)
+            return
+        if not self.begun:
+            self._begin(event.about if isinstance(event, StageStarted) else {})
+        self._open = event if isinstance(event, Resumable) else None
+        if isinstance(event, StageStarted):
+            self._begin_stage(event)
+        elif self._stage is None:
+            raise RunError(f"the events begin with {type(event).__name__}, not with StageStarted")
+        elif isinstance(event, Stepped):
+            self._stage.append(event, time.monotonic() - self._began - self._waited)
+        elif isinstance(event, Probed):
+            others = self._stage.probe(event)  # what has no array
+            if others:
+                self._write_rare(Probed(event.clock, others))
+        elif isinstance(event, Resumable):
+            self._save_if_due(event)
+        else:
+            self._write_rare(event)
+        self._say("running")
+
+    def pause(self) -> None:
+        """Say that the search waits, write down what it did so far, and save it."""
+        if self._waits_since is None:
+            self._waits_since = time.monotonic()
+            self.save()
+        self._say("paused")
+
+    def save(self) -> bool:
+        """Save the state of the run, if it stands where it can go on; whether it is saved."""
+        event, written = self._open, self._checkpoints
+        if event is None or written is None:
+            return False
+        self._flush_steps()  # what the state has behind it is in the record
+        written.write(event.save, {"clock": asdict(event.clock), "record": self._place()})
+        self._open = None
+        return True
+
+    def _save_if_due(self, event: Resumable) -> None:
+        if self._checkpoints is not None and self._checkpoints.due(event):
+            self.save()
+
+    def _place(self) -> dict[str, object]:
+        """Where the record stands now, for whoever goes on from here."""
+        events = self.path / folder.EVENTS
+        return {
+            "stage": None if self._stage is None else self._stage.number,
+            "rows": 0 if self._stage is None else self._stage.rows,
+            "step_offset": self._step_offset,
+            "epochs": self._epochs,
+            "events_bytes": events.stat().st_size if events.exists() else 0,
+            "seconds": time.monotonic() - self._began,
+            "waited": self._waited,
+            "waited_before": self._waited_before,
+        }
+
+    def _say(self, status: str) -> None:
+        """Flush and write the header, if that is due or the status is a new one."""
+        due = time.monotonic() - self._flushed >= self.flush_seconds
+        if due or status != self._header["status"]:
+            self._header["status"] = status
+            self._flush_steps()
+            self._write_header()
+            self._flushed = time.monotonic()
+
+    def _begin(self, about: Mapping[str, object]) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"no folder can be made at {self.path} ({error.strerror}); choose another"
+            ) from error
+        self._lock.acquire()
+        folder.refuse_occupied(self.path)
+        self._header["meta"] = {**_made_with(), **about, **self._meta}
+        self._began = self._flushed = time.monotonic()
+        self._header["started"] = folder.now()
+        self._checkpoints = Checkpoints(self.path / folder.CHECKPOINTS, self._when)
+        self._write_header()
+
+    def _go_on(self, event: Resumed) -> None:
+        """Take the folder over and put the record back to where the checkpoint was written."""
+        start, space = self._start, event.space
+        if start is None or space is None:
+            raise RunError(
+                "these events go on from a saved state; give record() its checkpoint as `start`"
+            )
+        self._lock.acquire()
+        header = folder.read_object(self.path / folder.HEADER)
+        if header.get("status") == "finished" or not start.file.exists():
+            raise RunError(
+                f"{self.path} has gone on since {start.file.name} was read; open it again"
+            )
+        place = cast("dict[str, Any]", start.record)
+        resumed = [*cast("list[object]", header.get("resumed", [])), _resumption(start)]
+        self._header |= {**header, **_process(), "status": "running", "error": None}
+        self._header |= {"finished": None, "resumed": resumed}
+        self._step_offset, self._epochs = place["step_offset"], place["epochs"]
+        self._waited, self._waited_before = place["waited"], place["waited_before"]
+        self._flushed = time.monotonic()
+        self._began = self._flushed - place["seconds"]
+        (self.path / folder.CONTROL).unlink(missing_ok=True)  # a wish of then: to stop, maybe
+        self._write_header()
+        self._rewind(place, event)
+        self._checkpoints = Checkpoints(self.path / folder.CHECKPOINTS, self._when)
+
+    def _rewind(self, place: Mapping[str, Any], event: Resumed) -> None:
+        """Take out of the record what came after the checkpoint; it comes again."""
+        assert event.space is not None
+        (self.path / folder.GENOTYPE).unlink(missing_ok=True)
+        folder.cut(self.path / folder.EVENTS, place["events_bytes"])
+        store = self.path / folder.TRACE
+        for later in store.glob("stage_*"):
+            if int(later.name.removeprefix("stage_")) > place["stage"]:
+                shutil.rmtree(later)
+        probed: dict[str, int] = {}
+        for number in range(place["stage"]):
+            probed |= probed_axes(zarr.open_group(store, path=f"stage_{number}", mode="r"))
+        group = zarr.open_group(store, path=f"stage_{place['stage']}", mode="r+")
+        self._stage = StageArrays(group, event.space, event.clock, probed, place["rows"])
+
+    def _begin_stage(self, event: StageStarted) -> None:
+        if self._stage is not None:
+            self._stage.flush()
+            self._step_offset += self._stage.rows
+        offsets = {"step_offset": self._step_offset, "epoch_offset": self._epochs}
+        root = zarr.open_group(self.path / folder.TRACE, mode="a")
+        group = root.create_group(f"stage_{event.clock.stage}", attributes={**offsets})
+        probed = self._stage.probed if self._stage else {}
+        self._stage = StageArrays(group, event.space, event.clock, probed)
+        folder.append_line(self.path / folder.EVENTS, event_line(event) | offsets)
+
+    def _write_rare(self, event: RareEvent) -> None:
+        if isinstance(event, EpochEnded):
+            self._epochs += 1
+            event = replace(event, seconds=event.seconds - self._waited + self._waited_before)
+            self._waited_before = self._waited
+        elif isinstance(event, Derived):
+            folder.replace_text(self.path / folder.GENOTYPE, event.genotype.to_json())
+        folder.append_line(self.path / folder.EVENTS, event_line(event))
+
+    def _flush_steps(self) -> None:
+        if self._stage is not None:
+            self._stage.flush()
+
+    def _write_header(self) -> None:
+        self._header["heartbeat"] = folder.now()
+        folder.replace_text(self.path / folder.HEADER, folder.to_json(self._header, indent=1))
+
+
+def _process() -> Line:
+    return {"pid": os.getpid(), "host": platform.node()}
+
+
+def _resumption(start: Checkpoint) -> Line:
+    return {"at": folder.now(), "checkpoint": start.number, "clock": start.facts["clock"]}
+
+
+def _made_with() -> Line:
+    """Versions, and the command of this process."""
+    return {
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _VERSIONS},
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
