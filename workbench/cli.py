@@ -18,18 +18,17 @@ from pydantic import ValidationError
 
 from workbench.config import SearchConfig
 from workbench.errors import WorkbenchError
-from workbench.evaluate_config import EvaluateConfig
 from workbench.genotype_commands import lookup, score
 from workbench.interrupts import EXIT_CODE, Interrupted
 from workbench.lab_commands import lab
 from workbench.refusals import parser_line, with_flags
 from workbench.run_commands import compare, export, methods
 from workbench.settings import ConfigError, checked, problems
+from workbench.task_commands import demo, evaluate, report, search
 
 if TYPE_CHECKING:
     from workbench.spaces.genotype import Genotype
 
-_RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 _Flat = tyro.conf.arg(name="")  # the config's settings are flags of the command itself
 _Json = Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff]
 
@@ -84,79 +83,6 @@ def _parse(
         if error.code in (0, None):
             raise
         _fail(f"{parser_line(said.getvalue(), words)} (see {prog} --help)")
-
-
-def _search(
-    config: Annotated[SearchConfig, _Flat],
-    resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
-) -> None:
-    """Search a network and record every edge's architecture weights at every step.
-
-    Settings can also come from a YAML file: `--config FILE`; flags win over it.
-    SIGINT, SIGTERM and SIGUSR1 end it after its step, saved, with exit code 75.
-
-    Args:
-        config: the settings.
-        resume: a run folder whose search goes on where it was saved, with its own settings; only
-            those of the machine may be given beside it.
-    """
-    from workbench import tasks
-
-    run = tasks.run_search(config) if resume is None else tasks.resume(resume, config.changed())
-    found = run.genotype or f"{run.status} before its end, so it derived nothing"
-    print(f"{found}\n{run.path}")
-
-
-def _evaluate(run: _RunPath, config: Annotated[EvaluateConfig, _Flat], seeds: int = 1) -> None:
-    """Train the network that a run derived, from scratch, and test it once.
-
-    Another --seed adds an evaluation: how much of the accuracy is luck of the training.
-
-    Args:
-        run: the run folder.
-        config: the settings.
-        seeds: trainings one after the other, with --seed and the seeds after it.
-    """
-    from workbench.tasks import run_evaluations
-
-    found = run_evaluations(run, config, seeds=seeds)
-    for seed, evaluation in found.items():
-        line = _evaluation_line(evaluation)
-        print(line if seeds == 1 else f"seed {seed}: {line}")
-
-
-def _report(run: _RunPath, out: Path | None = None) -> None:
-    """Write a run's report: one HTML file that needs no network.
-
-    Args:
-        run: the run folder.
-        out: the file; by default RUN/report.html.
-    """
-    from workbench.report import report
-
-    print(report(run, out=out))
-
-
-def _demo(
-    out: Path = Path("demo"),
-    seed: int = 0,
-    epochs: int | None = None,
-    evaluation_epochs: int | None = None,
-) -> None:
-    """Search, evaluate and report on the bundled digits, in a few minutes on two CPU cores.
-
-    Args:
-        out: the run folder.
-        seed: of everything.
-        epochs: of the search phase, if fewer or more than the demo's.
-        evaluation_epochs: of the evaluation phase, likewise.
-    """
-    from workbench.report import report
-    from workbench.tasks import run_demo
-
-    run = run_demo(out, seed=seed, epochs=epochs, evaluation_epochs=evaluation_epochs)
-    print(_evaluation_line(run.evaluation or {}))
-    print(f"open {report(run.path)}")
 
 
 def _cost(
@@ -230,13 +156,13 @@ def _derive(
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "search": _search,
-    "evaluate": _evaluate,
-    "report": _report,
+    "search": search,
+    "evaluate": evaluate,
+    "report": report,
     "compare": compare,
     "export": export,
     "lab": lab,
-    "demo": _demo,
+    "demo": demo,
     "methods": methods,
     "cost": _cost,
     "derive": _derive,
@@ -266,14 +192,14 @@ def _with_config_file(name: str, words: list[str]) -> tuple[Callable[..., None],
         raise ConfigError("--config needs a YAML file of settings after it")
     defaults = checked(SearchConfig, SearchConfig.from_yaml(words[at + 1]))
 
-    def search(
+    def configured(
         config: Annotated[SearchConfig, _Flat] = defaults,
         resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
     ) -> None:
-        _search(config, resume)
+        search(config, resume)
 
-    search.__doc__ = _search.__doc__
-    return search, words[:at] + words[at + 2 :]
+    configured.__doc__ = search.__doc__
+    return configured, words[:at] + words[at + 2 :]
 
 
 def _split_config(word: str) -> list[str]:
@@ -289,14 +215,6 @@ def _genotype(text: str) -> Genotype:
         return Genotype.parse(Path(text).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise GenotypeError(f"{text!r} is no genotype's text and no file of one") from error
-
-
-def _evaluation_line(found: dict[str, object]) -> str:
-    return (
-        f"test accuracy {100 * float(str(found['test_accuracy'])):.2f} %, "
-        f"mAP {100 * float(str(found['test_map'])):.2f} %, "
-        f"{found['parameters']:,} parameters, {found['macs']:,} MACs"
-    )
 
 
 def _fail(message: str) -> NoReturn:

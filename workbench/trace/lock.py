@@ -19,7 +19,7 @@ class WriterLock:
     def __init__(self, file: Path) -> None:
         self._file = file
         # Not by thread: a generator may be made in one thread and closed in another.
-        self._lock = FileLock(file, thread_local=False, preserve_lock_file=True)
+        self._lock = FileLock(file, thread_local=False)
 
     def acquire(self) -> None:
         """Become the only writer; a dead one's lock is free.

@@ -1,0 +1,95 @@
+"""Commands that do the work: search, evaluate, report, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from workbench.config import SearchConfig
+from workbench.evaluate_config import EvaluateConfig
+
+_RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+_Flat = tyro.conf.arg(name="")  # the config's settings are flags of the command itself
+
+
+def search(
+    config: Annotated[SearchConfig, _Flat],
+    resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None,
+) -> None:
+    """Search a network and record every edge's architecture weights at every step.
+
+    Settings can also come from a YAML file: `--config FILE`; flags win over it.
+    SIGINT, SIGTERM and SIGUSR1 end it after its step, saved, with exit code 75.
+
+    Args:
+        config: the settings.
+        resume: a run folder whose search goes on where it was saved, with its own settings; only
+            those of the machine may be given beside it.
+    """
+    from workbench import tasks
+
+    run = tasks.run_search(config) if resume is None else tasks.resume(resume, config.changed())
+    found = run.genotype or f"{run.status} before its end, so it derived nothing"
+    print(f"{found}\n{run.path}")
+
+
+def evaluate(run: _RunPath, config: Annotated[EvaluateConfig, _Flat], seeds: int = 1) -> None:
+    """Train the network that a run derived, from scratch, and test it once.
+
+    Another --seed adds an evaluation: how much of the accuracy is luck of the training.
+
+    Args:
+        run: the run folder.
+        config: the settings.
+        seeds: trainings one after the other, with --seed and the seeds after it.
+    """
+    from workbench.tasks import run_evaluations
+
+    found = run_evaluations(run, config, seeds=seeds)
+    for seed, evaluation in found.items():
+        line = _evaluation_line(evaluation)
+        print(line if seeds == 1 else f"seed {seed}: {line}")
+
+
+def report(run: _RunPath, out: Path | None = None) -> None:
+    """Write a run's report: one HTML file that needs no network.
+
+    Args:
+        run: the run folder.
+        out: the file; by default RUN/report.html.
+    """
+    from workbench.report import report as write
+
+    print(write(run, out=out))
+
+
+def demo(
+    out: Path = Path("demo"),
+    seed: int = 0,
+    epochs: int | None = None,
+    evaluation_epochs: int | None = None,
+) -> None:
+    """Search, evaluate and report on the bundled digits, in a few minutes on two CPU cores.
+
+    Args:
+        out: the run folder.
+        seed: of everything.
+        epochs: of the search phase, if fewer or more than the demo's.
+        evaluation_epochs: of the evaluation phase, likewise.
+    """
+    from workbench.report import report as write
+    from workbench.tasks import run_demo
+
+    run = run_demo(out, seed=seed, epochs=epochs, evaluation_epochs=evaluation_epochs)
+    print(_evaluation_line(run.evaluation or {}))
+    print(f"open {write(run.path)}")
+
+
+def _evaluation_line(found: dict[str, object]) -> str:
+    return (
+        f"test accuracy {100 * float(str(found['test_accuracy'])):.2f} %, "
+        f"mAP {100 * float(str(found['test_map'])):.2f} %, "
+        f"{found['parameters']:,} parameters, {found['macs']:,} MACs"
+    )
