@@ -19,8 +19,9 @@ from tqdm.auto import tqdm
 from workbench import methods
 from workbench.config import SearchConfig
 from workbench.evaluate_config import EvaluateConfig
+from workbench.evaluating import run_evaluation
 from workbench.settings import ConfigError
-from workbench.tasks import run_evaluation, run_search
+from workbench.tasks import run_search
 from workbench.trace import open_run
 from workbench.walk import Walk
 

@@ -16,7 +16,8 @@ import pandas as pd
 from workbench import methods
 from workbench.analysis import summary
 from workbench.evaluate_config import EvaluateConfig
-from workbench.tasks import DEMO, run_evaluation, run_search
+from workbench.evaluating import run_evaluation
+from workbench.tasks import DEMO, run_search
 
 
 def main() -> None:

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from workbench.data import load
     from workbench.engine import Machine
     from workbench.evaluate_config import EvaluateConfig
+    from workbench.evaluating import resume_evaluation, run_evaluation
     from workbench.method import Method, Stage, differences
     from workbench.spaces.darts import darts
     from workbench.spaces.genotype import Genotype
     from workbench.spaces.nasbench201 import nasbench201
-    from workbench.tasks import run_evaluation, run_search
+    from workbench.tasks import resume, run_search
     from workbench.trace import Run, find_runs, open_run, record
 
 _HOMES = {
@@ -34,7 +35,9 @@ _HOMES = {
     "darts": "spaces.darts",
     "Genotype": "spaces.genotype",
     "nasbench201": "spaces.nasbench201",
-    "run_evaluation": "tasks",
+    "resume": "tasks",
+    "resume_evaluation": "evaluating",
+    "run_evaluation": "evaluating",
     "run_search": "tasks",
     "Run": "trace",
     "open_run": "trace",
@@ -56,6 +59,8 @@ __all__ = [
     "nasbench201",
     "open_run",
     "record",
+    "resume",
+    "resume_evaluation",
     "run_evaluation",
     "run_search",
 ]

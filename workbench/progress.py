@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import TypeVar
 
 from tqdm.auto import tqdm
 
-from workbench.events import EpochEnded, StageStarted, Stepped, Stopped
+from workbench.events import EpochEnded, Resumed, StageStarted, Stepped, Stopped
 
 E = TypeVar("E")
 
@@ -29,6 +31,9 @@ def progress(events: Iterator[E], *, title: str, disable: bool | None = None) ->
             match event:
                 case StageStarted():
                     bar.reset(total=event.clock.steps)
+                case Resumed():
+                    bar.reset(total=event.clock.steps)
+                    bar.update(event.clock.step)
                 case Stepped():
                     bar.update(event.clock.step + 1 - bar.n)
                     if time.monotonic() - shown > _REFRESH_SECONDS and not bar.disable:
@@ -60,3 +65,10 @@ def _epoch_text(event: EpochEnded) -> str:
         f"epoch {event.clock.epoch + 1}/{event.clock.epochs}, "
         f"loss {event.scalars['loss_train']:.3f}, accuracy {event.scalars['accuracy_train']:.3f}"
     )
+
+
+def followed(events: Generator[E], title: str, quiet: bool | None) -> E | None:
+    """Let `events` come to their end beside a progress bar; the last one, if there was one."""
+    with closing(events):
+        last = deque(progress(events, title=title, disable=quiet), maxlen=1)
+    return last[0] if last else None

@@ -9,6 +9,7 @@ import tyro
 
 from workbench.config import SearchConfig
 from workbench.evaluate_config import EvaluateConfig
+from workbench.settings import ConfigError
 
 _RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 _Flat = tyro.conf.arg(name="")  # the config's settings are flags of the command itself
@@ -35,22 +36,40 @@ def search(
     print(f"{found}\n{run.path}")
 
 
-def evaluate(run: _RunPath, config: Annotated[EvaluateConfig, _Flat], seeds: int = 1) -> None:
+def evaluate(
+    run: _RunPath,
+    config: Annotated[EvaluateConfig, _Flat],
+    seeds: int = 1,
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> None:
     """Train the network that a run derived, from scratch, and test it once.
 
     Another --seed adds an evaluation: how much of the accuracy is luck of the training.
+    SIGINT, SIGTERM and SIGUSR1 end it after its step, saved, with exit code 75.
 
     Args:
         run: the run folder.
         config: the settings.
         seeds: trainings one after the other, with --seed and the seeds after it.
+        resume: go on with the evaluation that did not end, and the seeds after it.
     """
-    from workbench.tasks import run_evaluations
+    from workbench import evaluating
+    from workbench.trace import open_run
+    from workbench.trace.evaluations import seed_of
 
-    found = run_evaluations(run, config, seeds=seeds)
-    for seed, evaluation in found.items():
-        line = _evaluation_line(evaluation)
-        print(line if seeds == 1 else f"seed {seed}: {line}")
+    if resume:
+        if config.changed() or seeds != 1:
+            raise ConfigError("--resume keeps the evaluation's settings; leave other flags out")
+        wanted = evaluating.resume_evaluation(run)
+    else:
+        if seeds < 1:
+            raise ConfigError(f"--seeds must be 1 or more, not {seeds}")
+        wanted = list(range(config.seed, config.seed + seeds))
+        evaluating.run_evaluations(run, config, wanted)
+    by_seed = {seed_of(found): found for found in open_run(run).evaluations}
+    for seed in wanted:
+        line = _evaluation_line(by_seed[seed])
+        print(line if len(wanted) == 1 else f"seed {seed}: {line}")
 
 
 def report(run: _RunPath, out: Path | None = None) -> None:

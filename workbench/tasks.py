@@ -5,8 +5,6 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -15,20 +13,18 @@ import numpy as np
 import torch
 
 from workbench.config import MACHINE_SETTINGS, SearchConfig
-from workbench.engine import Machine
-from workbench.evaluate import evaluate
 from workbench.evaluate_config import EvaluateConfig
+from workbench.evaluating import run_evaluation, settings_of
 from workbench.interrupts import Asked, Interrupted, interruptible
 from workbench.parts.derivations import EdgeArgmax, TopEdges, surviving_edges
 from workbench.parts.relaxations import Softmax
-from workbench.progress import progress
+from workbench.progress import followed
 from workbench.protocols import Mixture
 from workbench.search import search
 from workbench.settings import ConfigError, checked
 from workbench.snapshots import load_state
-from workbench.trace import Run, RunError, open_run, record, record_evaluation
+from workbench.trace import Run, RunError, open_run, record
 from workbench.trace.checkpoints import newest
-from workbench.trace.evaluations import seed_of
 from workbench.trace.folder import CHECKPOINTS
 
 if TYPE_CHECKING:
@@ -50,7 +46,7 @@ def run_search(config: SearchConfig, *, quiet: bool | None = None) -> Run:
     """
     out = config.out or default_out(config)
     with interruptible() as asked:
-        _followed(search_events(config, out, asked=asked), config.method, quiet)
+        followed(search_events(config, out, asked=asked), config.method, quiet)
     return _uninterrupted(out, asked)
 
 
@@ -112,7 +108,7 @@ def resume(
             start=checkpoint,
             asked_to_stop=asked,
         )
-        _followed(events, config.method, quiet)
+        followed(events, config.method, quiet)
     return _uninterrupted(run.path, asked)
 
 
@@ -125,14 +121,7 @@ def _resumed_config(run: Run, machine: Mapping[str, object]) -> SearchConfig:
             f"{', '.join(other)}: a resumed search keeps its settings; only "
             f"{', '.join(MACHINE_SETTINGS)} may change. Start another search for the rest"
         )
-    return checked(SearchConfig, {**_settings(run), **machine, "out": str(run.path)})
-
-
-def _followed(events: Generator[object], title: str, quiet: bool | None) -> None:
-    """Let `events` come to their end, beside a progress bar."""
-    with closing(events):
-        for _ in progress(events, title=title, disable=quiet):
-            pass
+    return checked(SearchConfig, {**settings_of(run), **machine, "out": str(run.path)})
 
 
 def _uninterrupted(path: Path, asked: Asked) -> Run:
@@ -143,71 +132,6 @@ def _uninterrupted(path: Path, asked: Asked) -> Run:
             asked.name, path, shlex.join(["workbench", "search", "--resume", str(path)])
         )
     return run
-
-
-def run_evaluation(
-    path: Path | str, config: EvaluateConfig | None = None, *, quiet: bool | None = None
-) -> Run:
-    """Train the network a run derived, from scratch, and measure it on the test split.
-
-    A run may be evaluated again under the same recipe with another seed: `Run.evaluations`.
-
-    Raises:
-        RunError: if the run is not finished and was not stopped after an epoch, or was evaluated
-            with this seed or another recipe.
-        ConfigError: if a setting does not fit.
-    """
-    config, run = config or EvaluateConfig(), open_run(path)
-    genotype = _found(run)
-    searched = checked(SearchConfig, dict(_settings(run)))
-    data = searched.build_data()
-    recipe = config.build_recipe(searched.data, auxiliary=not genotype.is_nasbench201)
-    machine = Machine(config.device, threads=config.threads)
-    made = {
-        **asdict(recipe),
-        "seed": config.seed,
-        "machine": machine.describe(),
-        "command": config.command("evaluate", str(path)),
-    }
-    events = record_evaluation(
-        evaluate(genotype, data, recipe, machine=machine, seed=config.seed), path, recipe=made
-    )
-    with closing(events):
-        for _ in progress(events, title="evaluate", disable=quiet):
-            pass
-    return run.refresh()
-
-
-def _found(run: Run) -> Genotype:
-    """What the run derived; of one that was stopped, what it would have at its last epoch's end."""
-    found = run.latest_genotype if run.status == "stopped" else run.genotype
-    if found is None:
-        raise RunError(
-            f"{run.path} has no genotype yet (status {run.status}); let the search end, or search "
-            "anew"
-        )
-    return found
-
-
-def run_evaluations(
-    path: Path | str, config: EvaluateConfig, *, seeds: int, quiet: bool | None = None
-) -> dict[int, dict[str, object]]:
-    """`run_evaluation` with `seeds` seeds, one after the other from `config.seed` on.
-
-    Returns:
-        The evaluations, by seed.
-
-    Raises:
-        RunError, ConfigError: as `run_evaluation`; those before it are kept.
-    """
-    if seeds < 1:
-        raise ConfigError(f"--seeds must be 1 or more, not {seeds}")
-    wanted = range(config.seed, config.seed + seeds)
-    run = open_run(path)
-    for seed in wanted:
-        run = run_evaluation(path, config.model_copy(update={"seed": seed}), quiet=quiet)
-    by_seed = {seed_of(found): found for found in run.evaluations}
-    return {seed: by_seed[seed] for seed in wanted}
 
 
 # What the demo searches, and why, is told in the README.
@@ -276,13 +200,6 @@ def _arrays(path: Path, space: Space) -> dict[str, torch.Tensor]:
             raise ConfigError(f"{path}: {cell.kind!r} must hold finite numbers, or -inf for pruned")
         out[cell.kind] = torch.from_numpy(rows.astype(np.float64))
     return out
-
-
-def _settings(run: Run) -> dict[str, object]:
-    settings = run.meta.get("config")
-    if not isinstance(settings, dict):
-        raise RunError(f"{run.path} was not made by `workbench search`: it holds no settings")
-    return settings
 
 
 def default_out(config: SearchConfig) -> Path:

@@ -14,8 +14,9 @@ from workbench import comparison, plots
 from workbench.cli import main
 from workbench.config import SearchConfig
 from workbench.evaluate_config import EvaluateConfig
+from workbench.evaluating import run_evaluation
 from workbench.spaces.genotype import CellGenes, Gene, Genotype
-from workbench.tasks import run_evaluation, run_search
+from workbench.tasks import run_search
 from workbench.trace import Run, RunError, find_runs
 
 TINY = {"channels": 4, "cells": 3, "nodes": 1, "epochs": 1}

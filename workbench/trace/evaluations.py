@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
-from workbench.events import EpochEnded, Evaluated, EvaluationEvent
+from workbench.events import EpochEnded, Evaluated, EvaluationEvent, Resumable
 from workbench.trace import folder
+from workbench.trace.checkpoints import Checkpoint, Checkpointing, Checkpoints, newest, remove
 from workbench.trace.folder import RunError, refuse_other_than_json
 from workbench.trace.lines import Line, event_line
+from workbench.trace.lock import WriterLock
 
 _OF_ONE_TRAINING = ("seed", "machine", "command")  # what may differ between trainings of a network
 
@@ -50,33 +52,70 @@ def seed_of(evaluation: Mapping[str, object]) -> int | None:
 
 
 def record_evaluation(
-    events: Iterator[EvaluationEvent], run_path: Path | str, *, recipe: Mapping[str, object]
+    events: Iterator[EvaluationEvent],
+    run_path: Path | str,
+    *,
+    recipe: Mapping[str, object],
+    note: Mapping[str, object] | None = None,
+    checkpoints: Checkpointing | None = None,
+    start: Checkpoint | None = None,
+    asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> Generator[EvaluationEvent]:
     """Pass `events` on, unchanged, and write them into the folder of the run they evaluate.
 
     An epoch is a line of `evaluation/epochs.jsonl`; `Evaluated` becomes `evaluation.json`.  A run
     that was evaluated takes further evaluations under the same recipe with other seeds, in
-    `evaluation/seed_<seed>.epochs.jsonl` and `evaluation/seed_<seed>.json`.  An evaluation that did
-    not end is written over.  One evaluation of a run at a time.
+    `evaluation/seed_<seed>.epochs.jsonl` and `evaluation/seed_<seed>.json`.  Its state is saved in
+    `evaluation/checkpoints/` until it ends; one that did not end and has no saved state is written
+    over.  One evaluation of a run at a time.
 
     Args:
         events: What `evaluate` yields.
         run_path: A run folder.
         recipe: How the network was trained, as JSON values; `seed` tells evaluations of a run
             apart; `classes` are the names of the classes, by default those of the run's `data`.
+        note: What to keep with a saved state, as JSON values: `Checkpoint.record["note"]`.
+        checkpoints: When the state is saved; by default at every epoch's end and every 10 minutes.
+        start: The checkpoint whose state `events` go on from.
+        asked_to_stop: Looked at between steps; the state is saved and it ends once that is true.
 
     Raises:
         RunError: at once, if there is no run, it has been evaluated with this seed or under another
-            recipe, or `recipe` is not JSON.
+            recipe, an evaluation can go on that is not `start`'s, or `recipe` is not JSON; at the
+            first event, if another process evaluates it.
     """
     path = Path(run_path)
     if not (path / folder.HEADER).exists():
         raise RunError(f"{path} is no run folder ({folder.HEADER} is missing); record a search")
     refuse_other_than_json("record_evaluation(recipe=…)", recipe)
     place = _new_place(path, recipe)
+    saved = path / folder.EVALUATION_CHECKPOINTS
+    if start is None and unfinished(path) is not None:
+        raise RunError(
+            f"{path} holds an evaluation that can go on; add --resume, or remove {saved} to begin "
+            "it again"
+        )
     data = json.loads((path / folder.HEADER).read_text(encoding="utf-8"))["meta"].get("data")
     classes = data.get("classes") if isinstance(data, dict) else None
-    return _record_evaluation(events, place, dict(recipe), recipe.get("classes", classes))
+    about = {"classes": recipe.get("classes", classes), "recipe": dict(recipe)}
+    when = Checkpointing() if checkpoints is None else checkpoints
+    keeper = _Keeper(place, Checkpoints(saved, when), {"recipe": dict(recipe), "note": note or {}})
+    return _record_evaluation(events, keeper, about, start, asked_to_stop)
+
+
+def unfinished(run_path: Path) -> Checkpoint | None:
+    """The newest saved state of an evaluation of the run that did not end, if there is one.
+
+    Raises:
+        RunError: if there are saved states, but all are damaged.
+    """
+    saved = run_path / folder.EVALUATION_CHECKPOINTS
+    if not any(saved.glob("*.json")):
+        return None
+    found = newest(saved, run_path)
+    seed = seed_of(found.record)
+    ended = [seed_of(place.read()) for place in places(run_path)]
+    return None if seed in ended else found
 
 
 def _new_place(path: Path, recipe: Mapping[str, object]) -> Place:
@@ -127,20 +166,59 @@ def _order(seed: int | None) -> int:
 
 
 def _record_evaluation(
-    events: Iterator[EvaluationEvent], place: Place, recipe: Mapping[str, object], classes: object
+    events: Iterator[EvaluationEvent],
+    keeper: _Keeper,
+    about: Mapping[str, object],
+    start: Checkpoint | None,
+    asked_to_stop: Callable[[], bool],
 ) -> Generator[EvaluationEvent]:
-    begun = False
-    for event in events:
-        if not begun:
-            place.epochs.parent.mkdir(exist_ok=True)
-            folder.replace_text(place.epochs, "")
-            begun = True
-        if isinstance(event, EpochEnded):
-            folder.append_line(place.epochs, event_line(event))
-        elif isinstance(event, Evaluated):
-            result = _figures(event) | {"classes": classes, "recipe": recipe}
-            folder.replace_text(place.figures, folder.to_json(result, indent=1))
-        yield event
+    place, begun = keeper.place, False
+    try:
+        for event in events:
+            if not begun:
+                keeper.begin(start)
+                begun = True
+            if isinstance(event, EpochEnded):
+                folder.append_line(place.epochs, event_line(event))
+            elif isinstance(event, Evaluated):
+                figures = {**_figures(event), **about}
+                folder.replace_text(place.figures, folder.to_json(figures, indent=1))
+                remove(keeper.checkpoints.path)
+            elif isinstance(event, Resumable):
+                asked = asked_to_stop()
+                if keeper.checkpoints.due(event) or asked:
+                    keeper.save(event)
+                if asked:
+                    return
+            yield event
+    finally:
+        keeper.lock.release()
+
+
+class _Keeper:
+    """Where one evaluation is written, and its saved states."""
+
+    def __init__(self, place: Place, checkpoints: Checkpoints, note: Mapping[str, object]) -> None:
+        self.place, self.checkpoints, self._note = place, checkpoints, note
+        self.lock = WriterLock(place.epochs.parent / folder.EVALUATION_LOCK)
+
+    def begin(self, start: Checkpoint | None) -> None:
+        """Take the place; with `start`, take out of it what came after that."""
+        self.place.epochs.parent.mkdir(exist_ok=True)
+        self.lock.acquire()
+        if start is None:
+            remove(self.checkpoints.path)  # of one that ended, and was killed before it let go
+            folder.replace_text(self.place.epochs, "")
+            return
+        if not start.file.exists():
+            raise RunError(f"{start.file} is gone: that evaluation has ended; read the run again")
+        folder.cut(self.place.epochs, cast("int", start.record["epochs_bytes"]))
+
+    def save(self, event: Resumable) -> None:
+        """Save the state of the training."""
+        written = self.place.epochs.stat().st_size
+        record = {**self._note, "epochs_bytes": written}
+        self.checkpoints.write(event.save, {"clock": asdict(event.clock), "record": record})
 
 
 def _figures(event: Evaluated) -> Line:

@@ -21,6 +21,8 @@ LOCK = "run.lock"
 CHECKPOINTS = "checkpoints"
 EVALUATION = "evaluation.json"
 EVALUATION_EPOCHS = "evaluation/epochs.jsonl"
+EVALUATION_CHECKPOINTS = "evaluation/checkpoints"
+EVALUATION_LOCK = "evaluation.lock"  # beside the epochs
 
 
 class RunError(WorkbenchError):
