@@ -17,6 +17,7 @@ from workbench.events import (
     Held,
     Probed,
     Pruned,
+    Resumable,
     SearchEvent,
     StageStarted,
     Stepped,
@@ -75,7 +76,7 @@ def in_their_spaces(name: str, space: str) -> list[tuple[StageStarted | Stepped,
 @ON_BOTH
 @EVERY
 def test_events_come_stage_by_stage_and_end_with_the_genotype(name, space):
-    asides = (Pruned, Held, Stopped, Probed)  # what some methods tell between the steps
+    asides = (Pruned, Held, Stopped, Probed, Resumable)  # what some methods tell between the steps
     told = [e for e in events_of(name, space) if not isinstance(e, asides)]
     expected: list[type] = []
     for index, stage in enumerate(METHODS[name].stages):

@@ -87,7 +87,7 @@ def evaluate(
         moment = Moment(
             lambda: {"of": mine, "training": training.state_dict(), "seconds": whole.seconds}
         )
-        yield Resumable(training.clock, moment.save, epoch_ended=scalars is not None)
+        yield Resumable(training.clock, moment, epoch_ended=scalars is not None)
         moment.passes()
     yield _tested(training.net, genotype, data, recipe, machine, found, whole)
 

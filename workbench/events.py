@@ -5,9 +5,9 @@ Tensors stay on the device; whoever wants numbers converts them in bulk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,17 +145,29 @@ class Evaluated:
     seconds: float
 
 
+class Savable(Protocol):
+    """The whole state of a run, until the next event is asked for; then it has `passed`."""
+
+    @property
+    def passed(self) -> bool:
+        """Has the run gone on?"""
+        ...
+
+    def save(self, stream: BinaryIO) -> None:
+        """Write the state into `stream`, for `start=` of `search` or `evaluate`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Resumable:
     """All that happened so far has been told, and the run can go on from here another time.
 
     Comes before the first step of a stage, after every step with what belongs to it, and after
-    every epoch.  `save` writes the whole state, for `start=` of `search` or `evaluate`, into a
-    binary stream; it can be called until the next event is asked for.
+    every epoch.
     """
 
     clock: Clock
-    save: Callable[[BinaryIO], None]
+    now: Savable
     epoch_ended: bool = False  # or the stage is about to begin
 
 

@@ -98,7 +98,7 @@ class _State:
     def resumable(self, *, epoch_ended: bool) -> Iterator[Resumable]:
         """The chance to save what was tried so far."""
         moment = Moment(self.state_dict)
-        yield Resumable(self.clock, moment.save, epoch_ended)
+        yield Resumable(self.clock, moment, epoch_ended)
         moment.passes()
 
     def state_dict(self) -> State:

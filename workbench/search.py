@@ -117,7 +117,7 @@ def epoch_of(run: Run, epoch: int, probes: Sequence[Probe] = ()) -> Iterator[Sea
 def _resumable(run: Run, *, epoch_ended: bool = False) -> Iterator[Resumable]:
     """The chance to save the run as it is now."""
     moment = Moment(lambda: state_of(run))
-    yield Resumable(run.clock, moment.save, epoch_ended)
+    yield Resumable(run.clock, moment, epoch_ended)
     moment.passes()
 
 

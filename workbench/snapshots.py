@@ -42,6 +42,11 @@ class Moment:
             )
         torch.save(self._take(), stream)
 
+    @property
+    def passed(self) -> bool:
+        """Has the run gone on?"""
+        return self._take is None
+
     def passes(self) -> None:
         """From now on there is nothing to be saved."""
         self._take = None

@@ -216,9 +216,11 @@ class _Keeper:
 
     def save(self, event: Resumable) -> None:
         """Save the state of the training."""
+        if event.now.passed:  # events that were kept and are told again
+            return
         written = self.place.epochs.stat().st_size
         record = {**self._note, "epochs_bytes": written}
-        self.checkpoints.write(event.save, {"clock": asdict(event.clock), "record": record})
+        self.checkpoints.write(event.now.save, {"clock": asdict(event.clock), "record": record})
 
 
 def _figures(event: Evaluated) -> Line:

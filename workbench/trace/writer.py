@@ -156,10 +156,10 @@ class RunWriter:
     def save(self) -> bool:
         """Save the state of the run, if it stands where it can go on; whether it is saved."""
         event, written = self._open, self._checkpoints
-        if event is None or written is None:
+        if event is None or written is None or event.now.passed:
             return False
         self._flush_steps()  # what the state has behind it is in the record
-        written.write(event.save, {"clock": asdict(event.clock), "record": self._place()})
+        written.write(event.now.save, {"clock": asdict(event.clock), "record": self._place()})
         self._open = None
         return True
 
