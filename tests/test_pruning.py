@@ -29,6 +29,7 @@ from tests.tiny import (
     start,
     steps,
     tiny_data,
+    told,
     trajectory,
 )
 from workbench import methods
@@ -398,7 +399,10 @@ def test_the_warm_up_touches_no_label():
             Secret.closed = event.clock.stage == WARM_UP and not ended
             if event.clock.stage == SEARCH:
                 break
-        assert [type(e) for e in seen[:-1]] == [StageStarted, *[Stepped, Stepped, EpochEnded] * 2]
+        assert [type(e) for e in told(seen)[:-1]] == [
+            StageStarted,
+            *[Stepped, Stepped, EpochEnded] * 2,
+        ]
         Secret.closed = True
         with pytest.raises(AssertionError, match="a label was touched"):
             next(events)

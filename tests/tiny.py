@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from workbench.data import Augment, Data, ImageSet, load
 from workbench.engine import Machine
-from workbench.events import EpochEnded, Held, Pruned, SearchEvent, StageStarted, Stepped
+from workbench.events import EpochEnded, Held, Pruned, Resumable, SearchEvent, StageStarted, Stepped
 from workbench.method import Method
 from workbench.parts.objectives import CrossEntropy
 from workbench.protocols import Batch, BoundNet, Loss, Mixture, Mixtures, Probe, Rows
@@ -81,8 +81,13 @@ def play(run: Run, probes: Sequence[Probe] = ()) -> list[SearchEvent]:
 def searched(
     method: Method, space: Space, *, machine: Machine = CPU, seed: int = 0
 ) -> list[SearchEvent]:
-    """Every event of a search on `tiny_data`."""
-    return list(search(method, space, tiny_data(), machine=machine, seed=seed))
+    """What happened in a search on `tiny_data`."""
+    return told(search(method, space, tiny_data(), machine=machine, seed=seed))
+
+
+def told(events: Iterable[SearchEvent]) -> list[SearchEvent]:
+    """What happened: `events` without the places where the search could go on another time."""
+    return [event for event in events if not isinstance(event, Resumable)]
 
 
 def steps(events: Iterable[SearchEvent]) -> list[Stepped]:
