@@ -12,6 +12,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 import zarr
 
@@ -101,6 +102,8 @@ class _RunWriter:
             "pid": os.getpid(),
             "host": platform.node(),
             "error": None,
+            "events": 0,  # lines, and steps by stage: what a reader must find, or something is lost
+            "steps": {},
             "meta": dict(meta),
         }
         self._meta = meta
@@ -192,11 +195,12 @@ class _RunWriter:
         if self._stage is not None:
             self._stage.flush()
             self._step_offset += self._stage.rows
+            self._count_steps()
         offsets = {"step_offset": self._step_offset, "epoch_offset": self._epochs}
         root = zarr.open_group(self.path / folder.TRACE, mode="a")
         group = root.create_group(f"stage_{event.clock.stage}", attributes={**offsets})
         self._stage = StageArrays(group, event, self._stage)
-        folder.append_line(self.path / folder.EVENTS, event_line(event) | offsets)
+        self._append(event_line(event) | offsets)
 
     def _write_rare(self, event: RareEvent) -> None:
         if isinstance(event, EpochEnded):
@@ -204,13 +208,22 @@ class _RunWriter:
             event = replace(event, seconds=event.seconds - self._waited + self._waited_before)
             self._waited_before = self._waited
         elif isinstance(event, Derived):
-            folder.replace_text(self.path / folder.GENOTYPE, event.genotype.to_json())
-        folder.append_line(self.path / folder.EVENTS, event_line(event))
+            folder.replace_text(self.path / folder.GENOTYPE, folder.seal(event.genotype.to_json()))
+        self._append(event_line(event))
+
+    def _append(self, line: Line) -> None:
+        folder.append_line(self.path / folder.EVENTS, line)
+        self._header["events"] = cast("int", self._header["events"]) + 1
 
     def _flush_steps(self) -> None:
         if self._stage is not None:
             self._stage.flush()
 
+    def _count_steps(self) -> None:
+        if self._stage is not None:
+            cast("Line", self._header["steps"])[str(self._stage.number)] = self._stage.written
+
     def _write_header(self) -> None:
         self._header["heartbeat"] = folder.now()
-        folder.replace_text(self.path / folder.HEADER, folder.to_json(self._header, indent=1))
+        self._count_steps()
+        folder.write_sealed(self.path / folder.HEADER, self._header, indent=1)

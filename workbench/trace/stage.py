@@ -102,7 +102,8 @@ class StageArrays:
     ) -> None:
         self.group = group
         self.layout = Layout(started.space)
-        self.rows = 0  # steps seen
+        self.number = started.clock.stage
+        self.rows = self.written = 0  # steps seen, and those that a reader sees
         self._size = started.clock.steps
         self._start = 0  # first step of the chunk that is being filled
         shapes = self.layout.shapes
@@ -163,6 +164,7 @@ class StageArrays:
         stop = min(self._start + CHUNK, self._size)
         for name in self._order():
             self._arrays[name][self._start : stop] = self._block[name][: stop - self._start]
+        self.written = self.rows
         self._waiting.clear()
         if self.rows == self._start + CHUNK:
             self._start = self.rows
