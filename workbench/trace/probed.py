@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.trace.folder import RunError
+from workbench.trace.store import PROBES, describe
 
 if TYPE_CHECKING:
     import zarr
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from workbench.events import Probed, Rows
 
-DIMS = ("step", "edge", "op")
-ATTRIBUTE = "probes"  # of a stage's group: the names of these arrays
 
 Create = Callable[[str, int], "zarr.Array"]  # an array by its name and its axes after `step`
 
@@ -25,7 +24,7 @@ class ProbedArrays:
     """Values that wait on their device until a flush, then chunk by chunk.
 
     A value belongs to a step that may have been written before; only chunks with something new
-    are written.
+    are written, and once each of the others, so that a reader takes no lost chunk for a blank one.
 
     Args:
         create: makes an array of the stage, as long as the stage is now.
@@ -50,6 +49,7 @@ class ProbedArrays:
         self._arrays: dict[str, zarr.Array] = {}
         self._blocks: dict[str, np.ndarray] = {}  # the chunk that was written last, by array
         self._start = 0  # its first step
+        self._there: dict[str, int] = {}  # how many chunks there are, by array
         self._waiting: list[tuple[int, str, Tensor | Rows]] = []
 
     def append(self, event: Probed, row: int) -> dict[str, Tensor | Rows]:
@@ -98,12 +98,16 @@ class ProbedArrays:
         for array in self._arrays.values():
             array.resize((size, *array.shape[1:]))
 
-    def flush(self) -> None:
-        """Write what waits."""
+    def flush(self, rows: int) -> None:
+        """Write what waits; of all `rows` steps so far there is a chunk then."""
+        chunks = -(-rows // self._chunk)
         for name in dict.fromkeys(name for _, name, _ in self._waiting):
             if name not in self._arrays:
                 self._arrays[name] = self._create(name, self.axes[name])
-                self._group.attrs[ATTRIBUTE] = list(self._arrays)
+                self._blank(name, chunks)
+                describe(self._group, {PROBES: list(self._arrays)})
+        for name in self._arrays:
+            self._blank(name, chunks)
         changed: set[str] = set()
         for row, name, value in self._waiting:
             if row >= self._start + self._chunk:
@@ -117,6 +121,12 @@ class ProbedArrays:
             changed.add(name)
         self._write(changed)
         self._waiting.clear()
+
+    def _blank(self, name: str, chunks: int) -> None:
+        there, array = self._there.get(name, 0), self._arrays[name]
+        if there < chunks:
+            array[there * self._chunk : min(chunks * self._chunk, array.shape[0])] = np.nan
+            self._there[name] = chunks
 
     def _numbers(self, value: Tensor | Rows) -> np.ndarray:
         if not isinstance(value, Mapping):

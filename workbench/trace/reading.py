@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from workbench.spaces.genotype import Genotype, GenotypeError
 from workbench.trace import folder
 from workbench.trace.checks import check_line
 from workbench.trace.folder import RunError
-from workbench.trace.header import is_sealed, least_events, read_header
+from workbench.trace.header import is_sealed, least_events, read_header, times_resumed
+
+T = TypeVar("T")
 
 
 def read_events(run_path: Path, header: Mapping[str, object]) -> list[dict[str, object]]:
@@ -66,3 +69,30 @@ def genotype_in(value: object, where: str) -> Genotype:
         return Genotype.from_json(json.dumps(value))
     except GenotypeError as error:
         raise RunError(f"{where}: {error}") from error
+
+
+def steady(run_path: Path, memory: dict[str, object], look: Callable[[], T]) -> T:
+    """What `look` sees of a run; once more if the search went back to a checkpoint meanwhile.
+
+    Args:
+        memory: what is remembered of the run, of which only its path stays true then.
+    """
+    while True:
+        try:
+            found = look()
+        except RunError:
+            if not _went_back(run_path, memory):
+                raise
+            continue
+        if not _went_back(run_path, memory):
+            return found
+
+
+def _went_back(run_path: Path, memory: dict[str, object]) -> bool:
+    now, before = read_header(run_path), memory.get("header")
+    if not isinstance(before, dict) or times_resumed(now) == times_resumed(before):
+        return False
+    for name in [name for name in memory if name != "path"]:
+        del memory[name]
+    memory["header"] = now
+    return True

@@ -21,15 +21,14 @@ from workbench.trace.evaluations import Place, first_place, places, seed_of
 from workbench.trace.folder import RunError
 from workbench.trace.frames import COSTS, epochs_frame, tidy
 from workbench.trace.header import is_sealed, read_header, times_resumed
-from workbench.trace.reading import genotype_in, read_events, read_genotype
+from workbench.trace.reading import genotype_in, read_events, read_genotype, steady
 
 
 def open_run(path: Path | str) -> Run:
     """The run in the folder `path`; it may still be going on.
 
     Raises:
-        RunError: if `path` is no run folder, its `run.json` is damaged, or of a schema that only a
-            newer version knows.
+        RunError: if `path` is no run folder, or `run.json` is damaged or of a newer schema.
     """
     path = Path(path)
     if not (path / folder.HEADER).is_file():
@@ -45,6 +44,8 @@ def open_run(path: Path | str) -> Run:
 @dataclass(frozen=True, repr=False)
 class Run:
     """A search as it was recorded.  What has been read stays; `refresh()` reads again.
+
+    A file that is lost or damaged is a `RunError` which names it, once it is read.
 
     Steps and epochs count on over the stages: the second stage begins where the first one ended.
     """
@@ -103,11 +104,7 @@ class Run:
 
     @cached_property
     def events(self) -> list[dict[str, object]]:
-        """Every event but `Stepped`, as in `events.jsonl`: steps and epochs of their own stage.
-
-        Raises:
-            RunError: if a line is damaged, or there are fewer than `run.json` says.
-        """
+        """Every event but `Stepped`, as in `events.jsonl`: steps and epochs of their own stage."""
         return read_events(self.path, self.header)
 
     @cached_property
@@ -119,7 +116,7 @@ class Run:
         did not; these variables have the attribute `probed`.
         Coordinates: `kind`, `src`, `dst` of an edge; `stage`, `epoch`, `seconds` of a step.
         """
-        return read_trace(self.path / folder.TRACE, self._stages, self._read)
+        return steady(self.path, vars(self), self._read_trace)
 
     @cached_property
     def _read(self) -> Read:
@@ -261,8 +258,14 @@ class Run:
             **{name: word for name, word in words.items() if word is not None},
             "status": status,
             "epochs": str(len(self.epochs)),
-            "steps": str(count_steps(self.path / folder.TRACE, self._stages)),
+            "steps": str(steady(self.path, vars(self), self._count_steps)),
         }
+
+    def _read_trace(self) -> xr.Dataset:
+        return read_trace(self.path / folder.TRACE, self._stages, self.header, self._read)
+
+    def _count_steps(self) -> int:
+        return count_steps(self.path / folder.TRACE, self._stages, self.header)
 
     def _results(self) -> dict[str, str]:
         """What there is to say of the end, for the table."""

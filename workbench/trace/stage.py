@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workbench.trace.folder import RunError
-from workbench.trace.probed import DIMS, ProbedArrays
+from workbench.trace.probed import ProbedArrays
+from workbench.trace.store import CHUNK, EDGES, SCALARS, describe, new_array
 from workbench.trace.waiting import Waiting
 
 if TYPE_CHECKING:
     import zarr
     from torch import Tensor
-    from zarr.core.common import JSON
 
     from workbench.events import Probed, Rows, StageStarted, Stepped
     from workbench.spaces.space import Space
 
-CHUNK = 200  # steps
 STATE = {"alpha": np.nan, "mix": 0.0, "alive": False}  # arrays (step, edge, op): no candidate
-EDGES = "edge_weight"  # (step, edge), of methods that weigh edges
 LINES = {"epoch": -1, "seconds": np.nan, "step": -1}  # arrays (step,): not written yet
 NAMES = ("edge", "op", "kind", "src", "dst", "stage")  # of the axes of a trace
 TAKEN = (*STATE, EDGES, *LINES, *NAMES)  # not for scalars
-TYPES = {"alive": "bool", "epoch": "int64", "seconds": "float64", "step": "int64"}
 
 
 @dataclass(frozen=True)
@@ -112,8 +109,7 @@ class StageArrays:
         self._block: dict[str, np.ndarray] = {}  # the chunk that is being filled, by array
         self._arrays: dict[str, zarr.Array] = {}
         self._scalars: list[str] = []
-        labels = cast("dict[str, JSON]", self.layout.attributes())
-        group.attrs.update({**labels, "stage": started.clock.stage, "scalars": []})
+        describe(group, {**self.layout.attributes(), "stage": self.number, SCALARS: []})
         for name in (*STATE, *LINES):
             self._create(name)
         probed = before._probed.axes if before else {}
@@ -130,6 +126,8 @@ class StageArrays:
                 raise _named(f"a scalar of Stepped is called {name!r}", self._probed.axes)
         if event.edges and EDGES not in self._arrays:
             self._create(EDGES)
+            self._blank([EDGES])
+            describe(self.group, {EDGES: True})
         self._waiting.append(event, seconds)
         self.rows += 1
         if self.rows == self._start + CHUNK:
@@ -155,7 +153,7 @@ class StageArrays:
         """Write what waits; a reader sees a step when its `step` is there, which comes last."""
         self._waiting.send()
         self._grow()
-        self._probed.flush()
+        self._probed.flush(self.rows)
         if not self._waiting.count:
             return
         self._name_scalars([name for name in self._waiting.scalars if name not in self._scalars])
@@ -204,8 +202,14 @@ class StageArrays:
         for name in new:
             self._create(name)
         if new:
+            self._blank(new)
             self._scalars += new
-            self.group.attrs["scalars"] = list(self._scalars)
+            describe(self.group, {SCALARS: list(self._scalars)})
+
+    def _blank(self, names: Iterable[str]) -> None:
+        """Blank chunks for all steps so far: a reader takes no lost chunk for a blank one."""
+        for name in names if self.rows else ():
+            self._arrays[name][: self._start + CHUNK] = np.nan
 
     def _create(self, name: str) -> None:
         axes = 2 if name in STATE else 1 if name == EDGES else 0
@@ -213,15 +217,8 @@ class StageArrays:
 
     def _array(self, name: str, axes: int) -> zarr.Array:
         """A new array of that many axes after `step`, as long as the stage."""
-        inner = self.layout.shape[:axes]
-        return self.group.create_array(
-            name,
-            shape=(self._size, *inner),
-            chunks=(CHUNK, *inner),
-            dtype=TYPES.get(name, "float32"),
-            fill_value={**STATE, **LINES}.get(name, np.nan),
-            dimension_names=DIMS[: 1 + axes],
-        )
+        shape = (self._size, *self.layout.shape[:axes])
+        return new_array(self.group, name, shape, {**STATE, **LINES}.get(name, np.nan))
 
 
 def _named(what: str, others: Iterable[str]) -> RunError:
