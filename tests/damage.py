@@ -40,7 +40,8 @@ def damaged_events() -> Iterator[SearchEvent]:
         if isinstance(event, Stepped):
             rows = torch.arange(float(len(space.cells[0].edges))) + event.clock.step
             late = {"late": 1.0 + event.clock.step} if event.clock.step > 3 else {}
-            event = replace(event, edges={"normal": rows}, scalars={**event.scalars, **late})
+            scalars = {"loss_train": event.scalars["loss_train"], **late}
+            event = replace(event, edges={"normal": rows}, scalars=scalars)
         yield event
         if isinstance(event, EpochEnded):
             shape = (len(space.cells[0].edges), len(space.cells[0].columns))
@@ -165,7 +166,7 @@ def long_events(steps: int) -> Iterator[SearchEvent]:
     for step in range(steps):
         clock = replace(first.clock, step=step)
         rows = {kind: torch.full_like(value, float(step)) for kind, value in first.alpha.items()}
-        scalars = {"number": float(step)} | ({"late": float(step)} if step >= 450 else {})
+        scalars = {"number": float(step)} | ({"late": float(step)} if step >= 130 else {})
         yield Stepped(clock, scalars, rows, rows, first.alive)
         if step % 30 == 0:
             yield Probed(clock, {"probe": torch.tensor(float(step))})
@@ -201,7 +202,7 @@ def _whole_rows(shown: Run) -> int:
         if len(step):
             assert (trace["number"].to_numpy() == step).all()
         if "late" in trace:
-            assert (trace["late"].to_numpy()[450:] == step[450:]).all()
+            assert (trace["late"].to_numpy()[130:] == step[130:]).all()
         if "probe" in trace:
             seen = trace["probe"].to_numpy()
             want = np.where(step % 30 == 0, step, np.nan)

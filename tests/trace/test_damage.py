@@ -200,7 +200,7 @@ for _ in record(long_events(int(sys.argv[2])), sys.argv[1], flush_seconds=0.0):
 
 
 def test_a_reader_of_a_live_run_never_sees_a_torn_row(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", WRITER, str(tmp_path / "run"), "700"]
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "run"), "260"]
     writer = subprocess.Popen(command, cwd=ROOT)
     try:
         looks, rows = damage.watch(tmp_path / "run", lambda: writer.poll() is None)
@@ -209,4 +209,4 @@ def test_a_reader_of_a_live_run_never_sees_a_torn_row(tmp_path: Path) -> None:
     assert code == 0
     assert looks > 5
     assert rows == sorted(rows)
-    assert damage.watch(tmp_path / "run", lambda: False)[1][-1] == 700
+    assert damage.watch(tmp_path / "run", lambda: False)[1][-1] == 260

@@ -12,16 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from workbench.trace.folder import KEY, RESTORE, RunError
-
-if TYPE_CHECKING:
-    from zarr.core.common import JSON
 
 CHUNK = 200  # steps
 DIMS = ("step", "edge", "op")
@@ -52,7 +49,8 @@ def new_array(
 def describe(group: zarr.Group, changes: Mapping[str, object]) -> None:
     """Set attributes of a group, and seal all of them, in one write."""
     attributes = {**group.attrs.asdict(), **changes}
-    group.attrs.update(cast("dict[str, JSON]", {**changes, KEY: _seal(attributes)}))
+    # not group.attrs.update, which writes once per key
+    group.update_attributes({**changes, KEY: _seal(attributes)})
 
 
 def _seal(attributes: Mapping[str, object]) -> str:
@@ -80,6 +78,8 @@ class StageStore:
     @cached_property
     def scalars(self) -> list[str]:
         """Names of the scalars, each with an array."""
+        if SCALARS not in self._attributes:
+            raise self._damaged("", f"it has no {SCALARS}")
         return self._names(SCALARS)
 
     @cached_property
