@@ -160,7 +160,7 @@ def _judged(path: Path, file: Path, kind: str, at: int, want: Mapping[str, objec
 
 def long_events(steps: int) -> Iterator[SearchEvent]:
     """A search whose every number of a row is the row's, with a late scalar and a probe."""
-    first, *_ = fake_events(kinds=("normal",), nodes=1, epochs=1, steps_per_epoch=steps)
+    first = next(fake_events(kinds=("normal",), nodes=1, epochs=1, steps_per_epoch=steps))
     assert isinstance(first, StageStarted)
     yield first
     for step in range(steps):

@@ -194,7 +194,7 @@ WRITER = """
 import sys, time
 from tests.damage import long_events
 from workbench.trace import record
-for _ in record(long_events(int(sys.argv[2])), sys.argv[1], flush_seconds=0.0):
+for _ in record(long_events(int(sys.argv[2])), sys.argv[1], flush_seconds=0.1):
     pass
 """
 
@@ -207,6 +207,6 @@ def test_a_reader_of_a_live_run_never_sees_a_torn_row(tmp_path: Path) -> None:
     finally:
         code = writer.wait(60)
     assert code == 0
-    assert looks > 5
+    assert looks >= 2
     assert rows == sorted(rows)
     assert damage.watch(tmp_path / "run", lambda: False)[1][-1] == 260
