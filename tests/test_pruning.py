@@ -29,12 +29,11 @@ from tests.tiny import (
     start,
     steps,
     tiny_data,
-    told,
     trajectory,
 )
 from workbench import methods
 from workbench.engine import FastSupernet
-from workbench.events import Derived, EpochEnded, Pruned, StageStarted, Stepped
+from workbench.events import Derived, EpochEnded, Pruned, Resumable, StageStarted, Stepped
 from workbench.parts.arch_optimizers import Adam
 from workbench.parts.pruners import ExactZeros
 from workbench.parts.relaxations import Entmax
@@ -394,12 +393,14 @@ def test_the_warm_up_touches_no_label():
     seen = []
     try:
         for event in events:
+            if isinstance(event, Resumable):
+                continue
             seen.append(event)
             ended = isinstance(event, EpochEnded) and event.clock.epoch == 1
             Secret.closed = event.clock.stage == WARM_UP and not ended
             if event.clock.stage == SEARCH:
                 break
-        assert [type(e) for e in told(seen)[:-1]] == [
+        assert [type(e) for e in seen[:-1]] == [
             StageStarted,
             *[Stepped, Stepped, EpochEnded] * 2,
         ]

@@ -19,7 +19,7 @@ from workbench.settings import checked
 from workbench.snapshots import load_state
 from workbench.trace import Run, RunError, open_run, record_evaluation
 from workbench.trace.checkpoints import Checkpoint
-from workbench.trace.evaluations import unfinished
+from workbench.trace.evaluation_record import unfinished
 
 if TYPE_CHECKING:
     from workbench.spaces.genotype import Genotype

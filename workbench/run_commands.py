@@ -36,6 +36,10 @@ def compare(
     from workbench.trace import find_runs
 
     found = find_runs(runs)
+    if not found:
+        raise WorkbenchError(
+            f"none of these runs can be opened: {'; '.join(found.damaged.values())}"
+        )
     print(comparison.markdown(comparison.honest_table(found)))
     table, note = comparison.table_one(found), comparison.table_note(found)
     print(f"\n{note}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from tests.fakes import fake_events
 from workbench.events import Pruned, SearchEvent, Stepped
 from workbench.trace import Run, RunError, open_run, record
 from workbench.trace.control import Steering
+from workbench.trace.folder import read_sealed, write_sealed
 
 
 def until(what: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -116,15 +116,15 @@ def test_a_killed_search_cannot_be_steered(search):
     search.seen().control.pause()
     until(lambda: search.seen().status == "paused")
     path = search.path / "run.json"
-    header = json.loads(path.read_text())
-    path.write_text(json.dumps({**header, "pid": 2**22 + 1}))
+    header = read_sealed(path)
+    write_sealed(path, {**header, "pid": 2**22 + 1})
     assert search.seen().lost
     assert "killed" in repr(search.seen())
     with pytest.raises(RunError, match="is gone; start another"):
         search.seen().control.resume()
-    path.write_text(json.dumps({**header, "pid": 2**22 + 1, "host": "elsewhere"}))
+    write_sealed(path, {**header, "pid": 2**22 + 1, "host": "elsewhere"})
     assert not search.seen().lost
-    path.write_text(json.dumps(header))
+    write_sealed(path, header)
 
 
 def test_a_control_file_that_is_none_is_named(tmp_path):

@@ -14,6 +14,7 @@ import torch
 from tests.fakes import fake_events, fake_run, fake_space
 from workbench.events import Derived, EpochEnded, Held, Probed, Pruned, StageStarted, Stepped
 from workbench.trace import RunError, find_runs, open_run, record
+from workbench.trace.folder import read_sealed, write_sealed
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,6 +152,8 @@ def test_a_run_that_died_at_once_reads(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run")
     (run.path / "events.jsonl").unlink()
     (run.path / "genotype.json").unlink()
+    header = read_sealed(run.path / "run.json")
+    write_sealed(run.path / "run.json", {**header, "events": 0, "steps": {}})
     run = run.refresh()
     assert run.trace.sizes == {"step": 0, "edge": 0, "op": 0}
     assert (run.space, run.genotype, run.genotypes, run.events) == ({}, None, [], [])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import html
-import json
 import shlex
 import sys
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from workbench.config import SearchConfig
 from workbench.notebook_parameters import from_parameters
 from workbench.settings import checked
 from workbench.trace import RunError
+from workbench.trace.folder import read_sealed, write_sealed
 from workbench.widgets.panel_view import Panel
 from workbench.widgets.run_list import entries
 
@@ -196,8 +196,7 @@ def test_an_uploaded_file_is_loaded(searches: Searches) -> None:
 
 
 def set_header(run: Path, **changes: object) -> None:
-    header = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**header, **changes}))
+    write_sealed(run / "run.json", {**read_sealed(run / "run.json"), **changes})
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from workbench.events import Resumable
 from workbench.trace import folder
 from workbench.trace.folder import RunError
 
+_REMEDY = "take an older one"
 _LOG = logging.getLogger(__name__)
 
 
@@ -98,8 +99,7 @@ class Checkpoints:
             hashed = _Hashed(stream)
             save(cast("BinaryIO", hashed))
             facts = {**facts, "bytes": hashed.size, "sha256": hashed.sha256.hexdigest()}
-        text = folder.to_json({**facts, "saved": folder.now()}, indent=1)
-        folder.replace_text(file, text, durable=True)
+        folder.write_sealed(file, {**facts, "saved": folder.now()}, indent=1, durable=True)
         self._next += 1
         self._saved_at, self._steps = time.monotonic(), 0
         remove(self.path, keep=self.when.keep)
@@ -159,7 +159,7 @@ def newest(path: Path, run: Path) -> Checkpoint:
 
 
 def _checked(file: Path) -> Checkpoint:
-    checkpoint = Checkpoint(file, folder.read_object(file))
+    checkpoint = Checkpoint(file, folder.read_sealed(file, remedy=_REMEDY))
     facts, state = checkpoint.facts, checkpoint.state
     if not isinstance(facts.get("record"), dict) or not isinstance(facts.get("clock"), dict):
         raise RunError(f"{file} does not say where the record stood; it is damaged")

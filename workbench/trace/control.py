@@ -22,6 +22,7 @@ import psutil
 
 from workbench.trace import folder
 from workbench.trace.folder import RunError
+from workbench.trace.header import read_header
 
 Wish = Literal["run", "pause", "stop"]
 POLL_SECONDS = 0.05
@@ -53,7 +54,7 @@ def read_control(path: Path) -> Control:
         control = Control(value["wish"], value["steps"])
     except FileNotFoundError:
         return Control()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{file} is no control file ({error}); remove it") from error
     if control.wish not in get_args(Wish) or not isinstance(control.steps, int):
         raise RunError(f"{file} asks for {control.wish!r}; it may ask for run, pause or stop")
@@ -110,7 +111,7 @@ class Steering:
         self._ask("stop")
 
     def _ask(self, wish: Wish, steps: int = 0) -> None:
-        header = json.loads((self.path / folder.HEADER).read_text(encoding="utf-8"))
+        header = read_header(self.path)
         if over(header) or lost(header):
             how = f"has ended ({header['status']})" if over(header) else "is gone"
             raise RunError(f"{self.path}: the search that wrote it {how}; start another")

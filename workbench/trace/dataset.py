@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import TypedDict
 
 import numpy as np
 import xarray as xr
-import zarr
 
-from workbench.trace.probed import ATTRIBUTE, DIMS
+from workbench.trace.header import is_sealed, least_steps
+from workbench.trace.store import DIMS, EDGES, StageStore
 
 FILL = {"alpha": np.nan, "mix": 0.0, "alive": False}
-EDGES = "edge_weight"  # (step, edge), of stages that weigh edges
 Read = dict[tuple[int, str], np.ndarray]  # by stage and name, as it lies in the store
 PROBED = "probed"  # attribute of a variable that a probe measured
 
@@ -93,18 +92,25 @@ class _Axes:
         return np.array([names.index(edge) for edge in space["edges"]], dtype=np.int64)
 
 
-def read_trace(store: Path, stages: Sequence[StageLine], read: Read | None = None) -> xr.Dataset:
+def read_trace(
+    store: Path, stages: Sequence[StageLine], header: Mapping[str, object], read: Read
+) -> xr.Dataset:
     """Every step that is wholly written, of all `stages`, one after the other.
 
     Args:
+        header: read before `stages`: it says how much there was.
         read: what was read before of this store; whole chunks of it are not read again.
+
+    Raises:
+        RunError: if something is lost or damaged.
     """
-    axes, read = _Axes.of(stages), {} if read is None else read
-    parts = [_read_stage(store, stage, axes, read) for stage in stages]
+    axes = _Axes.of(stages)
+    stores = [_store(store, stage, header) for stage in stages]
+    parts = [_read_stage(*pair, axes, read) for pair in zip(stores, stages, strict=True)]
     names = dict.fromkeys(name for part in parts for name in part)
     forms = {name: part[name].ndim for part in parts for name in part}
     others = (*FILL, "step", "epoch", "stage", "seconds")
-    probed = {name for stage in stages for name in _probed(_open(store, stage))}
+    probed = {name for one in stores for name in one.probes}
     lengths = [len(part["step"]) for part in parts]
 
     def joined(name: str, dtype: str, inner: tuple[int, ...] = ()) -> np.ndarray:
@@ -130,9 +136,13 @@ def read_trace(store: Path, stages: Sequence[StageLine], read: Read | None = Non
     return xr.Dataset(variables, {**axes.coords(), **coords})
 
 
-def count_steps(store: Path, stages: Sequence[StageLine]) -> int:
-    """How many steps are wholly written."""
-    return sum(len(_steps(store, stage)) for stage in stages)
+def count_steps(store: Path, stages: Sequence[StageLine], header: Mapping[str, object]) -> int:
+    """How many steps are wholly written.
+
+    Raises:
+        RunError: if some are lost.
+    """
+    return sum(len(_store(store, stage, header).steps()) for stage in stages)
 
 
 def first_state(stages: Sequence[StageLine]) -> xr.Dataset:
@@ -148,22 +158,22 @@ def first_state(stages: Sequence[StageLine]) -> xr.Dataset:
     return xr.Dataset({name: (DIMS[1:], value) for name, value in values.items()}, axes.coords())
 
 
-def _read_stage(store: Path, stage: StageLine, axes: _Axes, read: Read) -> dict[str, np.ndarray]:
-    step = _steps(store, stage)  # first: whatever else belongs to them is there by then
-    group = _open(store, stage)
-    names = cast("list[str]", group.attrs["scalars"])
+def _read_stage(
+    store: StageStore, stage: StageLine, axes: _Axes, read: Read
+) -> dict[str, np.ndarray]:
+    step = store.steps()  # first: whatever else belongs to them is there by then
 
     def rows(name: str) -> np.ndarray:
         key = (stage["stage"], name)
-        read[key] = _read(group, name, len(step), read.get(key))
+        read[key] = _read(store, name, len(step), read.get(key))
         return read[key]
 
-    part = {name: rows(name) for name in (*FILL, *names, "epoch", "seconds")}
+    part = {name: rows(name) for name in (*FILL, *store.scalars, "epoch", "seconds")}
     for name, fill in FILL.items():
         part[name] = axes.spread(part[name], stage["space"], fill)
-    if EDGES in group:
+    if store.weighs_edges:
         part[EDGES] = axes.spread_edges(rows(EDGES), stage["space"])
-    for name in _probed(group):
+    for name in store.probes:
         part[name] = axes.placed(rows(name), stage["space"])
     part["step"] = step + stage["step_offset"]
     part["epoch"] = part["epoch"] + stage["epoch_offset"]
@@ -171,29 +181,12 @@ def _read_stage(store: Path, stage: StageLine, axes: _Axes, read: Read) -> dict[
     return part
 
 
-def _probed(group: zarr.Group) -> list[str]:
-    """Names of what probes measured; runs from before they were recorded have none."""
-    return cast("list[str]", group.attrs.get(ATTRIBUTE, []))
+def _store(store: Path, stage: StageLine, header: Mapping[str, object]) -> StageStore:
+    number, space = stage["stage"], stage["space"]
+    inner = (len(space["edges"]), len(space["ops"]))
+    least = least_steps(header).get(number, 0)
+    return StageStore(store / f"stage_{number}", inner, is_sealed(header), least)
 
 
-def _steps(store: Path, stage: StageLine) -> np.ndarray:
-    step = _read(_open(store, stage), "step")
-    return step[step >= 0]
-
-
-def _open(store: Path, stage: StageLine) -> zarr.Group:
-    where = f"stage_{stage['stage']}"
-    return zarr.open_group(store, path=where, mode="r", use_consolidated=False)
-
-
-def _read(
-    group: zarr.Group, name: str, rows: int | None = None, known: np.ndarray | None = None
-) -> np.ndarray:
-    """The first `rows` of an array; whole chunks of it that are `known` are not read again."""
-    array = group[name]
-    assert isinstance(array, zarr.Array)
-    if known is None:
-        return np.asarray(array[:rows])
-    # The last chunk grows, and a probe may still fill in the last row.
-    whole = max(len(known) - 1, 0) // array.chunks[0] * array.chunks[0]
-    return np.concatenate([known[:whole], np.asarray(array[whole:rows])])
+def _read(store: StageStore, name: str, rows: int, known: np.ndarray | None = None) -> np.ndarray:
+    return store.read(name, rows, known)

@@ -2,47 +2,97 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
-from workbench.events import EpochEnded, Evaluated, EvaluationEvent, Resumable
 from workbench.trace import folder
-from workbench.trace.checkpoints import Checkpoint, Checkpointing, Checkpoints, newest, remove
-from workbench.trace.folder import RunError, refuse_other_than_json
-from workbench.trace.lines import Line, event_line
-from workbench.trace.lock import WriterLock
+from workbench.trace.checks import check_figures, check_line
+from workbench.trace.folder import RunError
 
-_OF_ONE_TRAINING = ("seed", "machine", "command")  # what may differ between trainings of a network
+LINES = "lines"  # in a file of figures: how many lines the epochs had at the end
+_SEED = re.compile(r"seed_(\d{1,20})(?:\.epochs\.jsonl|\.json)")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one evaluation of a run lies: its figures, and a line for each of its epochs."""
+    """Where one evaluation of a run lies: its figures, and a line for each of its epochs.
+
+    `sealed`: whether every object there must have its seal, as since schema 2 of a run.
+    """
 
     figures: Path
     epochs: Path
+    sealed: bool = True
+
+    def ended(self) -> bool:
+        """Are the figures there?
+
+        Raises:
+            RunError: if they are not, although the epochs say that the evaluation has ended.
+        """
+        if self.figures.exists():
+            return True
+        lines = folder.read_lines(self.epochs, required=self.sealed, remedy=folder.EVALUATE)
+        if lines and lines[-1].get("event") == "Evaluated" and not self.figures.exists():
+            raise RunError(
+                f"{self.figures} is missing, and {self.epochs.name} says that this evaluation has "
+                f"ended; restore it from a copy, or move {self.epochs} away too to do without"
+            )
+        return self.figures.exists()
 
     def read(self) -> dict[str, object]:
-        """The figures."""
-        return json.loads(self.figures.read_text(encoding="utf-8"))
+        """The figures.
+
+        Raises:
+            RunError: if they are missing or damaged.
+        """
+        return {name: value for name, value in self._figures.items() if name != LINES}
+
+    @cached_property
+    def _figures(self) -> dict[str, object]:
+        figures = folder.read_sealed(self.figures, required=self.sealed, remedy=folder.EVALUATE)
+        check_figures(figures, str(self.figures))
+        return figures
+
+    def read_epochs(self) -> list[dict[str, object]]:
+        """The lines of its epochs so far, or of all if it has ended.
+
+        Raises:
+            RunError: if one is damaged, or fewer are there than `figures` says.
+        """
+        least = cast("int", self._figures.get(LINES, 0)) if self.ended() else 0
+        lines = folder.read_lines(self.epochs, required=self.sealed, remedy=folder.EVALUATE)
+        if len(lines) < least:
+            raise RunError(
+                f"{self.epochs} holds {len(lines)} lines, and {self.figures.name} says {least}; "
+                "restore it from a copy, or move both away and evaluate again"
+            )
+        for number, line in enumerate(lines, start=1):
+            check_line(line, f"{self.epochs}, line {number},")
+        return [line for line in lines if line["event"] == "EpochEnded"]
 
 
-def first_place(run_path: Path) -> Place:
-    """Where the first evaluation of a run lies, or will."""
-    return Place(run_path / folder.EVALUATION, run_path / folder.EVALUATION_EPOCHS)
+def firstplace_of(run_path: Path, *, sealed: bool = True) -> Place:
+    """Where the first evaluation of a run lies, or will; `sealed` as of `Place`."""
+    return Place(run_path / folder.EVALUATION, run_path / folder.EVALUATION_EPOCHS, sealed)
 
 
-def places(run_path: Path) -> list[Place]:
-    """The evaluations of a run that have ended, by seed."""
-    first = first_place(run_path)
-    figures = (run_path / folder.EVALUATION_EPOCHS).parent.glob("seed_*.json")
-    found = [_place(run_path, int(path.stem.removeprefix("seed_"))) for path in figures]
-    if first.figures.exists():
-        found.append(first)
-    return sorted(found, key=lambda place: _order(seed_of(place.read())))
+def places(run_path: Path, *, sealed: bool = True) -> list[Place]:
+    """The evaluations of a run that have ended, by seed.
+
+    Raises:
+        RunError: if the figures of one are lost or damaged.
+    """
+    first = firstplace_of(run_path, sealed=sealed)
+    files = first.epochs.parent.glob("seed_*.json*")
+    seeds = {int(found[1]) for file in files if (found := _SEED.fullmatch(file.name))}
+    found = [first, *(place_of(run_path, seed, sealed=sealed) for seed in sorted(seeds))]
+    ended = [place for place in found if place.ended()]
+    return sorted(ended, key=lambda place: _order(seed_of(place.read())))
 
 
 def seed_of(evaluation: Mapping[str, object]) -> int | None:
@@ -51,185 +101,10 @@ def seed_of(evaluation: Mapping[str, object]) -> int | None:
     return None if seed is None else int(str(seed))
 
 
-def record_evaluation(
-    events: Iterator[EvaluationEvent],
-    run_path: Path | str,
-    *,
-    recipe: Mapping[str, object],
-    note: Mapping[str, object] | None = None,
-    checkpoints: Checkpointing | None = None,
-    start: Checkpoint | None = None,
-    asked_to_stop: Callable[[], bool] = lambda: False,
-) -> Generator[EvaluationEvent]:
-    """Pass `events` on, unchanged, and write them into the folder of the run they evaluate.
-
-    An epoch is a line of `evaluation/epochs.jsonl`; `Evaluated` becomes `evaluation.json`.  A run
-    that was evaluated takes further evaluations under the same recipe with other seeds, in
-    `evaluation/seed_<seed>.epochs.jsonl` and `evaluation/seed_<seed>.json`.  Its state is saved in
-    `evaluation/checkpoints/` until it ends; one that did not end and has no saved state is written
-    over.  One evaluation of a run at a time.
-
-    Args:
-        events: What `evaluate` yields.
-        run_path: A run folder.
-        recipe: How the network was trained, as JSON values; `seed` tells evaluations of a run
-            apart; `classes` are the names of the classes, by default those of the run's `data`.
-        note: What to keep with a saved state, as JSON values: `Checkpoint.record["note"]`.
-        checkpoints: When the state is saved; by default at every epoch's end and every 10 minutes.
-        start: The checkpoint whose state `events` go on from.
-        asked_to_stop: Looked at between steps; the state is saved and it ends once that is true.
-
-    Raises:
-        RunError: at once, if there is no run, it has been evaluated with this seed or under another
-            recipe, an evaluation can go on that is not `start`'s, or `recipe` is not JSON; at the
-            first event, if another process evaluates it.
-    """
-    path = Path(run_path)
-    if not (path / folder.HEADER).exists():
-        raise RunError(f"{path} is no run folder ({folder.HEADER} is missing); record a search")
-    refuse_other_than_json("record_evaluation(recipe=…)", recipe)
-    place = _new_place(path, recipe)
-    saved = path / folder.EVALUATION_CHECKPOINTS
-    if start is None and unfinished(path) is not None:
-        raise RunError(
-            f"{path} holds an evaluation that can go on; add --resume, or remove {saved} to begin "
-            "it again"
-        )
-    data = json.loads((path / folder.HEADER).read_text(encoding="utf-8"))["meta"].get("data")
-    classes = data.get("classes") if isinstance(data, dict) else None
-    about = {"classes": recipe.get("classes", classes), "recipe": dict(recipe)}
-    when = Checkpointing() if checkpoints is None else checkpoints
-    keeper = _Keeper(place, Checkpoints(saved, when), {"recipe": dict(recipe), "note": note or {}})
-    return _record_evaluation(events, keeper, about, start, asked_to_stop)
-
-
-def unfinished(run_path: Path) -> Checkpoint | None:
-    """The newest saved state of an evaluation of the run that did not end, if there is one.
-
-    Raises:
-        RunError: if there are saved states, but all are damaged.
-    """
-    saved = run_path / folder.EVALUATION_CHECKPOINTS
-    if not any(saved.glob("*.json")):
-        return None
-    found = newest(saved, run_path)
-    seed = seed_of(found.record)
-    ended = [seed_of(place.read()) for place in places(run_path)]
-    return None if seed in ended else found
-
-
-def _new_place(path: Path, recipe: Mapping[str, object]) -> Place:
-    """Where an evaluation under `recipe` goes, if the run can take one."""
-    first = first_place(path)
-    if not first.figures.exists():
-        return first
-    seed = recipe.get("seed")
-    if seed is None:
-        raise RunError(
-            f"{path} has been evaluated; move {folder.EVALUATION} away to evaluate it again"
-        )
-    for place in places(path):
-        if seed_of(place.read()) == seed:
-            name = place.figures.relative_to(path)
-            raise RunError(
-                f"{path} has been evaluated with seed {seed}; choose another --seed, or move "
-                f"{name} away to evaluate it again"
-            )
-    before = cast("Mapping[str, object]", first.read()["recipe"])
-    differ = _differ(before, json.loads(folder.to_json(dict(recipe))))
-    if differ:
-        raise RunError(
-            f"{path} has been evaluated under another recipe ({'; '.join(differ)}), and seeds are "
-            f"told apart under one only; take the first one's settings, or move "
-            f"{folder.EVALUATION} and {first.epochs.parent.name}/ away"
-        )
-    return _place(path, int(str(seed)))
-
-
-def _differ(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
-    """The settings of two recipes that are not the same, as `name: before → after`."""
-    names = [name for name in {**before, **after} if name not in _OF_ONE_TRAINING]
-    return [
-        f"{name}: {before.get(name)} → {after.get(name)}"
-        for name in names
-        if before.get(name) != after.get(name)
-    ]
-
-
-def _place(path: Path, seed: int) -> Place:
+def place_of(path: Path, seed: int, *, sealed: bool = True) -> Place:
     where = (path / folder.EVALUATION_EPOCHS).parent
-    return Place(where / f"seed_{seed}.json", where / f"seed_{seed}.epochs.jsonl")
+    return Place(where / f"seed_{seed}.json", where / f"seed_{seed}.epochs.jsonl", sealed)
 
 
 def _order(seed: int | None) -> int:
     return -1 if seed is None else seed
-
-
-def _record_evaluation(
-    events: Iterator[EvaluationEvent],
-    keeper: _Keeper,
-    about: Mapping[str, object],
-    start: Checkpoint | None,
-    asked_to_stop: Callable[[], bool],
-) -> Generator[EvaluationEvent]:
-    place, begun = keeper.place, False
-    try:
-        for event in events:
-            if not begun:
-                keeper.begin(start)
-                begun = True
-            if isinstance(event, EpochEnded):
-                folder.append_line(place.epochs, event_line(event))
-            elif isinstance(event, Evaluated):
-                figures = {**_figures(event), **about}
-                folder.replace_text(place.figures, folder.to_json(figures, indent=1))
-                remove(keeper.checkpoints.path)
-            elif isinstance(event, Resumable):
-                asked = asked_to_stop()
-                if keeper.checkpoints.due(event) or asked:
-                    keeper.save(event)
-                if asked:
-                    return
-            yield event
-    finally:
-        keeper.lock.release()
-
-
-class _Keeper:
-    """Where one evaluation is written, and its saved states."""
-
-    def __init__(self, place: Place, checkpoints: Checkpoints, note: Mapping[str, object]) -> None:
-        self.place, self.checkpoints, self._note = place, checkpoints, note
-        self.lock = WriterLock(place.epochs.parent / folder.EVALUATION_LOCK)
-
-    def begin(self, start: Checkpoint | None) -> None:
-        """Take the place; with `start`, take out of it what came after that."""
-        self.place.epochs.parent.mkdir(exist_ok=True)
-        self.lock.acquire()
-        if start is None:
-            remove(self.checkpoints.path)  # of one that ended, and was killed before it let go
-            folder.replace_text(self.place.epochs, "")
-            return
-        if not start.file.exists():
-            raise RunError(f"{start.file} is gone: that evaluation has ended; read the run again")
-        folder.cut(self.place.epochs, cast("int", start.record["epochs_bytes"]))
-
-    def save(self, event: Resumable) -> None:
-        """Save the state of the training."""
-        if event.now.passed:  # events that were kept and are told again
-            return
-        written = self.place.epochs.stat().st_size
-        record = {**self._note, "epochs_bytes": written}
-        self.checkpoints.write(event.now.save, {"clock": asdict(event.clock), "record": record})
-
-
-def _figures(event: Evaluated) -> Line:
-    return {
-        "test_accuracy": event.test_accuracy,
-        "test_map": event.test_map,
-        "parameters": event.parameters,
-        "macs": event.macs,
-        "confusion": [list(row) for row in event.confusion],
-        "genotype": str(event.genotype),
-        "seconds": event.seconds,
-    }

@@ -1,17 +1,24 @@
-"""The names of a run folder's files, and how its text files are written and read."""
+"""The names of a run folder's files, and how its text files are written and read.
+
+Every JSON object ends with the CRC-32 of the text before it, its seal: against damage, not against
+forgery, since whoever writes a file can seal it.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from workbench.errors import WorkbenchError
 
-SCHEMA = 1
+SCHEMA = 2
 HEADER = "run.json"
 EVENTS = "events.jsonl"
 GENOTYPE = "genotype.json"
@@ -23,6 +30,18 @@ EVALUATION = "evaluation.json"
 EVALUATION_EPOCHS = "evaluation/epochs.jsonl"
 EVALUATION_CHECKPOINTS = "evaluation/checkpoints"
 EVALUATION_LOCK = "evaluation.lock"  # beside the epochs
+
+KEY = "crc32"
+MOST_BYTES = 1 << 26  # of a file or a line; the indices of ImageNet's images take 10 MB
+MOST_LINES_BYTES = 1 << 30
+_SEAL = re.compile(rb',\s*"crc32":\s*"([0-9a-f]{8})"\s*\}\s*\Z')
+_TAIL = 64  # bytes, of which the seal and white space are fewer
+
+RESTORE = (
+    "restore it from a copy; what was written after the last checkpoint of an unfinished run, "
+    "`workbench search --resume RUN` writes anew"
+)
+EVALUATE = "move it away and evaluate the run again, or restore it from a copy"
 
 
 class RunError(WorkbenchError):
@@ -101,25 +120,71 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def read_object(path: Path) -> dict[str, object]:
-    """The JSON object that a file holds.
+def seal(text: str) -> str:
+    """JSON text of an object, with the seal as its last key."""
+    body = text.removesuffix("}").rstrip()
+    lines = text.endswith("\n}")
+    gap, end = (",\n ", "\n}") if lines else (", ", "}")
+    return f'{body}{gap}"{KEY}": "{zlib.crc32(body.encode()):08x}"{end}'
+
+
+def write_sealed(
+    path: Path, value: object, indent: int | None = None, *, durable: bool = False
+) -> None:
+    """Write a JSON object with its seal; a reader sees the old file or the new one."""
+    replace_text(path, seal(to_json(value, indent)), durable=durable)
+
+
+def read_sealed(path: Path, *, required: bool = True, remedy: str = RESTORE) -> dict[str, object]:
+    """The object in a file, without its seal.
+
+    Args:
+        required: a file without a seal is refused; those of schema 1 have none.
+        remedy: what the error says can be done.
 
     Raises:
-        RunError: if it cannot be read, or holds none.
+        RunError: if the file is missing, damaged, too large or no JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error})") from error
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise RunError(f"{path} has {size:,} bytes, and at most {MOST_BYTES:,} are read")
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from error
+    return unseal(data, str(path), required=required, remedy=remedy)
+
+
+def unseal(
+    data: bytes, where: str, *, required: bool = True, remedy: str = RESTORE
+) -> dict[str, object]:
+    """The JSON object in `data`, without its seal; `where` is its name in errors.
+
+    Raises:
+        RunError: if the seal does not fit, or is missing although `required`, or there is no
+            object.
+    """
+    if not data.strip(b"\0 \t\r\n"):
+        raise RunError(f"{where} is empty; {remedy}")
+    found = _SEAL.search(data, max(0, len(data) - _TAIL))
+    if found and zlib.crc32(data[: found.start()]) != int(found[1], 16):
+        raise RunError(f"{where} is damaged (its checksum does not fit its text); {remedy}")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{where} is damaged (no JSON: {error}); {remedy}") from error
     if not isinstance(value, dict):
-        raise RunError(f"{path} holds no JSON object")
-    return value
+        raise RunError(f"{where} is damaged (a {type(value).__name__}, no object); {remedy}")
+    if required and not found:
+        raise RunError(f"{where} is damaged (it has no checksum at its end); {remedy}")
+    value.pop(KEY, None)
+    return cast("dict[str, object]", value)
 
 
 def append_line(path: Path, value: object) -> None:
-    """Append one JSON object as a line."""
+    """Append one JSON object with its seal as a line."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(to_json(value) + "\n")
+        file.write(seal(to_json(value)) + "\n")
 
 
 def cut(path: Path, size: int) -> None:
@@ -137,9 +202,32 @@ def cut(path: Path, size: int) -> None:
         file.truncate(size)
 
 
-def read_lines(path: Path) -> list[dict[str, object]]:
-    """The objects of a JSON-lines file; a last line that is still being written is left out."""
-    if not path.exists():
+def read_lines(
+    path: Path, *, required: bool = True, remedy: str = RESTORE
+) -> list[dict[str, object]]:
+    """The objects of a JSON-lines file, none if it is not there.
+
+    A last line without its newline is still being written, and left out.
+
+    Raises:
+        RunError: if a line is damaged, which it names by its number, or the file is too large.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MOST_LINES_BYTES:
+            raise RunError(f"{path} has {size:,} bytes; at most {MOST_LINES_BYTES:,} are read")
+        data = path.read_bytes()  # bytes: a half-written arrow would not decode
+    except FileNotFoundError:
         return []
-    # bytes: a half-written arrow would not decode
-    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from error
+    return list(_unsealed(data, path, required=required, remedy=remedy))
+
+
+def _unsealed(
+    data: bytes, path: Path, *, required: bool, remedy: str
+) -> Iterator[dict[str, object]]:
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        if len(line) > MOST_BYTES:
+            raise RunError(f"{path}, line {number}, has over {MOST_BYTES:,} bytes")
+        yield unseal(line, f"{path}, line {number},", required=required, remedy=remedy)

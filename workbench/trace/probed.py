@@ -9,14 +9,13 @@ import numpy as np
 import zarr
 
 from workbench.trace.folder import RunError
+from workbench.trace.store import PROBES, describe, open_array
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from workbench.events import Probed, Rows
 
-DIMS = ("step", "edge", "op")
-ATTRIBUTE = "probes"  # of a stage's group: the names of these arrays
 
 Create = Callable[[str, int], "zarr.Array"]  # an array by its name and its axes after `step`
 
@@ -25,7 +24,7 @@ class ProbedArrays:
     """Values that wait on their device until a flush, then chunk by chunk.
 
     A value belongs to a step that may have been written before; only chunks with something new
-    are written.
+    are written, and once each of the others, so that a reader takes no lost chunk for a blank one.
 
     Args:
         create: makes an array of the stage, as long as the stage is now.
@@ -50,23 +49,26 @@ class ProbedArrays:
         self._arrays: dict[str, zarr.Array] = {}
         self._blocks: dict[str, np.ndarray] = {}  # the chunk that was written last, by array
         self._start = 0  # its first step
+        self._there: dict[str, int] = {}  # how many chunks there are, by array
         self._waiting: list[tuple[int, str, Tensor | Rows]] = []
 
-    def reopen(self, rows: int) -> None:
-        """Take the arrays that are there, and blank what came after `rows` steps.
+    def reopen(self, rows: int, written: int) -> None:
+        """Take the arrays that are there, and blank what came after `rows` of `written` steps.
 
         What is measured next may belong to the last of these.
         """
         self._start = max(rows - 1, 0) // self._chunk * self._chunk
         for name, axes in probed_axes(self._group).items():
             self.axes[name] = axes
-            array = self._arrays[name] = array_of(self._group, name)
-            values = np.asarray(array[self._start :])
+            array = self._arrays[name] = open_array(self._group, name)
+            stop = min(-(-written // self._chunk) * self._chunk, array.shape[0])
+            values = np.asarray(array[self._start : stop])
             values[rows - self._start :] = np.nan
-            array[self._start :] = values
+            array[self._start : stop] = values
             block = np.full((self._chunk, *array.shape[1:]), np.nan, dtype=np.float32)
             block[: len(values)] = values[: self._chunk]
             self._blocks[name] = block
+            self._there[name] = -(-rows // self._chunk)
 
     def append(self, event: Probed, row: int) -> dict[str, Tensor | Rows]:
         """Take in what was measured after step `row`; returns what has no place in an array.
@@ -114,12 +116,16 @@ class ProbedArrays:
         for array in self._arrays.values():
             array.resize((size, *array.shape[1:]))
 
-    def flush(self) -> None:
-        """Write what waits."""
+    def flush(self, rows: int) -> None:
+        """Write what waits; of all `rows` steps so far there is a chunk then."""
+        chunks = -(-rows // self._chunk)
         for name in dict.fromkeys(name for _, name, _ in self._waiting):
             if name not in self._arrays:
                 self._arrays[name] = self._create(name, self.axes[name])
-                self._group.attrs[ATTRIBUTE] = list(self._arrays)
+                self._blank(name, chunks)
+                describe(self._group, {PROBES: list(self._arrays)})
+        for name in self._arrays:
+            self._blank(name, chunks)
         changed: set[str] = set()
         for row, name, value in self._waiting:
             if row >= self._start + self._chunk:
@@ -133,6 +139,12 @@ class ProbedArrays:
             changed.add(name)
         self._write(changed)
         self._waiting.clear()
+
+    def _blank(self, name: str, chunks: int) -> None:
+        there, array = self._there.get(name, 0), self._arrays[name]
+        if there < chunks:
+            array[there * self._chunk : min(chunks * self._chunk, array.shape[0])] = np.nan
+            self._there[name] = chunks
 
     def _numbers(self, value: Tensor | Rows) -> np.ndarray:
         if not isinstance(value, Mapping):
@@ -152,20 +164,8 @@ class ProbedArrays:
 
 def probed_axes(group: zarr.Group) -> dict[str, int]:
     """By name of what probes measured in a stage: how many axes there are after `step`."""
-    names = cast("list[str]", group.attrs.get(ATTRIBUTE, []))
-    return {name: len(array_of(group, name).shape) - 1 for name in names}
-
-
-def array_of(group: zarr.Group, name: str) -> zarr.Array:
-    """An array of a stage.
-
-    Raises:
-        RunError: if it is not there.
-    """
-    array = group.get(name)
-    if not isinstance(array, zarr.Array):
-        raise RunError(f"{group.store_path} holds no array {name!r}; it is damaged")
-    return array
+    names = cast("list[str]", group.attrs.get(PROBES, []))
+    return {name: len(open_array(group, name).shape) - 1 for name in names}
 
 
 def _copied(value: Tensor | Rows) -> Tensor | Rows:

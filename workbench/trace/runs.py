@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,16 +17,18 @@ from workbench.spaces.genotype import Genotype
 from workbench.trace import folder
 from workbench.trace.control import Steering, lost, over
 from workbench.trace.dataset import Read, StageLine, count_steps, first_state, read_trace
-from workbench.trace.evaluations import first_place, places, seed_of
+from workbench.trace.evaluations import Place, first_place, places, seed_of
 from workbench.trace.folder import RunError
 from workbench.trace.frames import COSTS, epochs_frame, tidy
+from workbench.trace.header import is_sealed, read_header, times_resumed
+from workbench.trace.reading import genotype_in, read_events, read_genotype, steady
 
 
 def open_run(path: Path | str) -> Run:
     """The run in the folder `path`; it may still be going on.
 
     Raises:
-        RunError: if `path` is no run folder.
+        RunError: if `path` is no run folder, or `run.json` is damaged or of a newer schema.
     """
     path = Path(path)
     if not (path / folder.HEADER).is_file():
@@ -35,12 +36,16 @@ def open_run(path: Path | str) -> Run:
             f"{path} is no run folder; one holds {folder.HEADER}, {folder.EVENTS} and "
             f"{folder.TRACE}, as record(events, path) writes them"
         )
-    return Run(path)
+    run = Run(path)
+    vars(run)["header"] = read_header(path)
+    return run
 
 
 @dataclass(frozen=True, repr=False)
 class Run:
     """A search as it was recorded.  What has been read stays; `refresh()` reads again.
+
+    A file that is lost or damaged is a `RunError` which names it, once it is read.
 
     Steps and epochs count on over the stages: the second stage begins where the first one ended.
     """
@@ -50,7 +55,8 @@ class Run:
     def refresh(self) -> Run:
         """The same run as it is now; steps that were read before are not read again."""
         fresh = open_run(self.path)
-        fresh._read.update(self._read)
+        if times_resumed(fresh.header) == times_resumed(self.header):  # else steps came anew
+            fresh._read.update(self._read)
         return fresh
 
     @property
@@ -94,12 +100,12 @@ class Run:
     @cached_property
     def header(self) -> dict[str, object]:
         """`run.json`: meta, status, times (ISO 8601, UTC), process id, error."""
-        return json.loads((self.path / folder.HEADER).read_text(encoding="utf-8"))
+        return read_header(self.path)
 
     @cached_property
     def events(self) -> list[dict[str, object]]:
         """Every event but `Stepped`, as in `events.jsonl`: steps and epochs of their own stage."""
-        return folder.read_lines(self.path / folder.EVENTS)
+        return read_events(self.path, self.header)
 
     @cached_property
     def trace(self) -> xr.Dataset:
@@ -110,7 +116,7 @@ class Run:
         did not; these variables have the attribute `probed`.
         Coordinates: `kind`, `src`, `dst` of an edge; `stage`, `epoch`, `seconds` of a step.
         """
-        return read_trace(self.path / folder.TRACE, self._stages, self._read)
+        return steady(self.path, vars(self), self._read_trace)
 
     @cached_property
     def _read(self) -> Read:
@@ -146,14 +152,16 @@ class Run:
     @cached_property
     def genotype(self) -> Genotype | None:
         """What the search found; None as long as it has not ended."""
-        path = self.path / folder.GENOTYPE
-        return Genotype.from_json(path.read_text(encoding="utf-8")) if path.exists() else None
+        return read_genotype(self.path, self.header, lambda: self.events)
 
     @cached_property
     def genotypes(self) -> list[tuple[int, Genotype]]:
         """Epochs and what would have been derived after each."""
         return [
-            (cast("int", line["epoch"]), Genotype.from_json(json.dumps(line["genotype"])))
+            (
+                cast("int", line["epoch"]),
+                genotype_in(line["genotype"], str(self.path / folder.EVENTS)),
+            )
             for line in self._placed("EpochEnded")
             if line["genotype"] is not None
         ]
@@ -169,25 +177,25 @@ class Run:
 
         Of several evaluations it is the first one; `evaluations` has all.
         """
-        first = first_place(self.path)
-        return first.read() if first.figures.exists() else None
+        first = first_place(self.path, sealed=is_sealed(self.header))
+        return first.read() if first.ended() else None
 
     @cached_property
     def evaluations(self) -> list[dict[str, object]]:
         """Every evaluation that ended, by seed: trainings of one network under one recipe."""
-        return [place.read() for place in places(self.path)]
+        return [place.read() for place in self._places]
 
     @cached_property
     def evaluation_epochs(self) -> pd.DataFrame:
         """A row per epoch of the evaluation phase, of the first evaluation."""
-        return epochs_frame(folder.read_lines(first_place(self.path).epochs))
+        return epochs_frame(first_place(self.path, sealed=is_sealed(self.header)).read_epochs())
 
     @cached_property
     def retraining_epochs(self) -> pd.DataFrame:
         """A row per epoch of every evaluation that ended; `seed` in front (-1: not recorded)."""
         parts = []
-        for place in places(self.path):
-            seed, part = seed_of(place.read()), epochs_frame(folder.read_lines(place.epochs))
+        for place in self._places:
+            seed, part = seed_of(place.read()), epochs_frame(place.read_epochs())
             part.insert(0, "seed", -1 if seed is None else seed)
             parts.append(part)
         return pd.concat(parts, ignore_index=True) if parts else epochs_frame([]).assign(seed=[])
@@ -250,8 +258,14 @@ class Run:
             **{name: word for name, word in words.items() if word is not None},
             "status": status,
             "epochs": str(len(self.epochs)),
-            "steps": str(count_steps(self.path / folder.TRACE, self._stages)),
+            "steps": str(steady(self.path, vars(self), self._count_steps)),
         }
+
+    def _read_trace(self) -> xr.Dataset:
+        return read_trace(self.path / folder.TRACE, self._stages, self.header, self._read)
+
+    def _count_steps(self) -> int:
+        return count_steps(self.path / folder.TRACE, self._stages, self.header)
 
     def _results(self) -> dict[str, str]:
         """What there is to say of the end, for the table."""
@@ -265,6 +279,10 @@ class Run:
             found = [f"{evaluation['test_accuracy']:.4f}" for evaluation in self.evaluations]
             out["test accuracy"] = ", ".join(found)
         return out
+
+    @cached_property
+    def _places(self) -> list[Place]:
+        return places(self.path, sealed=is_sealed(self.header))
 
     @cached_property
     def _stages(self) -> list[StageLine]:

@@ -10,25 +10,22 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from workbench.trace.folder import RunError
-from workbench.trace.probed import DIMS, ProbedArrays, array_of
+from workbench.trace.probed import ProbedArrays
+from workbench.trace.store import CHUNK, EDGES, SCALARS, describe, new_array, open_array
 from workbench.trace.waiting import Waiting
 
 if TYPE_CHECKING:
     import zarr
     from torch import Tensor
-    from zarr.core.common import JSON
 
     from workbench.events import Probed, Rows, Stepped
     from workbench.protocols import Clock
     from workbench.spaces.space import Space
 
-CHUNK = 200  # steps
 STATE = {"alpha": np.nan, "mix": 0.0, "alive": False}  # arrays (step, edge, op): no candidate
-EDGES = "edge_weight"  # (step, edge), of methods that weigh edges
 LINES = {"epoch": -1, "seconds": np.nan, "step": -1}  # arrays (step,): not written yet
 NAMES = ("edge", "op", "kind", "src", "dst", "stage")  # of the axes of a trace
 TAKEN = (*STATE, EDGES, *LINES, *NAMES)  # not for scalars
-TYPES = {"alive": "bool", "epoch": "int64", "seconds": "float64", "step": "int64"}
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ class StageArrays:
     ) -> None:
         self.group, self.number = group, clock.stage
         self.layout = Layout(space)
-        self.rows = rows or 0  # steps seen
+        self.rows = self.written = rows or 0  # steps seen, and those that a reader sees
         self._size = clock.steps
         self._start = self.rows // CHUNK * CHUNK  # first step of the chunk that is being filled
         shapes = self.layout.shapes
@@ -120,8 +117,7 @@ class StageArrays:
         self._scalars: list[str] = []
         self._probed = ProbedArrays(group, self._array, shapes, self.layout.placed, CHUNK, probed)
         if rows is None:
-            labels = cast("dict[str, JSON]", self.layout.attributes())
-            group.attrs.update({**labels, "stage": clock.stage, "scalars": []})
+            describe(group, {**self.layout.attributes(), "stage": self.number, SCALARS: []})
             for name in (*STATE, *LINES):
                 self._create(name)
         else:
@@ -129,10 +125,10 @@ class StageArrays:
 
     def _reopen(self) -> None:
         """Take the arrays as they are, and blank what came after `rows` steps."""
-        self._scalars = list(cast("list[str]", self.group.attrs["scalars"]))
-        edges = [EDGES] if EDGES in self.group else []
+        self._scalars = list(cast("list[str]", self.group.attrs[SCALARS]))
+        edges = [EDGES] if self.group.attrs.get(EDGES) is True else []
         for name in (*STATE, *LINES, *edges, *self._scalars):
-            self._arrays[name] = array_of(self.group, name)
+            self._arrays[name] = open_array(self.group, name)
         step = self._arrays["step"]
         self._size = step.shape[0]
         written = int((np.asarray(step[:]) >= 0).sum())
@@ -142,18 +138,18 @@ class StageArrays:
                 f"after {self.rows}; it is damaged"
             )
         for name in ("step", *(name for name in self._order() if name != "step")):
-            array, block = self._arrays[name], self._blank(name)
+            array, block = self._arrays[name], self._empty(name)
             known = self.rows - self._start
             block[:known] = array[self._start : self.rows]
             self._block[name] = block
             for start in range(self._start, written, CHUNK):  # a reader sees the steps go first
                 stop = min(start + CHUNK, self._size)
-                array[start:stop] = (block if start == self._start else self._blank(name))[
+                array[start:stop] = (block if start == self._start else self._empty(name))[
                     : stop - start
                 ]
-        self._probed.reopen(self.rows)
+        self._probed.reopen(self.rows, written)
 
-    def _blank(self, name: str) -> np.ndarray:
+    def _empty(self, name: str) -> np.ndarray:
         """A chunk of an array in which nothing was written."""
         array = self._arrays[name]
         return np.full((CHUNK, *array.shape[1:]), array.fill_value, dtype=array.dtype)
@@ -174,6 +170,8 @@ class StageArrays:
                 raise _named(f"a scalar of Stepped is called {name!r}", self._probed.axes)
         if event.edges and EDGES not in self._arrays:
             self._create(EDGES)
+            self._blank([EDGES])
+            describe(self.group, {EDGES: True})
         self._waiting.append(event, seconds)
         self.rows += 1
         if self.rows == self._start + CHUNK:
@@ -199,7 +197,7 @@ class StageArrays:
         """Write what waits; a reader sees a step when its `step` is there, which comes last."""
         self._waiting.send()
         self._grow()
-        self._probed.flush()
+        self._probed.flush(self.rows)
         if not self._waiting.count:
             return
         self._name_scalars([name for name in self._waiting.scalars if name not in self._scalars])
@@ -208,6 +206,7 @@ class StageArrays:
         stop = min(self._start + CHUNK, self._size)
         for name in self._order():
             self._arrays[name][self._start : stop] = self._block[name][: stop - self._start]
+        self.written = self.rows
         self._waiting.clear()
         if self.rows == self._start + CHUNK:
             self._start = self.rows
@@ -219,7 +218,7 @@ class StageArrays:
         here = slice(stop - self._waiting.count, stop)
         for name in self._order():
             if name not in self._block:
-                self._block[name] = self._blank(name)
+                self._block[name] = self._empty(name)
             if name in STATE:
                 rows = self._waiting.state(name)
                 self._block[name][here] = self.layout.spread(rows, STATE[name])
@@ -245,8 +244,14 @@ class StageArrays:
         for name in new:
             self._create(name)
         if new:
+            self._blank(new)
             self._scalars += new
-            self.group.attrs["scalars"] = list(self._scalars)
+            describe(self.group, {SCALARS: list(self._scalars)})
+
+    def _blank(self, names: Iterable[str]) -> None:
+        """Blank chunks for all steps so far: a reader takes no lost chunk for a blank one."""
+        for name in names if self.rows else ():
+            self._arrays[name][: self._start + CHUNK] = np.nan
 
     def _create(self, name: str) -> None:
         axes = 2 if name in STATE else 1 if name == EDGES else 0
@@ -254,15 +259,8 @@ class StageArrays:
 
     def _array(self, name: str, axes: int) -> zarr.Array:
         """A new array of that many axes after `step`, as long as the stage."""
-        inner = self.layout.shape[:axes]
-        return self.group.create_array(
-            name,
-            shape=(self._size, *inner),
-            chunks=(CHUNK, *inner),
-            dtype=TYPES.get(name, "float32"),
-            fill_value={**STATE, **LINES}.get(name, np.nan),
-            dimension_names=DIMS[: 1 + axes],
-        )
+        shape = (self._size, *self.layout.shape[:axes])
+        return new_array(self.group, name, shape, {**STATE, **LINES}.get(name, np.nan))
 
 
 def _named(what: str, others: Iterable[str]) -> RunError:

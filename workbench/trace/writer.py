@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import shlex
 import shutil
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -29,13 +24,13 @@ from workbench.events import (
 )
 from workbench.trace import checkpoints, folder
 from workbench.trace.checkpoints import Checkpoint, Checkpointing, Checkpoints
+from workbench.trace.facts import made_with, process, resumption
 from workbench.trace.folder import RunError
+from workbench.trace.header import read_header
 from workbench.trace.lines import Line, RareEvent, event_line
 from workbench.trace.lock import WriterLock
 from workbench.trace.probed import probed_axes
 from workbench.trace.stage import StageArrays
-
-_VERSIONS = ("workbench", "torch", "torchvision", "entmax", "numpy", "zarr")
 
 
 class RunWriter:
@@ -60,9 +55,11 @@ class RunWriter:
             "started": None,
             "finished": None,
             "heartbeat": None,
-            **_process(),
+            **process(),
             "error": None,
             "resumed": [],
+            "events": 0,  # lines, and steps by stage: what a reader must find, or something is lost
+            "steps": {},
             "meta": dict(meta),
         }
         self._meta, self._start, self._when = meta, start, when
@@ -175,6 +172,7 @@ class RunWriter:
             "rows": 0 if self._stage is None else self._stage.rows,
             "step_offset": self._step_offset,
             "epochs": self._epochs,
+            "events": self._header["events"],
             "events_bytes": events.stat().st_size if events.exists() else 0,
             "seconds": time.monotonic() - self._began,
             "waited": self._waited,
@@ -199,7 +197,7 @@ class RunWriter:
             ) from error
         self._lock.acquire()
         folder.refuse_occupied(self.path)
-        self._header["meta"] = {**_made_with(), **about, **self._meta}
+        self._header["meta"] = {**made_with(), **about, **self._meta}
         self._began = self._flushed = time.monotonic()
         self._header["started"] = folder.now()
         self._checkpoints = Checkpoints(self.path / folder.CHECKPOINTS, self._when)
@@ -213,15 +211,18 @@ class RunWriter:
                 "these events go on from a saved state; give record() its checkpoint as `start`"
             )
         self._lock.acquire()
-        header = folder.read_object(self.path / folder.HEADER)
-        if header.get("status") == "finished" or not start.file.exists():
+        header = read_header(self.path)
+        if header["status"] == "finished" or not start.file.exists():
             raise RunError(
                 f"{self.path} has gone on since {start.file.name} was read; open it again"
             )
         place = cast("dict[str, Any]", start.record)
-        resumed = [*cast("list[object]", header.get("resumed", [])), _resumption(start)]
-        self._header |= {**header, **_process(), "status": "running", "error": None}
-        self._header |= {"finished": None, "resumed": resumed}
+        resumed = [*cast("list[object]", header.get("resumed", [])), resumption(start)]
+        self._header |= {**header, **process(), "status": "running", "error": None}
+        steps = {s: n for s, n in cast("Line", header["steps"]).items() if int(s) < place["stage"]}
+        # What a reader must find is less from now on; it looks here first.
+        self._header |= {"finished": None, "resumed": resumed, "events": place["events"]}
+        self._header["steps"] = {**steps, str(place["stage"]): place["rows"]}
         self._step_offset, self._epochs = place["step_offset"], place["epochs"]
         self._waited, self._waited_before = place["waited"], place["waited_before"]
         self._flushed = time.monotonic()
@@ -236,6 +237,7 @@ class RunWriter:
         assert event.space is not None
         (self.path / folder.GENOTYPE).unlink(missing_ok=True)
         folder.cut(self.path / folder.EVENTS, place["events_bytes"])
+        folder.read_lines(self.path / folder.EVENTS)  # whole, or it says which is not
         store = self.path / folder.TRACE
         for later in store.glob("stage_*"):
             if int(later.name.removeprefix("stage_")) > place["stage"]:
@@ -250,12 +252,13 @@ class RunWriter:
         if self._stage is not None:
             self._stage.flush()
             self._step_offset += self._stage.rows
+            self._count_steps()
         offsets = {"step_offset": self._step_offset, "epoch_offset": self._epochs}
         root = zarr.open_group(self.path / folder.TRACE, mode="a")
         group = root.create_group(f"stage_{event.clock.stage}", attributes={**offsets})
         probed = self._stage.probed if self._stage else {}
         self._stage = StageArrays(group, event.space, event.clock, probed)
-        folder.append_line(self.path / folder.EVENTS, event_line(event) | offsets)
+        self._append(event_line(event) | offsets)
 
     def _write_rare(self, event: RareEvent) -> None:
         if isinstance(event, EpochEnded):
@@ -263,30 +266,22 @@ class RunWriter:
             event = replace(event, seconds=event.seconds - self._waited + self._waited_before)
             self._waited_before = self._waited
         elif isinstance(event, Derived):
-            folder.replace_text(self.path / folder.GENOTYPE, event.genotype.to_json())
-        folder.append_line(self.path / folder.EVENTS, event_line(event))
+            folder.replace_text(self.path / folder.GENOTYPE, folder.seal(event.genotype.to_json()))
+        self._append(event_line(event))
+
+    def _append(self, line: Line) -> None:
+        folder.append_line(self.path / folder.EVENTS, line)
+        self._header["events"] = cast("int", self._header["events"]) + 1
 
     def _flush_steps(self) -> None:
         if self._stage is not None:
             self._stage.flush()
 
+    def _count_steps(self) -> None:
+        if self._stage is not None:
+            cast("Line", self._header["steps"])[str(self._stage.number)] = self._stage.written
+
     def _write_header(self) -> None:
         self._header["heartbeat"] = folder.now()
-        folder.replace_text(self.path / folder.HEADER, folder.to_json(self._header, indent=1))
-
-
-def _process() -> Line:
-    return {"pid": os.getpid(), "host": platform.node()}
-
-
-def _resumption(start: Checkpoint) -> Line:
-    return {"at": folder.now(), "checkpoint": start.number, "clock": start.facts["clock"]}
-
-
-def _made_with() -> Line:
-    """Versions, and the command of this process."""
-    return {
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in _VERSIONS},
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    }
+        self._count_steps()
+        folder.write_sealed(self.path / folder.HEADER, self._header, indent=1)

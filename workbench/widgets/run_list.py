@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,21 +45,17 @@ def entries(folder: Path | str) -> list[Entry]:
         runs = find_runs([folder])
     except WorkbenchError:  # a folder without runs
         return []
-    found = sorted(map(_entry, runs), key=lambda entry: entry.started, reverse=True)
+    lost = [Entry(path, "unreadable", "", why) for path, why in runs.damaged.items()]
+    found = sorted([*map(_entry, runs), *lost], key=lambda entry: entry.started, reverse=True)
     return sorted(found, key=lambda entry: entry.status not in _GOING_ON)
 
 
 def _entry(run: Run) -> Entry:
-    try:
-        header = run.header
-        started, status = str(header["started"] or ""), run.state
-        if status in _GOING_ON and silence(header) > _SILENT:
-            status = "silent"
-        about = [run.named("method"), run.named("space"), run.named("data")]
-        return Entry(run.path, status, started, " ".join(filter(None, about)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        what = "no JSON" if isinstance(error, json.JSONDecodeError) else repr(error)
-        return Entry(run.path, "unreadable", "", f"run.json: {what}")
+    started, status = str(run.header["started"] or ""), run.state
+    if status in _GOING_ON and silence(run.header) > _SILENT:
+        status = "silent"
+    about = [run.named("method"), run.named("space"), run.named("data")]
+    return Entry(run.path, status, started, " ".join(filter(None, about)))
 
 
 class RunList:

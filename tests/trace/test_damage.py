@@ -1,0 +1,212 @@
+"""A damaged run folder is refused by the name of the file, repaired, or read as if whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import damage
+from tests.fakes import fake_events, fake_run
+from workbench.trace import RunError, find_runs, open_run, record
+from workbench.trace.folder import MOST_BYTES, read_sealed, seal, unseal, write_sealed
+
+ROOT = Path(__file__).parents[2]
+SCHEMA_1 = Path(__file__).parent / "schema1"
+
+
+def test_no_damage_to_a_file_ends_in_a_traceback_or_a_wrong_answer(tmp_path: Path) -> None:
+    rows = damage.run(1, seed=0, folder=tmp_path)
+    faults = [row for row in rows if row.outcome not in ("refused", "same")]
+    assert not faults
+    assert {"trace.zarr/stage_1/norm/c/0/0/0", "evaluation/seed_1.json"} <= {x.file for x in rows}
+
+
+def test_a_lost_genotype_is_read_from_the_event(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run")
+    (run.path / "genotype.json").unlink()
+    assert run.refresh().genotype == run.genotype is not None
+
+
+def test_lines_that_are_lost_as_a_whole_are_missed(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run")
+    file = run.path / "events.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:-1]))
+    with pytest.raises(RunError, match=rf"events\.jsonl holds {len(lines) - 1} whole lines, and"):
+        _ = run.refresh().events
+    file.write_bytes(b"".join([*lines[:2], b'{"event": 1}\n', *lines[3:]]))
+    with pytest.raises(RunError, match=r"events\.jsonl, line 3, is damaged"):
+        _ = run.refresh().events
+
+
+def test_a_lost_chunk_of_blanks_is_missed_too(tmp_path: Path) -> None:
+    list(record(damage.damaged_events(), tmp_path / "run"))
+    for name in ("late", "norm", "edge_weight", "alpha"):
+        chunk = next((tmp_path / "run" / "trace.zarr" / "stage_0" / name / "c").rglob("0*"))
+        shutil.move(chunk, tmp_path / name)
+        with pytest.raises(RunError, match=rf"stage_0/{name}/c/\S+ is missing"):
+            _ = open_run(tmp_path / "run").trace
+        shutil.move(tmp_path / name, chunk)
+
+
+def test_arrays_that_come_late_have_blank_chunks_before(tmp_path: Path) -> None:
+    events = list(fake_events(kinds=("normal",), nodes=1, epochs=3, steps_per_epoch=201))
+    list(record(iter(events), tmp_path / "run"))
+    place = tmp_path / "run" / "trace.zarr" / "stage_0" / "loss_val"
+    assert sorted(int(file.name) for file in (place / "c").iterdir()) == [0, 1, 2, 3]
+    loss = open_run(tmp_path / "run").trace["loss_val"].to_numpy()
+    assert np.isnan(loss).tolist() == [True] * 201 + [False] * 402
+
+
+def test_a_flipped_bit_in_the_attributes_is_noticed(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run")
+    file = run.path / "trace.zarr" / "stage_0" / "zarr.json"
+    file.write_text(file.read_text().replace('"loss_val"', '"loss_vam"'))
+    with pytest.raises(RunError, match=r"stage_0/zarr\.json is damaged \(its checksum"):
+        _ = run.refresh().trace
+
+
+def test_figures_of_an_evaluation_that_ended_are_missed(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run")
+    (run.path / "evaluation.json").unlink()
+    with pytest.raises(RunError, match=r"evaluation\.json is missing, and epochs\.jsonl says"):
+        _ = run.refresh().evaluation
+    (run.path / "evaluation" / "epochs.jsonl").unlink()
+    assert run.refresh().evaluation is None
+
+
+def test_a_seal_covers_the_text_before_it() -> None:
+    value = {"name": "α → β", "numbers": [1.5, None]}
+    for indent in (None, 1):
+        text = seal(json.dumps(value, ensure_ascii=False, indent=indent))
+        assert unseal(text.encode(), "it") == value
+        assert list(json.loads(text))[-1] == "crc32"
+        with pytest.raises(RunError, match="it is damaged"):
+            unseal(text.replace("1.5", "1.4").encode(), "it")
+    with pytest.raises(RunError, match="it is damaged"):
+        unseal(b"[" * 100_000, "it", required=False)
+
+
+def test_a_run_of_schema_1_opens_with_the_same_values() -> None:
+    run, want = open_run(SCHEMA_1 / "run"), json.loads((SCHEMA_1 / "expected.json").read_text())
+    for name in ("step", "edge", "op"):
+        assert run.trace[name].to_numpy().tolist() == want[name]
+    alpha = np.array(want["alpha"], np.float32)
+    np.testing.assert_array_equal(np.where(np.isfinite(run.trace["alpha"]), alpha, np.nan), alpha)
+    np.testing.assert_array_equal(run.trace["mix"], np.array(want["mix"], np.float32))
+    assert run.trace["alive"].to_numpy().tolist() == want["alive"]
+    assert str(run.genotype) == want["genotype"]
+    assert [line["event"] for line in run.events] == want["events"]
+    assert run.prunings["op"].tolist() == want["prunings"]
+    assert run.epochs["loss_train"].tolist() == want["epochs"]
+    assert run.evaluation is not None
+    assert run.evaluation["test_accuracy"] == want["test_accuracy"]
+    assert len(run.evaluation_epochs) == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("run.json", "[]"), ("run.json", "{}"), ("run.json", ""), ("run.json", '{"schema": 1}'),
+        ("events.jsonl", "{}\n"), ("events.jsonl", "\xff\n"), ("events.jsonl", "[[[\n"),
+        ("events.jsonl", '{"event": "StageStarted", "stage": 0, "epoch": 0, "step": 0}\n'),
+        ("genotype.json", "{"), ("genotype.json", '{"cells": 3}'), ("evaluation.json", "{}"),
+        ("evaluation/epochs.jsonl", "{}\n"), ("trace.zarr/stage_0/zarr.json", "{}"),
+        ("trace.zarr/stage_0/alpha/zarr.json", "no"), ("trace.zarr/stage_0/mix/c/0/0/0", "no"),
+    ],
+)  # fmt: skip
+def test_damage_to_schema_1_is_an_error_that_names_the_file(
+    tmp_path: Path, file: str, text: str
+) -> None:
+    shutil.copytree(SCHEMA_1 / "run", tmp_path / "run")
+    (tmp_path / "run" / file).write_text(text, encoding="latin-1")
+    with pytest.raises(RunError) as caught:
+        damage.read_everything(tmp_path / "run")
+    assert file in str(caught.value)
+
+
+def test_a_newer_schema_is_refused_with_the_version_that_reads_it(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run")
+    file = run.path / "run.json"
+    header = read_sealed(file)
+    meta = {"versions": {"workbench": "9.1.0"}}
+    write_sealed(file, {**header, "schema": 3, "meta": meta})
+    said = r"schema 3, written by workbench 9\.1\.0; this workbench \S+ reads schemas up to 2; `pip"
+    with pytest.raises(RunError, match=said):
+        open_run(run.path)
+    for schema in (0, -1, "2", None, True, 1.5):
+        write_sealed(file, {**header, "schema": schema})
+        with pytest.raises(RunError, match=r"run\.json has schema"):
+            open_run(run.path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": None}, {"meta": []}, {"events": -1}, {"steps": {"a": 1}}, {"pid": "1"},
+        {"heartbeat": "yesterday"}, {"started": "2026-01-01"}, {"resumed": 3},
+    ],
+)  # fmt: skip
+def test_fields_of_the_header_are_checked(tmp_path: Path, change: dict[str, object]) -> None:
+    run = fake_run(tmp_path / "run")
+    write_sealed(run.path / "run.json", {**run.header, **change})
+    with pytest.raises(RunError, match=rf"run\.json: .*{next(iter(change))}"):
+        open_run(run.path)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run")
+    with (run.path / "run.json").open("r+b") as file:
+        file.truncate(MOST_BYTES + 1)
+    with pytest.raises(RunError, match=r"run\.json has 67,108,865 bytes"):
+        open_run(run.path)
+
+
+def test_a_damaged_run_beside_others_is_left_out_and_named(tmp_path: Path, caplog) -> None:
+    for name in ("one", "two"):
+        fake_run(tmp_path / name)
+    (tmp_path / "two" / "run.json").write_text("{")
+    runs = find_runs([tmp_path])
+    assert [run.path.name for run in runs] == ["one"]
+    assert list(runs.damaged) == [tmp_path / "two"]
+    assert "two/run.json is damaged" in repr(runs)
+    assert "two/run.json is damaged" in caplog.text
+    with pytest.raises(RunError, match=r"two/run\.json is damaged"):
+        find_runs([tmp_path / "two"])
+
+
+def test_what_was_cached_is_dropped_when_the_search_went_back(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run")
+    before = run.trace
+    assert run.refresh()._read
+    write_sealed(run.path / "run.json", {**run.header, "resumed": [{"step": 3}]})
+    assert not run.refresh()._read
+    assert run.refresh().trace.identical(before)
+
+
+WRITER = """
+import sys, time
+from tests.damage import long_events
+from workbench.trace import record
+for _ in record(long_events(int(sys.argv[2])), sys.argv[1], flush_seconds=0.1):
+    pass
+"""
+
+
+def test_a_reader_of_a_live_run_never_sees_a_torn_row(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "run"), "260"]
+    writer = subprocess.Popen(command, cwd=ROOT)
+    try:
+        looks, rows = damage.watch(tmp_path / "run", lambda: writer.poll() is None)
+    finally:
+        code = writer.wait(60)
+    assert code == 0
+    assert looks >= 2
+    assert rows == sorted(rows)
+    assert damage.watch(tmp_path / "run", lambda: False)[1][-1] == 260

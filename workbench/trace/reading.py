@@ -1,0 +1,98 @@
+"""Reading events and genotypes, also while it is written and after a search was taken up again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from workbench.spaces.genotype import Genotype, GenotypeError
+from workbench.trace import folder
+from workbench.trace.checks import check_line
+from workbench.trace.folder import RunError
+from workbench.trace.header import is_sealed, least_events, read_header, times_resumed
+
+T = TypeVar("T")
+
+
+def read_events(run_path: Path, header: Mapping[str, object]) -> list[dict[str, object]]:
+    """The lines of a run's `events.jsonl`.
+
+    Args:
+        header: as it was read before.  A writer appends a line before it counts it there; so a
+            reader that looks into the header first never finds too few.
+
+    Raises:
+        RunError: if a line is damaged, or some are lost.
+    """
+    file = run_path / folder.EVENTS
+    lines = folder.read_lines(file, required=is_sealed(header))
+    least = least_events(header)
+    if len(lines) < least:  # or the search went back to a checkpoint, which says so first
+        least = least_events(read_header(run_path))
+        lines = folder.read_lines(file, required=is_sealed(header))
+    if len(lines) < least:
+        what = f"holds {len(lines)} whole lines" if file.exists() else "is missing"
+        raise RunError(
+            f"{file} {what}, and {folder.HEADER} says there are {least}; {folder.RESTORE}"
+        )
+    for number, line in enumerate(lines, start=1):
+        check_line(line, f"{file}, line {number},")
+    return lines
+
+
+def read_genotype(
+    run_path: Path,
+    header: Mapping[str, object],
+    events: Callable[[], Sequence[Mapping[str, object]]],
+) -> Genotype | None:
+    """What a run derived, from its own file or else from the event; None if it has not.
+
+    Raises:
+        RunError: if the file is damaged.
+    """
+    path = run_path / folder.GENOTYPE
+    if path.exists():
+        return genotype_in(folder.read_sealed(path, required=is_sealed(header)), str(path))
+    said = [line for line in events() if line["event"] == "Derived"]
+    return genotype_in(said[-1]["genotype"], str(run_path / folder.EVENTS)) if said else None
+
+
+def genotype_in(value: object, where: str) -> Genotype:
+    """The genotype in a JSON value; `where` is its place in errors.
+
+    Raises:
+        RunError: if it is none.
+    """
+    try:
+        return Genotype.from_json(json.dumps(value))
+    except GenotypeError as error:
+        raise RunError(f"{where}: {error}") from error
+
+
+def steady(run_path: Path, memory: dict[str, object], look: Callable[[], T]) -> T:
+    """What `look` sees of a run; once more if the search went back to a checkpoint meanwhile.
+
+    Args:
+        memory: what is remembered of the run, of which only its path stays true then.
+    """
+    while True:
+        try:
+            found = look()
+        except RunError:
+            if not _went_back(run_path, memory):
+                raise
+            continue
+        if not _went_back(run_path, memory):
+            return found
+
+
+def _went_back(run_path: Path, memory: dict[str, object]) -> bool:
+    now, before = read_header(run_path), memory.get("header")
+    if not isinstance(before, dict) or times_resumed(now) == times_resumed(before):
+        return False
+    for name in [name for name in memory if name != "path"]:
+        del memory[name]
+    memory["header"] = now
+    return True
