@@ -76,7 +76,7 @@ class Place:
         return [line for line in lines if line["event"] == "EpochEnded"]
 
 
-def firstplace_of(run_path: Path, *, sealed: bool = True) -> Place:
+def first_place(run_path: Path, *, sealed: bool = True) -> Place:
     """Where the first evaluation of a run lies, or will; `sealed` as of `Place`."""
     return Place(run_path / folder.EVALUATION, run_path / folder.EVALUATION_EPOCHS, sealed)
 
@@ -87,7 +87,7 @@ def places(run_path: Path, *, sealed: bool = True) -> list[Place]:
     Raises:
         RunError: if the figures of one are lost or damaged.
     """
-    first = firstplace_of(run_path, sealed=sealed)
+    first = first_place(run_path, sealed=sealed)
     files = first.epochs.parent.glob("seed_*.json*")
     seeds = {int(found[1]) for file in files if (found := _SEED.fullmatch(file.name))}
     found = [first, *(place_of(run_path, seed, sealed=sealed) for seed in sorted(seeds))]
@@ -102,6 +102,7 @@ def seed_of(evaluation: Mapping[str, object]) -> int | None:
 
 
 def place_of(path: Path, seed: int, *, sealed: bool = True) -> Place:
+    """Where the evaluation of a run with `seed` lies, if it is not the first."""
     where = (path / folder.EVALUATION_EPOCHS).parent
     return Place(where / f"seed_{seed}.json", where / f"seed_{seed}.epochs.jsonl", sealed)
 
