@@ -28,7 +28,9 @@ SMALL = {"data": "digits", "channels": 4, "cells": 3, "nodes": 2, "batch_size": 
 SMALL |= {"threads": 1, "kernel_threads": 1, "checkpoint_steps": 7}
 PROBED = {"probes": "alpha_gradients", "probe_every": 5}
 SEARCHES: Mapping[str, Mapping[str, Any]] = {
-    "pruned": SMALL | PROBED | {"method": "entmax3_prune_single_level", "epochs": 2, "arch_lr": 0.05},
+    "pruned": SMALL
+    | PROBED
+    | {"method": "entmax3_prune_single_level", "epochs": 2, "arch_lr": 0.05},
     "stages": SMALL | PROBED | {"method": methods.NAME, "epochs": 2},
 }
 UNLIKE = ("seconds", "memory")  # of an epoch: what the machine did, not the search
@@ -248,9 +250,7 @@ class Killing:
         wait = self.random.random() * self.seconds[name]
         dead = alive and kill_at(process, wait)
         process.join()
-        return self._brought_to_its_end(
-            Killed("any time", f"{wait:.2f} s", name, dead=dead), out
-        )
+        return self._brought_to_its_end(Killed("any time", f"{wait:.2f} s", name, dead=dead), out)
 
     def at(self, place: Place) -> Killed:
         """Kill a search at a random one of its calls of a place."""
