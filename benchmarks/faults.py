@@ -1,8 +1,8 @@
 """What a run survives: kills, signals, readers, pauses, damage; how its memory grows.
 
-`python benchmarks/faults.py [--quick] [--only NAME …] [--json] [--seed N]` prints a table.  The long
-form takes most of two hours of one core; `--quick` takes minutes.  Every search ends in a process of
-its own; what is compared is the whole record, bit for bit, but for seconds and bytes.
+`python benchmarks/faults.py [--quick] [--only NAME …] [--json] [--seed N]` prints a table.  The
+long form takes most of two hours of one core; `--quick` takes minutes.  Every search ends in a
+process of its own; what is compared is the whole record, bit for bit, but for seconds and bytes.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def readers(base: Path, quick: bool, seed: int) -> list[Row]:
     read = read_live(base, readers=8, seconds=seconds, slices=slices)
     told = (
         f"{read.looks} looks, {read.steps} steps; with and without readers "
-        f"{read.rate[0]:.2f} and {read.rate[1]:.2f} steps/s ({1 - read.rate[0] / read.rate[1]:+.1%} "
-        f"slower), {1e3 * read.work[0]:.1f} and {1e3 * read.work[1]:.1f} ms of the search's "
+        f"{read.rate[0]:.2f} and {read.rate[1]:.2f} steps/s "
+        f"({1 - read.rate[0] / read.rate[1]:+.1%} slower), {1e3 * read.work[0]:.1f} and {1e3 * read.work[1]:.1f} ms of the search's "
         "processor a step"
     )
     return [_row(f"8 readers, {seconds} s", 8, 8 - read.failed, told)]

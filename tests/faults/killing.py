@@ -234,7 +234,7 @@ class Killing:
         self.seconds: dict[str, float] = {}
         for name in self.names:
             out, counts = base / f"whole-{name}", base / f"{name}.json"
-            process, began = started(search_into, out, SEARCHES[name], counts), time.monotonic()
+            process = started(search_into, out, SEARCHES[name], counts)
             waited(lambda out=out: begun(out), process)
             first = time.monotonic()
             assert ended(process) == 0

@@ -54,6 +54,7 @@ def reads_on(out: Path, into: Path, stop: Path) -> None:
         assert not np.isnan(trace["seconds"].values).any()
         assert (np.diff(trace["epoch"].values) >= 0).all()
         steps, epochs, looks = len(numbers), len(table), looks + 1
+        into.with_suffix(".began").touch()
         time.sleep(LOOK_SECONDS)
     into.write_text(f"{looks} {steps}", encoding="utf-8")
 
@@ -84,7 +85,8 @@ def read_live(base: Path, *, readers: int, seconds: float, slices: int) -> Read:
     search = started(timed_search, out, times)
     waited(lambda: begun(out), search)
     looking = [started(reads_on, out, base / f"r{n}", stop) for n in range(readers)]
-    time.sleep(2)
+    for number, reader in enumerate(looking):  # their start is no part of what is measured
+        waited((base / f"r{number}.began").exists, reader)
     edges = []
     for number in range(slices):
         for reader in looking:
