@@ -65,8 +65,9 @@ def readers(base: Path, quick: bool, seed: int) -> list[Row]:
     told = (
         f"{read.looks} looks, {read.steps} steps; with and without readers "
         f"{read.rate[0]:.2f} and {read.rate[1]:.2f} steps/s "
-        f"({1 - read.rate[0] / read.rate[1]:+.1%} slower), {1e3 * read.work[0]:.1f} and {1e3 * read.work[1]:.1f} ms of the search's "
-        "processor a step"
+        f"({1 - read.rate[0] / read.rate[1]:+.1%} slower), "
+        f"{1e3 * read.work[0]:.1f} and {1e3 * read.work[1]:.1f} ms of the "
+        "search's processor a step"
     )
     return [_row(f"8 readers, {seconds} s", 8, 8 - read.failed, told)]
 
