@@ -262,6 +262,7 @@ class StageArrays:
             dtype=TYPES.get(name, "float32"),
             fill_value={**STATE, **LINES}.get(name, np.nan),
             dimension_names=DIMS[: 1 + axes],
+            overwrite=True,  # of a writer that was killed before it took the name down
         )
 
 
