@@ -77,6 +77,8 @@ class Checkpoints:
 
     def __init__(self, path: Path, when: Checkpointing) -> None:
         self.path, self.when = path, when
+        for part in path.glob(".checkpoint_*.part"):  # of a writer that was killed over it
+            part.unlink(missing_ok=True)
         self._next = max((_number(file) for file in _files(path)), default=-1) + 1
         self._saved_at = time.monotonic()
         self._steps = 0  # since the last one

@@ -1,0 +1,154 @@
+"""What a run survives: kills, signals, readers, pauses, damage; how its memory grows.
+
+`python benchmarks/faults.py [--quick] [--only NAME …] [--json] [--seed N]` prints a table.  The
+long form takes most of two hours of one core; `--quick` takes minutes.  Every search ends in a
+process of its own; what is compared is the whole record, bit for bit, but for seconds and bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the short forms are tests of the same code
+
+Row = dict[str, object]
+
+
+def kill(base: Path, quick: bool, seed: int) -> list[Row]:
+    """`kill -9` at moments of every kind; each search goes on to its end."""
+    from tests.faults.killing import kills
+
+    found = []
+    for killed in kills(base, 12 if quick else 200, seed):
+        found.append(killed)
+        _say(f"{killed.kind}: {killed.where} ({killed.search}) {killed.wrong or ''}")
+    dead = [killed for killed in found if killed.dead]
+    kinds = Counter(killed.kind for killed in dead)
+    same = Counter(killed.kind for killed in dead if not killed.wrong)
+    rows = [_row(f"kill -9, {kind}", n, same[kind]) for kind, n in kinds.items()]
+    anew, over = sum(k.anew for k in dead), sum(k.finished for k in dead)
+    told = f"{anew} before the first checkpoint, started anew; {over} had finished"
+    wrong = [f"{k.where} ({k.search}): {k.wrong}" for k in found if k.wrong]
+    return [*rows, _row("kill -9, all", len(dead), same.total(), "; ".join([told, *wrong]))]
+
+
+def sigterm(base: Path, quick: bool, seed: int) -> list[Row]:
+    """SIGTERM at random moments of the demo's search, at one epoch instead of twelve."""
+    from tests.faults.signals import signalled
+
+    found = []
+    for ended in signalled(base, 5 if quick else 50, seed, real=1 if quick else 3):
+        found.append(ended)
+        _say(f"{ended.signal} {ended.after:.2f} s: {ended.seconds:.2f} s {ended.wrong or ''}")
+    rows = []
+    for name in dict.fromkeys(ended.signal for ended in found):
+        sent = [ended for ended in found if ended.signal == name and ended.sent]
+        longest = max((ended.seconds for ended in sent), default=0.0)
+        wrong = [str(ended.wrong) for ended in sent if ended.wrong]
+        told = "; ".join([f"longest {longest:.2f} s to its end", *wrong])
+        rows.append(_row(name, len(sent), len(sent) - len(wrong), told))
+    return rows
+
+
+def readers(base: Path, quick: bool, seed: int) -> list[Row]:
+    """Eight readers of a live run, which look as often as the live view does."""
+    from tests.faults.living import read_live
+
+    seconds, slices = (10, 4) if quick else (600, 20)
+    read = read_live(base, readers=8, seconds=seconds, slices=slices)
+    told = (
+        f"{read.looks} looks, {read.steps} steps; with and without readers "
+        f"{read.rate[0]:.2f} and {read.rate[1]:.2f} steps/s "
+        f"({1 - read.rate[0] / read.rate[1]:+.1%} slower), "
+        f"{1e3 * read.work[0]:.1f} and {1e3 * read.work[1]:.1f} ms of the "
+        "search's processor a step"
+    )
+    return [_row(f"8 readers, {seconds} s", 8, 8 - read.failed, told)]
+
+
+def memory(base: Path, quick: bool, seed: int) -> list[Row]:
+    """The resident size of a search."""
+    from tests.faults import living
+
+    seconds = 30 if quick else 1800
+    slope, error, size = living.memory(base, seconds)
+    told = f"{slope:+.1f} ± {error:.1f} MiB/h (95 %), {size:.0f} MiB at the end"
+    return [_row(f"memory, {seconds} s", 1, 1, told)]
+
+
+def pauses(base: Path, quick: bool, seed: int) -> list[Row]:
+    """Pause and resume again and again."""
+    from tests.faults import living
+
+    names = ("pauses, next event", "pauses, control.json")
+    return [
+        _row(
+            name,
+            paused.cycles,
+            0 if paused.wrong else paused.cycles,
+            f"{paused.grown:+.1f} MiB, {paused.files:+d} open files from a fifth on {paused.wrong}",
+        )
+        for name, paused in zip(names, living.pauses(base, 200 if quick else 10_000), strict=True)
+    ]
+
+
+def damage(base: Path, quick: bool, seed: int) -> list[Row]:
+    """Every file of a run truncated, flipped, emptied, removed."""
+    from tests.damage import run
+
+    return list(run(40 if quick else 1000, seed))
+
+
+def fuzz(base: Path, quick: bool, seed: int) -> list[Row]:
+    """Texts, tables and files from others."""
+    from tests.fuzz import run
+
+    return list(run(500 if quick else 10_000, seed))
+
+
+ROWS: dict[str, Callable[[Path, bool, int], list[Row]]] = {
+    "kill": kill,
+    "sigterm": sigterm,
+    "readers": readers,
+    "memory": memory,
+    "pauses": pauses,
+    "damage": damage,
+    "fuzz": fuzz,
+}
+
+
+def main() -> None:
+    """Measure what was asked for and print it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    rows: list[Row] = []
+    for name in given.only:
+        with tempfile.TemporaryDirectory() as folder:
+            rows += ROWS[name](Path(folder), given.quick, given.seed)
+    if given.json:
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    for row in rows:
+        print(f"{row['what']!s:<28}{row['cases']!s:>8}{row['whole']!s:>8}  {row['told']}")
+
+
+def _row(what: str, cases: int, whole: int, told: str = "") -> Row:
+    return {"what": what, "cases": cases, "whole": whole, "told": told}
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
