@@ -113,12 +113,12 @@ def _digits() -> Data:
 
 def _folder(name: str, size: int, grey: bool, skip_unreadable: bool) -> Data:
     path = Path(name.removeprefix("folder:")).expanduser()
-    classes, train, test = read_folder(path, size, grey, skip_unreadable)
+    classes, train, test, left_out = read_folder(path, size, grey, skip_unreadable)
     if test is None:
         train, test = _hold_out(train)
     mean, std = _statistics(train.images)
     augment = Augment(crop_padding=size // 8, flip=True)  # as CIFAR: 4 pixels of 32
-    return Data(name, classes, train, test, mean, std, augment)
+    return Data(name, classes, train, test, mean, std, augment, left_out)
 
 
 def _hold_out(images: ImageSet) -> tuple[ImageSet, ImageSet]:

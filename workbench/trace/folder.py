@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -88,3 +89,37 @@ def read_lines(path: Path) -> list[dict[str, object]]:
         return []
     # bytes: a half-written arrow would not decode
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def refuse_unwritable(path: Path, *, file: bool = False) -> None:
+    """Whether `path`, a folder or with `file` a file, can be written, with parents if they lack.
+
+    Permissions say little (root has them all, a disk may be full or mounted read-only): a nameless
+    file of 64 KiB is written where `path` is or would be, and is gone again.
+
+    Raises:
+        RunError: if it cannot be.
+    """
+    try:
+        if path.is_symlink() and not path.exists():
+            raise RunError(f"{path} is a link to nothing ({path.readlink()}); choose another place")
+        if file and path.is_dir():
+            raise RunError(f"{path} is a folder; choose the name of a file")
+        absolute = path.absolute()
+        above = absolute.parents if file else (absolute, *absolute.parents)
+        place = next(part for part in above if os.path.lexists(part))
+        if not place.is_dir():
+            raise RunError(f"{path} cannot be written: {place} is no folder; choose another place")
+        with tempfile.TemporaryFile(dir=place) as probe:
+            probe.write(bytes(2**16))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written ({error.strerror or error}); choose another place, or make "
+            "this one writable and free of space enough"
+        ) from error
+    except RunError:
+        raise
+    except ValueError as error:  # a zero byte
+        raise RunError(f"{str(path)!r} is no path ({error}); choose another one") from error
