@@ -129,7 +129,8 @@ def _remedy(machine: Machine, stage: Stage, space: Space) -> str:
         f"`cells={space.depth}`",
     ]
     lower = f"Lower {', '.join(settings)}"
-    switches = [] if machine.recompute else ["set `recompute=True`"]
+    can_recompute = machine.engine != "readable" and not machine.recompute
+    switches = ["set `recompute`"] if can_recompute else []
     if machine.torch_device.type == "cuda" and machine.precision != "bfloat16":
         switches.append("set `precision=bfloat16`")
     return ", or ".join([f"{lower}, in this order", *switches])

@@ -147,7 +147,7 @@ class Data:
         for part in (self.train, self.test):
             digest.update(repr(tuple(part.images.shape)).encode())
             for values in (part.images, part.labels):
-                digest.update(values.cpu().contiguous().numpy())
+                digest.update(values.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
 

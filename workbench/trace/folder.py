@@ -100,6 +100,8 @@ def refuse_unwritable(path: Path, *, file: bool = False) -> None:
     Raises:
         RunError: if it cannot be.
     """
+    if "\0" in str(path):
+        raise RunError(f"{str(path)!r} is no path: it holds a zero byte; choose another one")
     try:
         if path.is_symlink() and not path.exists():
             raise RunError(f"{path} is a link to nothing ({path.readlink()}); choose another place")
@@ -119,7 +121,3 @@ def refuse_unwritable(path: Path, *, file: bool = False) -> None:
             f"{path} cannot be written ({error.strerror or error}); choose another place, or make "
             "this one writable and free of space enough"
         ) from error
-    except RunError:
-        raise
-    except ValueError as error:  # a zero byte
-        raise RunError(f"{str(path)!r} is no path ({error}); choose another one") from error
