@@ -35,7 +35,7 @@ data = tiny_data()
 data = replace(data, train=data.train.take(torch.arange(9600) % 48))
 READABLE.prepare()
 run = start(method, space, data=data, machine=READABLE)
-most = psutil.Process().memory_info().vms + 100 * 2**20
+most = psutil.Process().memory_info().vms + 30 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (most, most))
 with told_of_memory("step 0", READABLE, method.stages[0], space, run):
     run.step(Clock(0, 0, 1, 0, 1))
@@ -82,7 +82,7 @@ def test_what_a_stage_holds_is_counted() -> None:
 def test_every_way_of_saying_it_is_understood(error: Exception) -> None:
     assert is_out_of_memory(error)
     with (
-        pytest.raises(OutOfMemory, match="at making the supernet, on cpu: nothing .* held yet"),
+        pytest.raises(OutOfMemory, match=r"at making the supernet, on cpu: nothing .* held yet"),
         told_of_memory("making the supernet", CPU, METHOD.stages[0], SPACE),
     ):
         raise error

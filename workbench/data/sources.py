@@ -200,7 +200,11 @@ def _fault(kind: type[CIFAR10], root: Path) -> str | None:
     for name, md5 in files:
         path = root / kind.base_folder / name
         if not path.is_file():
-            return f"{path} is missing"
-        if not check_integrity(path, md5):
+            return f"{path} is {'no file' if path.exists() else 'missing'}"
+        try:
+            intact = check_integrity(path, md5)
+        except OSError as error:
+            return f"{path} cannot be read ({error.strerror})"
+        if not intact:
             return f"{path} is damaged (its md5 is not {md5})"
     return None
