@@ -11,15 +11,15 @@ from typing import cast
 import pytest
 import torch
 
-from workbench import methods
 from workbench.engine import Machine
 from workbench.memory import OutOfMemory, amount, held_by, is_out_of_memory, told_of_memory
+from workbench.methods import darts
 from workbench.protocols import Clock
 from workbench.refusals import with_flags
 
 from .tiny import CPU, SPACES, shrunk, start
 
-SPACE, METHOD = SPACES["darts"], shrunk(methods.darts)
+SPACE, METHOD = SPACES["darts"], shrunk(darts)
 STARVED = """
 import resource
 from dataclasses import replace
