@@ -13,7 +13,7 @@ import torch
 
 from workbench.engine import Machine
 from workbench.memory import OutOfMemory, amount, held_by, is_out_of_memory, told_of_memory
-from workbench.methods import darts
+from workbench.methods.bilevel import darts
 from workbench.protocols import Clock
 from workbench.refusals import with_flags
 
