@@ -101,6 +101,42 @@ def test_a_cifar_file_with_a_wrong_md5_is_named(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("cut", "is damaged"),
+        ("emptied", "is damaged"),
+        ("removed", "is missing"),
+        ("a folder", "is no file"),
+        ("closed", r"cannot be read \(Permission denied\)"),
+    ],
+)
+def test_every_harm_to_a_cifar_file_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str, said: str
+) -> None:
+    write_cifar(tmp_path, CIFAR100, monkeypatch)
+    file = tmp_path / CIFAR100.base_folder / "train"
+    content = file.read_bytes()
+    if harm == "closed":
+
+        def refuse(path: Path, _: str) -> bool:
+            if path.name == CIFAR100.filename:
+                return False
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("torchvision.datasets.utils.check_integrity", refuse)
+    elif harm in ("cut", "emptied"):
+        file.write_bytes(content[: len(content) // 2] if harm == "cut" else b"")
+    else:
+        file.unlink()
+        if harm == "a folder":
+            file.mkdir()
+    where = "train" if harm != "closed" else ".*"
+    with pytest.raises(DataError, match=rf"{where} {said}.*Put cifar-100") as caught:
+        load("cifar100", root=tmp_path, download=False)
+    assert "\n" not in str(caught.value)
+
+
 def test_missing_cifar_without_download_or_network_says_which_file_to_put_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

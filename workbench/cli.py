@@ -17,6 +17,7 @@ import tyro
 from pydantic import ValidationError
 
 from workbench.config import SearchConfig
+from workbench.data_commands import check
 from workbench.errors import WorkbenchError
 from workbench.genotype_commands import lookup, score
 from workbench.interrupts import EXIT_CODE, Interrupted
@@ -164,6 +165,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "lab": lab,
     "demo": demo,
     "methods": methods,
+    "check": check,
     "cost": _cost,
     "derive": _derive,
     "score": score,

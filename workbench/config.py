@@ -54,7 +54,9 @@ class SearchConfig(Settings):
         None, "side of a folder's images, pixels", _DATA, "pixels", ge=1
     )
     grey: bool = setting(False, "make a folder's images grey", _DATA)
-    skip_unreadable: bool = setting(False, "leave out a folder's unreadable images", _DATA)
+    skip_unreadable: bool = setting(
+        False, "leave out a folder's unreadable images (see `workbench check`)", _DATA
+    )
     noise: float = setting(
         0.0, "sd of noise on normalised training images", _DATA, "sd of the images", ge=0
     )

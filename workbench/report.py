@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from workbench.errors import WorkbenchError
 from workbench.report_page import page
-from workbench.trace.folder import replace_text
+from workbench.trace.folder import refuse_unwritable, replace_text
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -55,7 +55,7 @@ def report(
         The HTML file.
 
     Raises:
-        RunError: if there is no run.
+        RunError: if there is no run, or `out` cannot be written.
         ReportError: if a cell of the notebook fails; nothing is written then.
     """
     from workbench.trace import open_run
@@ -64,6 +64,7 @@ def report(
     target = Path(out) if out else run.path / "report.html"
     if target.suffix not in (".html", ".htm"):
         raise ReportError(f"report(out={str(target)!r}): the report is an HTML file; end in .html")
+    refuse_unwritable(target, file=True)
     source = Path(notebook) if notebook else find_notebook()
     executed = _execute(source, {"run": str(run.path.resolve())})
     title = f"Search report: {run.path.resolve().name}"
@@ -82,7 +83,7 @@ def compare(run_paths: Sequence[Path | str], *, out: Path | str, colours: Colour
         The HTML file.
 
     Raises:
-        RunError: if there is no run.
+        RunError: if there is no run, or `out` cannot be written.
         ReportError: if a cell of the notebook fails; nothing is written then.
     """
     from workbench.trace import find_runs
@@ -90,6 +91,7 @@ def compare(run_paths: Sequence[Path | str], *, out: Path | str, colours: Colour
     target = Path(out)
     if target.suffix not in (".html", ".htm"):
         raise ReportError(f"compare(out={str(target)!r}): the report is an HTML file; end in .html")
+    refuse_unwritable(target, file=True)
     found = [str(run.path.resolve()) for run in find_runs(run_paths)]
     executed = _execute(find_notebook("compare.ipynb"), {"runs": "\n".join(found)})
     return _write(executed, target, f"Comparison of {len(found)} runs", colours)

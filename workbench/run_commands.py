@@ -34,7 +34,11 @@ def compare(
     from workbench import comparison
     from workbench.report import compare as write
     from workbench.trace import find_runs
+    from workbench.trace.folder import refuse_unwritable
 
+    for path in (out, csv, latex, markdown):
+        if path is not None:
+            refuse_unwritable(path, file=True)
     found = find_runs(runs)
     if not found:
         raise WorkbenchError(
@@ -77,7 +81,9 @@ def export(
     """
     from workbench.export import export as write
     from workbench.trace import open_run
+    from workbench.trace.folder import refuse_unwritable
 
+    refuse_unwritable(out)
     written = write(open_run(run), out, pictures=pictures)
     print(f"{len(written)} files in {out}")
 

@@ -82,6 +82,11 @@ class Loader:
         """Whether all images lie on the device."""
         return isinstance(self._images, Tensor)
 
+    def held(self) -> int:
+        """Bytes of images and labels on the device; streamed images are on the host."""
+        own = [self._labels, *([self._images] if isinstance(self._images, Tensor) else [])]
+        return sum(values.numel() * values.element_size() for values in own)
+
     def __len__(self) -> int:
         """Batches per pass."""
         return len(self._order)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
+
+_NAMED = 20  # files left out that a record names
 
 
 class DataError(WorkbenchError):
@@ -88,6 +93,7 @@ class Data:
         mean: per channel, of raw pixels scaled to [0, 1].
         std: per channel, likewise; images are normalised to `(pixel / 255 - mean) / std`.
         augment: the default augmentation of training batches.
+        left_out: the files that could not be read and are not among the images.
     """
 
     name: str
@@ -97,6 +103,7 @@ class Data:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augment: Augment
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         train, test = self.train.images.shape[1:], self.test.images.shape[1:]
@@ -133,9 +140,22 @@ class Data:
         """Height and width of an image in pixels."""
         return self.train.images.shape[2], self.train.images.shape[3]
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of shapes, pixels and labels of both splits; equal for equal images only."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.test):
+            digest.update(repr(tuple(part.images.shape)).encode())
+            for values in (part.images, part.labels):
+                digest.update(values.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
 
 def describe(data: Data) -> dict[str, object]:
-    """What a run records about `data`: names and numbers that JSON can hold, no images."""
+    """What a run records about `data`: names and numbers that JSON can hold, no images.
+
+    `left_out` counts the files that could not be read; the first of them are named.
+    """
     return {
         "name": data.name,
         "classes": list(data.classes),
@@ -146,7 +166,32 @@ def describe(data: Data) -> dict[str, object]:
         "mean": list(data.mean),
         "std": list(data.std),
         "augment": asdict(data.augment),
+        "left_out": len(data.left_out),
+        "left_out_first": list(data.left_out[:_NAMED]),
+        "fingerprint": data.fingerprint,
     }
+
+
+def refuse_other(data: Data, recorded: Mapping[str, object]) -> None:
+    """Whether `data` is what a run recorded by `describe`; older runs have no fingerprint.
+
+    Raises:
+        DataError: if other images were recorded, or the same ones with other labels.
+    """
+    known = recorded.get("fingerprint")
+    if known is None or known == data.fingerprint:
+        return
+    counts = {"train_images": len(data.train), "test_images": len(data.test)}
+    changes = [
+        f"{name.partition('_')[0]} had {recorded.get(name)} images and has {count}"
+        for name, count in counts.items()
+        if recorded.get(name) != count
+    ]
+    raise DataError(
+        f"{data.name!r} has changed since the run recorded it "
+        f"({'; '.join(changes) or 'as many images, other pixels or labels'}). Restore the files "
+        "to go on with this run, or start a new one."
+    )
 
 
 def split_indices(labels: Tensor, portion: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -113,12 +113,12 @@ def _digits() -> Data:
 
 def _folder(name: str, size: int, grey: bool, skip_unreadable: bool) -> Data:
     path = Path(name.removeprefix("folder:")).expanduser()
-    classes, train, test = read_folder(path, size, grey, skip_unreadable)
+    classes, train, test, left_out = read_folder(path, size, grey, skip_unreadable)
     if test is None:
         train, test = _hold_out(train)
     mean, std = _statistics(train.images)
     augment = Augment(crop_padding=size // 8, flip=True)  # as CIFAR: 4 pixels of 32
-    return Data(name, classes, train, test, mean, std, augment)
+    return Data(name, classes, train, test, mean, std, augment, left_out)
 
 
 def _hold_out(images: ImageSet) -> tuple[ImageSet, ImageSet]:
@@ -200,7 +200,11 @@ def _fault(kind: type[CIFAR10], root: Path) -> str | None:
     for name, md5 in files:
         path = root / kind.base_folder / name
         if not path.is_file():
-            return f"{path} is missing"
-        if not check_integrity(path, md5):
+            return f"{path} is {'no file' if path.exists() else 'missing'}"
+        try:
+            intact = check_integrity(path, md5)
+        except OSError as error:
+            return f"{path} cannot be read ({error.strerror})"
+        if not intact:
             return f"{path} is damaged (its md5 is not {md5})"
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -231,3 +232,35 @@ def _unsealed(
         if len(line) > MOST_BYTES:
             raise RunError(f"{path}, line {number}, has over {MOST_BYTES:,} bytes")
         yield unseal(line, f"{path}, line {number},", required=required, remedy=remedy)
+
+
+def refuse_unwritable(path: Path, *, file: bool = False) -> None:
+    """Whether `path`, a folder or with `file` a file, can be written, with parents if they lack.
+
+    Permissions say little (root has them all, a disk may be full or mounted read-only): a nameless
+    file of 64 KiB is written where `path` is or would be, and is gone again.
+
+    Raises:
+        RunError: if it cannot be.
+    """
+    if "\0" in str(path):
+        raise RunError(f"{str(path)!r} is no path: it holds a zero byte; choose another one")
+    try:
+        if path.is_symlink() and not path.exists():
+            raise RunError(f"{path} is a link to nothing ({path.readlink()}); choose another place")
+        if file and path.is_dir():
+            raise RunError(f"{path} is a folder; choose the name of a file")
+        absolute = path.absolute()
+        above = absolute.parents if file else (absolute, *absolute.parents)
+        place = next(part for part in above if os.path.lexists(part))
+        if not place.is_dir():
+            raise RunError(f"{path} cannot be written: {place} is no folder; choose another place")
+        with tempfile.TemporaryFile(dir=place) as probe:
+            probe.write(bytes(2**16))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written ({error.strerror or error}); choose another place, or make "
+            "this one writable and free of space enough"
+        ) from error
