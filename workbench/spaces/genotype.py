@@ -261,8 +261,8 @@ def _check_size(cell: CellGenes) -> None:
         )
     if cell.inputs < 1 or cell.nodes < 0 or cell.inputs + cell.nodes > NODES:
         raise GenotypeError(
-            f"{cell.kind}: {shown(cell.inputs)} inputs and {shown(cell.nodes)} nodes; a cell has an "
-            f"input, and at most {NODES} of both together"
+            f"{cell.kind}: {shown(cell.inputs)} inputs and {shown(cell.nodes)} nodes; a cell has "
+            f"an input, and at most {NODES} of both together"
         )
 
 

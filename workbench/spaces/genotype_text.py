@@ -67,7 +67,7 @@ def _parse_darts(text: str) -> Genotype:
         MemoryError,
     ) as error:  # NUL; thousands of brackets or signs
         raise GenotypeError(
-            f"not a genotype: {shown(text)}; it is written Genotype(normal=[('sep_conv_3x3', 0), …])"
+            f"not a genotype: {shown(text)}; one is Genotype(normal=[('sep_conv_3x3', 0), …])"
         ) from error
     if not (
         isinstance(call, ast.Call)
