@@ -122,6 +122,8 @@ def from_published(value: Mapping[str, object]) -> Genotype:
         inputs = 1 if kind.split("_")[0] == "cell" else 2
         genes = _genes(kind, value[kind], value.get(f"{kind}_nodes"), inputs)
         last = max((gene.dst for gene in genes), default=inputs)
+        if last > NODES:
+            raise GenotypeError(f"{kind}: {shown(last)} is no node; a cell has at most {NODES}")
         raw = value.get(f"{kind}_concat", list(range(inputs, last + 1)))
         listed = _sequence(f"{kind}_concat", raw)
         concat = tuple(node for node in listed if isinstance(node, int))
