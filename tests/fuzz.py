@@ -45,8 +45,9 @@ class Row(NamedTuple):
 TEXT = st.text(max_size=40)
 NASTY = st.sampled_from(
     ["", "\0", "~nobody-of-that-name/x", "../../x", "x" * 5000, "\ud800", "1" * 5000, "nan",
-     "-inf", "1e999", "<script>alert(1)</script>", "١٢", "9" * 400, "1:2:3", "nan:1", "folder:", 
-     "folder:\0", "folder:~nobody-of-that-name", "cuda:-1", "a" * 300, "\n", "null", "{{7*7}}", "$(reboot)"]
+     "-inf", "1e999", "<script>alert(1)</script>", "١٢", "9" * 400, "1:2:3", "nan:1", "folder:",
+     "folder:\0", "folder:~nobody-of-that-name", "cuda:-1", "a" * 300, "\n", "null",
+     "{{7*7}}", "$(reboot)"]
 )  # fmt: skip
 NUMBERS = st.one_of(
     st.integers(-5, 20), st.floats(), st.sampled_from([10**30, -(10**30), 10**4000, 1e308, 2**63])
