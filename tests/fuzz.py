@@ -214,7 +214,8 @@ def _words(groups: list[list[str]]) -> None:
 
 def _genotype(text: str) -> None:
     found = Genotype.parse(text)
-    assert Genotype.parse(str(found)) == found
+    if not found.is_nasbench201:  # whose text has neither a name nor dead genes
+        assert Genotype.parse(str(found)) == found
     assert Genotype.from_json(found.to_json()) == found
 
 
