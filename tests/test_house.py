@@ -23,12 +23,12 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SCALARS = {
     "Scalar", "Linear", "Cosine", "Exponential", "Piecewise", "scalar_at", "scalar_range",
 }  # of parts.schedules  # fmt: skip
-PART = {"errors", "protocols", "spaces", f"parts.schedules({', '.join(sorted(SCALARS))})"}
+PART = {"errors", "limits", "protocols", "spaces", f"parts.schedules({', '.join(sorted(SCALARS))})"}
 LOOP = {
     "arch", "bilevel", "data", "engine", "epochs", "errors", "events", "generators", "method",
     "protocols", "pruning", "snapshots", "spaces", "supernets",
 }  # fmt: skip
-READING = {"errors", "spaces.genotype", "spaces.space", "trace"}
+READING = {"errors", "limits", "spaces.genotype", "spaces.space", "trace"}
 
 # Room: what it may import of the package when it runs, beside itself.  The longest name wins; a
 # room that is not here stands on top and may import everything but the command line.
@@ -37,12 +37,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     # name: `rich` itself loads nothing.
     "": {"rich"},
     "errors": set(),
+    "limits": {"errors"},
     "values": {"errors"},
     "protocols": {"errors", "values"},
     "events": {"errors"},
-    "spaces": {"errors", "protocols"},
+    "spaces": {"errors", "limits", "protocols"},
     "engine": {"errors", "protocols", "spaces"},
-    "data": {"errors", "protocols"},
+    "data": {"errors", "limits", "protocols"},
     "parts": PART,
     "zero_cost": PART,
     "probes": PART,
@@ -65,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": LOOP,
     "evaluate": LOOP | {"training"},
     "trace": READING | {"events"},
-    "tables": {"errors", "spaces.genotype", "official_table"},
+    "tables": {"errors", "limits", "spaces.genotype", "official_table"},
     "official_table": {"errors", "spaces.genotype", "tables"},
     "analysis": READING,
     "comparison": READING | {"analysis", "tables"},

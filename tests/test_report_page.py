@@ -76,3 +76,29 @@ def opened(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def complaints(seen: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in seen.stderr.splitlines() if "CONSOLE" in line]
+
+
+HOSTILE = (
+    "<script>window.pwned=1;document.title='pwned'</script>"
+    '"><img src=x onerror="document.title=\'pwned\'">'
+    "</script><a href=\"javascript:document.title='pwned'\">x</a>"
+)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_names_with_script_in_them_are_text_in_a_report(tmp_path: Path) -> None:
+    meta = {name: HOSTILE for name in ("method", "space", "data", "command", "note")}
+    folder = tmp_path / "<img src=x onerror=document.title='pwned'>"
+    run = fake_run(folder, meta=meta)
+    figures = run.path / "evaluation.json"
+    told = json.loads(figures.read_text("utf-8"))
+    told["classes"] = [f"{HOSTILE} {index}" for index in range(10)]
+    figures.write_text(json.dumps(told), "utf-8")
+    seen = opened(report(folder, out=tmp_path / "page.html"), tmp_path)
+    assert "<title>Search report: &lt;img" in seen.stdout
+    shown = re.sub(r"<script.*?</script>", "", seen.stdout, flags=re.DOTALL)
+    assert "<title>pwned" not in seen.stdout
+    assert "<img" not in shown
+    assert '<a href="javascript' not in shown
+    assert "&lt;img src=x" in shown
+    assert complaints(seen) == []

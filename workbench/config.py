@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from workbench import limits
 from workbench.settings import ConfigError, Settings, setting, unknown
 from workbench.spaces.named import SPACES
 
@@ -51,54 +51,100 @@ class SearchConfig(Settings):
     data_root: Path | None = setting(None, "where CIFAR files are, or are put", _DATA)
     download: bool = setting(True, "whether missing CIFAR files may be fetched", _DATA)
     image_size: int | None = setting(
-        None, "side of a folder's images, pixels", _DATA, "pixels", ge=1
+        None, "side of a folder's images, pixels", _DATA, "pixels", ge=1, le=limits.PIXELS
     )
     grey: bool = setting(False, "make a folder's images grey", _DATA)
     skip_unreadable: bool = setting(
         False, "leave out a folder's unreadable images (see `workbench check`)", _DATA
     )
     noise: float = setting(
-        0.0, "sd of noise on normalised training images", _DATA, "sd of the images", ge=0
+        0.0,
+        "sd of noise on normalised training images",
+        _DATA,
+        "sd of the images",
+        ge=0,
+        le=limits.REAL,
     )
     channels: int | None = setting(
-        None, "width of the supernet's first cell; 16, in gold 36", _SEARCHED, "channels", ge=1
+        None,
+        "width of the supernet's first cell; 16, in gold 36",
+        _SEARCHED,
+        "channels",
+        ge=1,
+        le=limits.CHANNELS,
     )
     cells: int | None = setting(
-        None, "depth; cells per stage in nasbench201", _SEARCHED, "cells", ge=1
+        None, "depth; cells per stage in nasbench201", _SEARCHED, "cells", ge=1, le=limits.DEPTH
     )
-    nodes: int | None = setting(None, "intermediate nodes of a cell", _SEARCHED, "nodes", ge=1)
+    nodes: int | None = setting(
+        None, "intermediate nodes of a cell", _SEARCHED, "nodes", ge=1, le=limits.CELL_NODES
+    )
     epochs: int | None = setting(
-        None, "of all stages of the search phase", _TRAINING, "epochs", ge=1
+        None, "of all stages of the search phase", _TRAINING, "epochs", ge=1, le=limits.EPOCHS
     )
-    candidates: int | None = setting(None, "genotypes that a walk tries", _OWN, "genotypes", ge=1)
-    batch_size: int | None = setting(None, "images of a batch", _TRAINING, "images", ge=2)
-    weight_lr: float | None = setting(None, "first learning rate of the weights", _TRAINING, gt=0)
-    arch_lr: float | None = setting(None, "learning rate of the alphas", _TRAINING, gt=0)
+    candidates: int | None = setting(
+        None, "genotypes that a walk tries", _OWN, "genotypes", ge=1, le=limits.STEPS
+    )
+    batch_size: int | None = setting(
+        None, "images of a batch", _TRAINING, "images", ge=2, le=limits.IMAGES
+    )
+    weight_lr: float | None = setting(
+        None, "first learning rate of the weights", _TRAINING, gt=0, le=limits.REAL
+    )
+    arch_lr: float | None = setting(
+        None, "learning rate of the alphas", _TRAINING, gt=0, le=limits.REAL
+    )
     entmax_order: Annotated[float, Field(ge=1)] | str | None = setting(
         None, "order of an entmax method, or 1:2 to go from 1 to 2 over the stage", _OWN
     )
-    weight_steps: int | None = setting(None, "weight steps per alpha step", _OWN, "steps", ge=1)
+    weight_steps: int | None = setting(
+        None, "weight steps per alpha step", _OWN, "steps", ge=1, le=limits.STEPS
+    )
     warm_up_epochs: int | None = setting(
-        None, "epochs of a zero-cost warm-up", _WARM_UP, "epochs", ge=0
+        None, "epochs of a zero-cost warm-up", _WARM_UP, "epochs", ge=0, le=limits.EPOCHS
     )
     zero_cost_mode: Literal["weights", "alphas", "both", "score"] | None = setting(
         None, "what moves in a zero-cost warm-up; score: alphas from scores", _WARM_UP
     )
-    beta1: float | None = setting(None, "weight of log NTK in a zero-cost warm-up", _WARM_UP)
-    beta2: float | None = setting(None, "weight of the BN term in a zero-cost warm-up", _WARM_UP)
+    beta1: float | None = setting(
+        None,
+        ge=-limits.REAL,
+        le=limits.REAL,
+        about="weight of log NTK in a zero-cost warm-up",
+        group=_WARM_UP,
+    )
+    beta2: float | None = setting(
+        None,
+        ge=-limits.REAL,
+        le=limits.REAL,
+        about="weight of the BN term in a zero-cost warm-up",
+        group=_WARM_UP,
+    )
     probes: str | None = setting(
         None, "measured at epochs' ends: op_outputs,hessian_eigenvalue …", _OWN
     )
     probe_every: int | None = setting(
-        None, "steps from one measurement to the next, not epochs' ends", _OWN, "steps", ge=1
+        None,
+        "steps from one measurement to the next, not epochs' ends",
+        _OWN,
+        "steps",
+        ge=1,
+        le=limits.STEPS,
     )
-    seed: int = setting(0, "of weights, alphas, split and batches", _TRAINING, ge=0)
+    seed: int = setting(0, "of weights, alphas, split and batches", _TRAINING, ge=0, le=limits.SEED)
     device: str = setting(
         "auto", "auto, cpu, cuda, cuda:1 …", _MACHINE, suggestions=["auto", "cpu", "cuda"]
     )
-    threads: int = setting(1, "of the CPU; more are rarely faster", _MACHINE, "threads", ge=1)
+    threads: int = setting(
+        1, "of the CPU; more are rarely faster", _MACHINE, "threads", ge=1, le=limits.THREADS
+    )
     kernel_threads: int | None = setting(
-        None, "of the fast supernet's CPU kernels; all cores by default", _MACHINE, "threads", ge=1
+        None,
+        "of the fast supernet's CPU kernels; all cores by default",
+        _MACHINE,
+        "threads",
+        ge=1,
+        le=limits.THREADS,
     )
     precision: Precision = setting(
         "float32", "of the supernet; weights and alphas stay float32 below it", _MACHINE
@@ -122,15 +168,21 @@ class SearchConfig(Settings):
     @classmethod
     def _whole_path(cls, value: str) -> str:
         """A folder is found again from any other folder."""
+        limits.checked_path(value)
         kind, colon, path = value.partition(":")
-        return (
-            f"folder:{Path(path).expanduser().resolve()}" if colon and kind == "folder" else value
-        )
+        return f"folder:{limits.whole_path(path)}" if colon and kind == "folder" else value
 
     @field_validator("data_root")
     @classmethod
     def _whole_root(cls, value: Path | None) -> Path | None:
-        return None if value is None else value.expanduser().resolve()
+        return None if value is None else limits.whole_path(value)
+
+    @field_validator("out")
+    @classmethod
+    def _possible_out(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            limits.checked_path(str(value))
+        return value
 
     @field_validator("method")
     @classmethod
@@ -158,7 +210,7 @@ class SearchConfig(Settings):
             ends = [float(end) for end in str(value).split(":")]
         except ValueError:
             ends = []
-        if len(ends) not in (1, 2) or not all(math.isfinite(end) and end >= 1 for end in ends):
+        if len(ends) not in (1, 2) or not all(1 <= end <= limits.REAL for end in ends):
             raise ValueError("must be a number, 1 or more, or two of them as in 1:2")
         return ends[0] if len(ends) == 1 else ":".join(f"{end:g}" for end in ends)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from workbench import limits
 from workbench.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,19 +20,27 @@ class EvaluateConfig(Settings):
     recipe: Literal["auto", "digits", "cifar"] = Field(
         default="auto", description="auto: cifar for CIFAR, else digits"
     )
-    channels: int | None = Field(default=None, ge=1, description="width of the first cell")
-    cells: int | None = Field(
-        default=None, ge=1, description="depth; cells per stage in nasbench201"
+    channels: int | None = Field(
+        default=None, ge=1, le=limits.CHANNELS, description="width of the first cell"
     )
-    epochs: int | None = Field(default=None, ge=1, description="epochs of training from scratch")
-    batch_size: int | None = Field(default=None, ge=2, description="images of a batch")
-    lr: float | None = Field(default=None, gt=0, description="first learning rate")
+    cells: int | None = Field(
+        default=None, ge=1, le=limits.DEPTH, description="depth; cells per stage in nasbench201"
+    )
+    epochs: int | None = Field(
+        default=None, ge=1, le=limits.EPOCHS, description="epochs of training from scratch"
+    )
+    batch_size: int | None = Field(
+        default=None, ge=2, le=limits.IMAGES, description="images of a batch"
+    )
+    lr: float | None = Field(default=None, gt=0, le=limits.REAL, description="first learning rate")
     four_layer_head: bool = Field(
         default=False, description="four fully connected layers (paper A)"
     )
-    seed: int = Field(default=0, ge=0, description="of weights and batches")
+    seed: int = Field(default=0, ge=0, le=limits.SEED, description="of weights and batches")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 …")
-    threads: int = Field(default=1, ge=1, description="of the CPU; more are rarely faster")
+    threads: int = Field(
+        default=1, ge=1, le=limits.THREADS, description="of the CPU; more are rarely faster"
+    )
 
     def build_recipe(self, data: str, *, auxiliary: bool = True) -> Recipe:
         """The recipe for images of that name; `auxiliary=False` drops the second classifier."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from workbench.limits import GENOTYPE_FILE, path_fault, read_text, shown
 from workbench.spaces.genotype import Genotype, GenotypeError
 from workbench.tables import genotype_of
 
@@ -38,16 +39,18 @@ def read_genotypes(text: str) -> list[Given]:
     if re.fullmatch(r"[0-4]{6}", text.strip()):
         return [Given(genotype_of(text))]
     path = Path(text)
-    if path.is_dir():
+    if path_fault(text) is None and path.is_dir():
         return [Given(_of_run(path))]
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            content = stream.read()
-    except (OSError, UnicodeDecodeError) as error:
+    if path_fault(text) is not None or not path.is_file():
         raise GenotypeError(
-            f"{text!r} is no genotype's text and no file or run that holds one"
-        ) from error
-    found = list(_rows(path, content) if path.suffix.lower() == ".csv" else _lines(path, content))
+            f"{shown(text)} is no genotype's text and no file or run that holds one"
+        )
+    content = read_text(path, GENOTYPE_FILE, "file of genotypes", GenotypeError)
+    try:
+        rows = _rows(path, content) if path.suffix.lower() == ".csv" else _lines(path, content)
+        found = list(rows)
+    except csv.Error as error:
+        raise GenotypeError(f"{path} cannot be read as a CSV: {error}") from error
     if not found:
         raise GenotypeError(f"{path} holds no genotype")
     return found

@@ -7,6 +7,7 @@ import shlex
 import yaml
 
 from workbench.config import SearchConfig
+from workbench.limits import shown
 from workbench.settings import ConfigError, checked, read_yaml
 
 NOTEBOOK = "01_search.ipynb"
@@ -66,7 +67,7 @@ def _further(text: str) -> dict[str, object]:
         raise ConfigError(f"settings: no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(
-            f"settings: must hold `name: value`, such as 'entmax_order: 1.5' (got {text!r})"
+            f"settings: must hold `name: value`, such as 'entmax_order: 1.5' (got {shown(text)})"
         )
     return {str(name): value for name, value in values.items()}
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from workbench.config import SearchConfig
 from workbench.evaluate_config import EvaluateConfig
+from workbench.limits import shown
 from workbench.score_config import ScoreConfig
 
 _CONFIGS = (SearchConfig, EvaluateConfig, ScoreConfig)
 _SETTINGS = sorted({name for kind in _CONFIGS for name in kind.model_fields}, key=len)
+_MOST = 1000  # characters; a word of a command line can have any length
 _NUMBERS = {"INT": "a whole number", "FLOAT": "a number"}
 
 
@@ -32,12 +34,13 @@ def parser_line(said: str, words: Sequence[str]) -> str:
     """What the parser of flags said in a framed box, as one line."""
     text = " ".join(re.sub(r"[\u2500-\u257f]+|-{3,}", " ", said).split())
     text = re.sub(r" For full.*", "", text).strip()
+    text = text if len(text) <= _MOST else f"{text[:_MOST]}…"
     wrong = re.match(r".*?Error parsing (--[\w-]+): .*?(?:helptext: )?(?:\1 )(\S+) (.*)$", text)
     if wrong is None:
         return re.sub(r"^(Unrecognized options|Parsing error|Value error) (?=\S+ )", "", text)
     flag, kind, about = wrong.groups()
     at = words.index(flag) + 1 if flag in words else len(words)
-    given = f", not {words[at]!r}" if at < len(words) else ""
+    given = f", not {shown(words[at])}" if at < len(words) else ""
     choices = kind.replace("{None}|", "")
     meaning = re.sub(r" \(default: .*", "", about)
     return f"{flag} takes {_NUMBERS.get(choices, choices)}{given}: {meaning}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from workbench import limits
 from workbench.config import SearchConfig
 from workbench.settings import ConfigError, Settings, checked, unknown
 
@@ -27,21 +28,35 @@ class ScoreConfig(Settings):
     data_root: Path | None = Field(default=None, description="where CIFAR files are, or are put")
     download: bool = Field(default=True, description="whether missing CIFAR files may be fetched")
     image_size: int | None = Field(
-        default=None, ge=1, description="side of a folder's images, or of the noise, pixels"
+        default=None,
+        ge=1,
+        le=limits.PIXELS,
+        description="side of a folder's images, or of the noise, pixels",
     )
     grey: bool = Field(default=False, description="make a folder's images grey")
     skip_unreadable: bool = Field(
         default=False, description="leave out a folder's unreadable images"
     )
-    channels: int = Field(default=16, ge=1, description="width of the first cell")
-    cells: int | None = Field(
-        default=None, ge=1, description="depth, 8; cells per stage of a NAS-Bench-201 cell, 5"
+    channels: int = Field(
+        default=16, ge=1, le=limits.CHANNELS, description="width of the first cell"
     )
-    batch_size: int = Field(default=16, ge=2, description="pictures that a score looks at")
-    repeats: int = Field(default=1, ge=1, description="new weights and pictures each time")
-    seed: int = Field(default=0, ge=0, description="of weights, pictures and noise")
+    cells: int | None = Field(
+        default=None,
+        ge=1,
+        le=limits.DEPTH,
+        description="depth, 8; cells per stage of a NAS-Bench-201 cell, 5",
+    )
+    batch_size: int = Field(
+        default=16, ge=2, le=limits.IMAGES, description="pictures that a score looks at"
+    )
+    repeats: int = Field(
+        default=1, ge=1, le=limits.STEPS, description="new weights and pictures each time"
+    )
+    seed: int = Field(default=0, ge=0, le=limits.SEED, description="of weights, pictures and noise")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 …")
-    threads: int = Field(default=1, ge=1, description="of the CPU; more are rarely faster")
+    threads: int = Field(
+        default=1, ge=1, le=limits.THREADS, description="of the CPU; more are rarely faster"
+    )
 
     def build_proxies(self) -> dict[str, Proxy]:
         """The scores by name.

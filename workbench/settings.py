@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from workbench import limits
 from workbench.errors import WorkbenchError
 
 _C = TypeVar("_C", bound=BaseModel)
@@ -38,10 +39,7 @@ class Settings(BaseModel):
         Raises:
             ConfigError: if the file cannot be read, or a setting is unknown or wrong.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"config {path}: {' '.join(str(error).split())}") from error
+        text = limits.read_text(path, limits.CONFIG_TEXT, "config", ConfigError)
         return cls.from_text(text, str(path))
 
     @classmethod
@@ -89,6 +87,7 @@ def setting(
     *,
     ge: float | None = None,
     gt: float | None = None,
+    le: float | None = None,
     choices: Sequence[str] = (),
     suggestions: Sequence[str] = (),
 ) -> _T:
@@ -98,16 +97,25 @@ def setting(
         about: one line of what it is.
         group: under which heading it stands.
         unit: what its number counts.
-        ge, gt: what the number is at least, or above.
+        ge, gt, le: what the number is at least, or above, and at most.
         choices: the only values there are; suggestions: some of them.
     """
     shown = {"group": group, "unit": unit, "choices": [*choices], "suggestions": [*suggestions]}
     extra: dict[str, Any] = {"form": {key: value for key, value in shown.items() if value}}
-    return Field(default, description=about, ge=ge, gt=gt, json_schema_extra=extra)  # pyright: ignore[reportCallIssue]
+    return Field(default, description=about, ge=ge, gt=gt, le=le, json_schema_extra=extra)  # pyright: ignore[reportCallIssue]
 
 
 class _Plain(yaml.SafeLoader):
-    """YAML whose `1:2` is a text; YAML 1.1 would make it 62, in base 60."""
+    """YAML whose `1:2` is a text; YAML 1.1 would make it 62, in base 60.
+
+    Aliases are refused: a few lines of them stand for more values than a machine can hold.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """A node that is none of an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("settings are written out; *aliases are not read")
+        return super().compose_node(parent, index)
 
 
 _NUMBERS = {
@@ -128,15 +136,24 @@ def read_yaml(text: str) -> object:
     """What YAML text holds; numbers are decimal (`1e-3` is one, `1:2` is not).
 
     Raises:
-        yaml.YAMLError: if it is none.
+        yaml.YAMLError: if it is none, or longer than anybody's settings.
     """
-    return yaml.load(text, Loader=_Plain)
+    if len(text) > limits.CONFIG_TEXT:
+        raise yaml.YAMLError(
+            f"{len(text):,} characters, and settings take at most {limits.CONFIG_TEXT:,}; "
+            "check that it is the right text"
+        )
+    try:
+        return yaml.load(text, Loader=_Plain)
+    # what pyyaml makes of `!!bool x`, `!!timestamp x`, a number of 5,000 digits, 1,000 brackets
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        raise yaml.YAMLError(f"a value in it cannot be read ({type(error).__name__})") from error
 
 
 def checked(kind: type[_C], values: dict[str, object]) -> _C:
     """A config of `values`, or one line that says what is wrong with which setting."""
     try:
-        return kind(**values)  # pyright: ignore[reportArgumentType]
+        return kind.model_validate(values)
     except ValidationError as error:
         raise ConfigError(problems(error, kind)) from error
 
@@ -145,7 +162,7 @@ def problems(error: ValidationError, kind: type[BaseModel] | None = None) -> str
     """What pydantic found, in one line; `kind` lets an unknown setting name its likeliest."""
     lines = []
     for item in error.errors():
-        name = ".".join(str(part) for part in item["loc"])
+        name = ".".join(limits.shown(part).strip("'") for part in item["loc"])
         if item["type"] == "extra_forbidden" and kind is not None:
             lines.append(unknown("setting", name, list(kind.model_fields)))
             continue
@@ -162,7 +179,7 @@ def _said(message: str, value: object) -> str:
     text = message.removeprefix("Value error, ").replace("Input should", "must")
     for long, short in _SHORT.items():
         text = re.sub(long, short, text)
-    return f"{text} (got {value!r})"
+    return f"{text[: 10 * limits.SHOWN]} (got {limits.shown(value)})"
 
 
 _SHORT = {
@@ -175,6 +192,6 @@ _SHORT = {
 
 def unknown(what: str, value: str, known: list[str]) -> str:
     """A line about a name that is none of `known`, with the likeliest of them."""
-    close = get_close_matches(value, known, n=1)
+    close = get_close_matches(value[: limits.SHOWN], known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"there is no {what} {value!r}; {hint}choose one of {', '.join(known)}"
+    return f"there is no {what} {limits.shown(value)}; {hint}choose one of {', '.join(known)}"

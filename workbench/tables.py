@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Literal, Protocol, get_args
 
 from workbench.errors import WorkbenchError
+from workbench.limits import TABLE_FILE, read_text, shown
 from workbench.spaces.genotype import CellGenes, Gene, Genotype, GenotypeError
 
 Dataset = Literal["cifar10", "cifar100", "imagenet16_120"]
@@ -132,18 +133,18 @@ def read_table(path: Path | str) -> Table:
 
         return official_table(path)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = csv.DictReader(stream)
-            missing = {"code", *_COLUMNS.values()} - set(rows.fieldnames or ())
-            if missing:
-                raise TableError(f"table {path} has no column {', '.join(sorted(missing))}")
-            entries = {}
-            for row in rows:
-                entry = _entry(row, f"table {path}, line {rows.line_num}")
-                if entry.code in entries:
-                    raise TableError(f"table {path}, line {rows.line_num}: {entry.code} is twice")
-                entries[entry.code] = entry
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = read_text(path, TABLE_FILE, "table", TableError)
+        rows = csv.DictReader(text.splitlines(keepends=True))
+        missing = {"code", *_COLUMNS.values()} - set(rows.fieldnames or ())
+        if missing:
+            raise TableError(f"table {path} has no column {', '.join(sorted(missing))}")
+        entries = {}
+        for row in rows:
+            entry = _entry(row, f"table {path}, line {rows.line_num}")
+            if entry.code in entries:
+                raise TableError(f"table {path}, line {rows.line_num}: {entry.code} is twice")
+            entries[entry.code] = entry
+    except csv.Error as error:
         raise TableError(f"table {path} cannot be read: {error}") from error
     if not entries:
         raise TableError(f"table {path} holds no row")
@@ -158,7 +159,7 @@ def _entry(row: Mapping[str, str | None], where: str) -> Entry:
         try:
             return kind(text)
         except ValueError as error:
-            raise TableError(f"{where}: {column} is {text!r}, no number") from error
+            raise TableError(f"{where}: {column} is {shown(text)}, no number") from error
 
     accuracies = {column: number(column, float) for column in _COLUMNS.values()}
     for column, value in accuracies.items():
@@ -182,7 +183,7 @@ def genotype_of(code: str) -> Genotype:
     code = text.zfill(6) if text else ""  # a spreadsheet drops zeros in front
     if len(code) != 6 or not set(code) <= set("01234"):
         raise GenotypeError(
-            f"{code!r} is no code of a NAS-Bench-201 cell: six digits 0 to 4, one per edge "
+            f"{shown(code)} is no code of a NAS-Bench-201 cell: six digits 0 to 4, one per edge "
             f"1←0, 2←0, 2←1, 3←0, 3←1, 3←2, for {', '.join(OPS)}"
         )
     genes = tuple(

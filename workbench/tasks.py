@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 
+from workbench.alpha_files import read_alphas
 from workbench.config import MACHINE_SETTINGS, SearchConfig
 from workbench.evaluate_config import EvaluateConfig
 from workbench.evaluating import run_evaluation, settings_of
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from workbench.events import SearchEvent
     from workbench.snapshots import State
     from workbench.spaces.genotype import Genotype
-    from workbench.spaces.space import Space
 
 
 def run_search(config: SearchConfig, *, quiet: bool | None = None) -> Run:
@@ -172,34 +170,13 @@ def derive(path: Path, space: str, rule: str) -> Genotype:
         ConfigError: if the file holds other arrays than the space's cells need.
     """
     shape = checked(SearchConfig, {"space": space}).build_space()
-    arrays = _arrays(path, shape)
+    found = read_alphas(path, shape)
+    arrays = {kind: torch.from_numpy(rows) for kind, rows in found.items()}
     candidates = {cell.kind: torch.tensor(cell.candidates) for cell in shape.cells}
     alive = {kind: torch.isfinite(rows) & candidates[kind] for kind, rows in arrays.items()}
     mix = {kind: Mixture(Softmax().mix(arrays[kind], alive[kind], 1.0)) for kind in arrays}
     rules = {"top2": TopEdges(2), "survivors": surviving_edges, "argmax": EdgeArgmax()}
     return rules[rule](shape, mix, alive)
-
-
-def _arrays(path: Path, space: Space) -> dict[str, torch.Tensor]:
-    try:
-        with path.open("rb") as stream, np.load(stream) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, TypeError, AttributeError, BadZipFile) as error:
-        raise ConfigError(f"{path} cannot be read as an .npz file of arrays: {error}") from error
-    out = {}
-    for cell in space.cells:
-        want = (len(cell.edges), len(cell.columns))
-        rows = arrays.get(cell.kind)
-        if rows is None or rows.shape != want:
-            have = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "nothing"
-            raise ConfigError(
-                f"{path} needs an array {cell.kind!r} of {want} (edges, operations) of this space; "
-                f"it holds {have}"
-            )
-        if rows.dtype.kind not in "fiu" or np.isnan(rows).any() or np.isposinf(rows).any():
-            raise ConfigError(f"{path}: {cell.kind!r} must hold finite numbers, or -inf for pruned")
-        out[cell.kind] = torch.from_numpy(rows.astype(np.float64))
-    return out
 
 
 def default_out(config: SearchConfig) -> Path:

@@ -229,3 +229,34 @@ def test_json_that_is_none_is_refused_with_the_place() -> None:
         Genotype.from_json("Genotype(")
     with pytest.raises(GenotypeError, match="an object with the key 'cells'"):
         Genotype.from_json("[1, 2]")
+
+
+@pytest.mark.parametrize("node", [1001, 10**9, 10**30])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Genotype(normal=[('skip_connect', {}, 0)])",
+        '{{"normal": [["skip_connect", {}, 0]]}}',
+        '{{"cells": {{"normal": {{"inputs": 2, "nodes": {}, "genes": [], "concat": [2]}}}}}}',
+        "Genotype(normal=[], normal_steps={})",
+    ],
+)
+def test_a_cell_larger_than_any_is_refused_and_never_counted_out(text: str, node: int) -> None:
+    with pytest.raises(GenotypeError, match=r"at most 1000|or more"):
+        Genotype.parse(text.format(node))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 5000, "-" * 90_000, "Genotype(normal=" + "[" * 150 + "]" * 150 + ")", "a" * 100_001,
+        "{" * 90_000, '{"cells":' * 9000, "[" * 50_000, "Genotype(\0)", "9" * 5000,
+        '{"normal": ' + "9" * 5000 + "}", '{"cells": {"../x": {"inputs": 1, "nodes": 1, '
+        '"genes": [], "concat": [1]}}}', '{"cells": {"normal": {"inputs": 1e999}}}',
+    ],
+)  # fmt: skip
+def test_what_would_exhaust_a_parser_is_refused_in_a_line(text: str) -> None:
+    with pytest.raises(GenotypeError) as caught:
+        Genotype.parse(text)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000

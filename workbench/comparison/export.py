@@ -13,6 +13,8 @@ _LATEX = {
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
 }  # fmt: skip
 
+_MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": r"\|", "[": r"\[", "`": r"\`"}
+
 
 def markdown(frame: pd.DataFrame) -> str:
     """A table as Markdown, its values as they print; headings of several levels are joined."""
@@ -59,7 +61,10 @@ def _headings(frame: pd.DataFrame) -> list[tuple[str, ...]]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", r"\|")
+    """Text that stays text: neither HTML nor a link, and on one line."""
+    for letter, written in _MARKDOWN.items():
+        text = text.replace(letter, written)
+    return " ".join(text.split())
 
 
 def _spanning(text: str, width: int) -> str:

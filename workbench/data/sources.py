@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import warnings
 from http.client import HTTPException
 from pathlib import Path
 from tarfile import TarError
@@ -12,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from workbench.data.cifar_files import read_arrays, read_split, unpack
 from workbench.data.folder import check_folder, read_folder
 from workbench.data.sets import Augment, Data, DataError, ImageSet, split_indices
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
     from torchvision.datasets import CIFAR10
 
@@ -148,27 +149,28 @@ def _cifar(name: str, root: Path | str | None, download: bool) -> Data:
     root = Path(root or os.environ.get("WORKBENCH_DATA", "~/.cache/workbench")).expanduser()
     kind = CIFAR10 if name == "cifar10" else CIFAR100
     _ensure_cifar(kind, root, download)
-    with warnings.catch_warnings():
-        # numpy 2.4.0 to 2.4.4 deprecates how these old pickles spell a dtype; later ones do not.
-        warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
-        splits = [kind(root, train=is_train, download=False) for is_train in (True, False)]
+    folder = root / kind.base_folder
+    # not torchvision's reader: it unpickles, which executes what a file says
     train, test = (
-        ImageSet(
-            torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous(),
-            torch.tensor(split.targets, dtype=torch.int64),
-        )
-        for split in splits
+        _set(*read_split(folder, [name for name, _ in files]))
+        for files in (kind.train_list, kind.test_list)
     )
     mean, std = (
         (_CIFAR10_MEAN, _CIFAR10_STD) if kind is CIFAR10 else (_CIFAR100_MEAN, _CIFAR100_STD)
     )
-    classes = tuple(splits[0].classes)
-    return Data(name, classes, train, test, mean, std, Augment(crop_padding=4, flip=True))
+    names = read_arrays(folder / kind.meta["filename"]).get(kind.meta["key"])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{folder / kind.meta['filename']} names no classes; fetch it again.")
+    return Data(name, tuple(names), train, test, mean, std, Augment(crop_padding=4, flip=True))
+
+
+def _set(pixels: np.ndarray, labels: list[int]) -> ImageSet:
+    return ImageSet(torch.from_numpy(pixels), torch.tensor(labels, dtype=torch.int64))
 
 
 def _ensure_cifar(kind: type[CIFAR10], root: Path, download: bool) -> None:
     """See to it that the published files lie under `root`, or say what to put where."""
-    from torchvision.datasets.utils import check_integrity, download_and_extract_archive
+    from torchvision.datasets.utils import check_integrity, download_url
 
     fault = _fault(kind, root)
     if fault is None:
@@ -183,7 +185,11 @@ def _ensure_cifar(kind: type[CIFAR10], root: Path, download: bool) -> None:
         raise DataError(f"{fault}{damaged}, and `download` is off. {remedy}, or turn it on.")
     try:
         # An intact archive is only unpacked; the network is not asked.
-        download_and_extract_archive(kind.url, str(root), filename=kind.filename, md5=kind.tgz_md5)
+        download_url(kind.url, str(root), filename=kind.filename, md5=kind.tgz_md5)
+        files = [*kind.train_list, *kind.test_list, [kind.meta["filename"], ""]]
+        unpack(archive, root, [f"{kind.base_folder}/{name}" for name, _ in files])
+    except DataError:
+        raise
     except (OSError, RuntimeError, HTTPException, TarError, EOFError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{fault}, and fetching it failed ({reason}). {remedy}.") from error

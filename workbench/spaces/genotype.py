@@ -6,10 +6,12 @@ Its text forms are in `workbench.spaces.genotype_text`.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from workbench.errors import WorkbenchError
+from workbench.limits import GENOTYPE_TEXT, NODES, shown, within
 
 # By name; separable convolutions of other shapes are known too (workbench.spaces.morph_ops).
 KNOWN_OPS = (
@@ -27,6 +29,9 @@ KNOWN_OPS = (
     "nor_conv_1x1",
     "nor_conv_3x3",
 )
+
+
+_KIND = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # it is a field of the text form, and names files
 
 
 class GenotypeError(WorkbenchError):
@@ -73,6 +78,7 @@ class CellGenes:
     concat: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        _check_size(self)
         last = self.inputs + self.nodes
         for gene in self.genes:
             where = f"{self.kind}:{gene.src}→{gene.dst}"
@@ -84,11 +90,13 @@ class CellGenes:
                 raise GenotypeError(f"{where}: an input must be a node before {gene.dst}")
         if not self.concat or not all(0 <= node < last for node in self.concat):
             raise GenotypeError(
-                f"{self.kind}: the output is made of nodes {list(self.concat)}, "
+                f"{self.kind}: the output is made of nodes {shown(list(self.concat))}, "
                 f"but it needs one or more of 0 to {last - 1}"
             )
         if len(set(self.concat)) < len(self.concat):
-            raise GenotypeError(f"{self.kind}: the output names a node twice: {list(self.concat)}")
+            raise GenotypeError(
+                f"{self.kind}: the output names a node twice: {shown(list(self.concat))}"
+            )
 
     def into(self, node: int) -> tuple[Gene, ...]:
         """The genes that end in `node`."""
@@ -176,8 +184,10 @@ class Genotype:
             GenotypeError: if it is neither, or describes no possible genotype.
         """
         try:
-            value = json.loads(text)
-        except json.JSONDecodeError as error:
+            value = json.loads(within(text, GENOTYPE_TEXT, "a genotype's text", GenotypeError))
+        except GenotypeError:
+            raise
+        except (ValueError, RecursionError) as error:  # ValueError: a number of 5,000 digits too
             raise GenotypeError(f"not JSON: {error}") from error
         if isinstance(value, str):
             return Genotype.parse(value)
@@ -239,7 +249,21 @@ def _check_op(where: str, op: str) -> None:
     except GenotypeError as error:
         why = str(error)
     known = ", ".join(KNOWN_OPS)
-    raise GenotypeError(f"{where} has op {op!r}, which is none of {known}; {why}")
+    raise GenotypeError(f"{where} has op {shown(op)}, which is none of {known}; {why}")
+
+
+def _check_size(cell: CellGenes) -> None:
+    """A name that is one, and no more nodes than anybody has."""
+    if not (_KIND.fullmatch(cell.kind) and len(cell.kind) <= 64):
+        raise GenotypeError(
+            f"{shown(cell.kind)} names no kind of cell; a name is up to 64 letters, digits and _, "
+            "such as normal"
+        )
+    if cell.inputs < 1 or cell.nodes < 0 or cell.inputs + cell.nodes > NODES:
+        raise GenotypeError(
+            f"{cell.kind}: {shown(cell.inputs)} inputs and {shown(cell.nodes)} nodes; a cell has "
+            f"an input, and at most {NODES} of both together"
+        )
 
 
 def _from_cells(value: object) -> Genotype:
@@ -259,8 +283,8 @@ def _from_cells(value: object) -> Genotype:
         )
     except GenotypeError:
         raise
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
+    except (AssertionError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise GenotypeError(
             "'cells' must map each kind to inputs, nodes, genes [op, src, dst] and concat; "
-            f"reading it failed with {type(error).__name__}: {error}"
+            f"reading it failed with {type(error).__name__}"
         ) from error

@@ -13,9 +13,8 @@ import ast
 import re
 from collections.abc import Mapping, Sequence
 
+from workbench.limits import GENOTYPE_TEXT, NODES, shown, within
 from workbench.spaces.genotype import CellGenes, Gene, Genotype, GenotypeError
-
-_MOST_NODES = 1000  # a range in a text is written out; nobody's cell is larger
 
 
 def write(genotype: Genotype) -> str:
@@ -31,7 +30,7 @@ def read(text: str) -> Genotype:
     Raises:
         GenotypeError: if the text is neither form, or describes no possible genotype.
     """
-    text = text.strip()
+    text = within(text, GENOTYPE_TEXT, "a genotype's text", GenotypeError).strip()
     if text.startswith("|"):
         return _parse_nasbench201(text)
     if text.startswith("{"):
@@ -62,6 +61,14 @@ def _parse_darts(text: str) -> Genotype:
         call = ast.parse(re.sub(r"^\w+\s*=\s*(?=Genotype\()", "", text), mode="eval").body
     except SyntaxError as error:
         raise GenotypeError(f"not a genotype: {error.msg} at column {error.offset}") from error
+    except (
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # NUL; thousands of brackets or signs
+        raise GenotypeError(
+            f"not a genotype: {shown(text)}; one is Genotype(normal=[('sep_conv_3x3', 0), …])"
+        ) from error
     if not (
         isinstance(call, ast.Call)
         and isinstance(call.func, ast.Name)
@@ -86,14 +93,18 @@ def _literal(node: ast.expr) -> object:
             if node.func.id == "range":
                 return list(range(*(_node(arg) for arg in node.args)))
         return ast.literal_eval(node)
-    except (ValueError, TypeError) as error:
-        raise GenotypeError(f"cannot read {ast.unparse(node)!r} as a list or range") from error
+    except (ValueError, TypeError, RecursionError, MemoryError) as error:
+        where = f"column {node.col_offset + 1}"
+        raise GenotypeError(
+            f"cannot read what is at {where} as a list or range; write [('sep_conv_3x3', 0), …] or "
+            "range(2, 6)"
+        ) from error
 
 
 def _node(argument: ast.expr) -> int:
     value = ast.literal_eval(argument)
-    if not isinstance(value, int) or abs(value) > _MOST_NODES:
-        raise ValueError(f"{value!r} is no node")
+    if not isinstance(value, int) or abs(value) > NODES:
+        raise ValueError(f"{shown(value)} is no node")
     return value
 
 
@@ -111,15 +122,19 @@ def from_published(value: Mapping[str, object]) -> Genotype:
         inputs = 1 if kind.split("_")[0] == "cell" else 2
         genes = _genes(kind, value[kind], value.get(f"{kind}_nodes"), inputs)
         last = max((gene.dst for gene in genes), default=inputs)
+        if last > NODES:
+            raise GenotypeError(f"{kind}: {shown(last)} is no node; a cell has at most {NODES}")
         raw = value.get(f"{kind}_concat", list(range(inputs, last + 1)))
         listed = _sequence(f"{kind}_concat", raw)
         concat = tuple(node for node in listed if isinstance(node, int))
         if len(concat) < len(listed):
-            raise GenotypeError(f"{kind}_concat is {listed!r}, but nodes are whole numbers")
+            raise GenotypeError(f"{kind}_concat is {shown(listed)}, but nodes are whole numbers")
         nodes = max([last, *concat]) + 1 - inputs
         steps = value.get(f"{kind}_steps", nodes)
-        if not isinstance(steps, int) or not nodes <= steps <= _MOST_NODES:
-            raise GenotypeError(f"{kind}_steps is {steps!r}, but there are {nodes} nodes or more")
+        if not isinstance(steps, int) or not nodes <= steps <= NODES:
+            raise GenotypeError(
+                f"{kind}_steps is {shown(steps)}, but there are {nodes} nodes or more"
+            )
         cells.append(CellGenes(kind, inputs, steps, genes, concat))
     return Genotype(tuple(cells))
 
@@ -141,7 +156,7 @@ def _genes(kind: str, value: object, nodes: object, inputs: int) -> tuple[Gene, 
                 genes.append(Gene(op, src, dst))
             case _:
                 raise GenotypeError(
-                    f"{kind}[{index}] is {item!r}; a gene is ('sep_conv_3x3', 0), or with any "
+                    f"{kind}[{index}] is {shown(item)}; a gene is ('sep_conv_3x3', 0), or with any "
                     "in-degree ('sep_conv_3x3', node, input)"
                 )
     return tuple(genes)
@@ -150,7 +165,7 @@ def _genes(kind: str, value: object, nodes: object, inputs: int) -> tuple[Gene, 
 def _sequence(name: str, value: object) -> Sequence[object]:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [list(v) if isinstance(v, tuple) else v for v in value]
-    raise GenotypeError(f"{name} is {value!r}, but must be a list")
+    raise GenotypeError(f"{name} is {shown(value)}, but must be a list")
 
 
 def _nasbench201_text(cell: CellGenes) -> str:
@@ -169,7 +184,7 @@ def _parse_nasbench201(text: str) -> Genotype:
         parts = [part.split("~") for part in group.strip().strip("|").split("|")]
         if [part[1:] for part in parts] != [[str(src)] for src in range(dst)]:
             raise GenotypeError(
-                f"node {dst} reads {group!r}; it needs one operation from each of the nodes "
+                f"node {dst} reads {shown(group)}; it needs one operation from each of the nodes "
                 f"0 to {dst - 1}, as in |nor_conv_3x3~0|none~1|"
             )
         genes += [Gene(part[0], src, dst) for src, part in enumerate(parts)]
