@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import pairwise
-from types import FunctionType
 
+from workbench.part_text import brief
+from workbench.part_text import part_text as part_text
 from workbench.parts.arch_gradients import first_order
 from workbench.parts.arch_optimizers import Adam
 from workbench.parts.derivations import as_published
@@ -87,7 +88,7 @@ class Stage:
 
     def __repr__(self) -> str:
         """Only what differs from DARTS's."""
-        return _brief(self)
+        return brief(self)
 
     def lasting(self, epochs: int) -> Stage:
         """This stage with `epochs`; `…_epochs` of its parts shrink or grow in proportion."""
@@ -132,7 +133,7 @@ class Method:
         if len(self.stages) > 3:
             parts[1:] = [f"{len(self.stages) - 1} more stages"]
         if self.derivation is not as_published:
-            parts.append(_brief(self.derivation))
+            parts.append(brief(self.derivation))
         return f"<Method {self.name} ({self.paper}): {', then '.join(parts)}>"
 
     def but(self, **changes: object) -> Method:
@@ -276,24 +277,3 @@ def _stage_text(stage: Stage) -> str:
         if part_text(getattr(stage, f.name)) != part_text(getattr(default, f.name))
     ]
     return f"Stage({', '.join(changed)})"
-
-
-def _brief(part: object) -> str:
-    """`part_text` without fields that are as by default."""
-    if not is_dataclass(part) or isinstance(part, type):
-        return part_text(part)
-    values = [(f, getattr(part, f.name)) for f in fields(part) if f.repr]
-    shown = [f"{f.name}={_brief(value)}" for f, value in values if value != f.default]
-    return f"{type(part).__name__}({', '.join(shown)})"
-
-
-def part_text(part: object) -> str:
-    """How a part is written: a function or class by its name, a value as it is constructed."""
-    if isinstance(part, (FunctionType, type)):
-        return part.__name__
-    if is_dataclass(part):
-        shown = [f"{f.name}={part_text(getattr(part, f.name))}" for f in fields(part) if f.repr]
-        return f"{type(part).__name__}({', '.join(shown)})"
-    if isinstance(part, tuple):
-        return f"({', '.join(part_text(item) for item in part)})"
-    return repr(part)
