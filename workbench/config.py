@@ -72,6 +72,9 @@ class SearchConfig(Settings):
     batch_size: int | None = setting(None, "images of a batch", _TRAINING, "images", ge=2)
     weight_lr: float | None = setting(None, "first learning rate of the weights", _TRAINING, gt=0)
     arch_lr: float | None = setting(None, "learning rate of the alphas", _TRAINING, gt=0)
+    clip_arch: float | None = setting(
+        None, "bound on the norm of the alphas' gradient; none by default", _TRAINING, gt=0
+    )
     entmax_order: Annotated[float, Field(ge=1)] | str | None = setting(
         None, "order of an entmax method, or 1:2 to go from 1 to 2 over the stage", _OWN
     )

@@ -49,6 +49,8 @@ class Stage:
             all of them to both.
         init: first logits; None goes on with those of the stage before.
         reshape: the stage's space; None keeps the search's.
+        clip_arch: bound on the norm of the gradient of all alphas and betas together, which spikes
+            under an entmax above order 2; None leaves it as it is.
         carry: what the new supernet takes over; None starts it anew.
         measures: probes after every epoch; rules find what is a scalar in `View.ended`.
         steps_per_epoch: at most so many; None is a whole pass over the weights' images.
@@ -67,6 +69,7 @@ class Stage:
     arch_gradient: ArchGradient = first_order
     weight_optimizer: WeightOptimizer = Sgd()
     arch_optimizer: Optimizer = Adam()
+    clip_arch: float | None = None
     schedule: Schedule = Alternating()
     regularizers: tuple[Regularizer, ...] = ()
     pruner: Pruner | None = None
@@ -83,6 +86,8 @@ class Stage:
                 raise ValueError(f"`{name}` must be at least {least}, not {value}")
         if self.steps_per_epoch is not None and self.steps_per_epoch < 1:
             raise ValueError(f"`steps_per_epoch` must be at least 1, not {self.steps_per_epoch}")
+        if self.clip_arch is not None and not self.clip_arch > 0:
+            raise ValueError(f"`clip_arch` must be more than 0, not {self.clip_arch}")
         if not 0 < self.train_portion <= 1:
             raise ValueError(f"`train_portion` must be in (0, 1], not {self.train_portion}")
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import shlex
 import shutil
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -19,6 +14,8 @@ import zarr
 
 from workbench.events import (
     Derived,
+    Diverged,
+    DivergenceError,
     EpochEnded,
     Probed,
     Resumable,
@@ -29,13 +26,12 @@ from workbench.events import (
 )
 from workbench.trace import checkpoints, folder
 from workbench.trace.checkpoints import Checkpoint, Checkpointing, Checkpoints
+from workbench.trace.facts import made_with, process, resumption
 from workbench.trace.folder import RunError
 from workbench.trace.lines import Line, RareEvent, event_line
 from workbench.trace.lock import WriterLock
 from workbench.trace.probed import probed_axes
 from workbench.trace.stage import StageArrays
-
-_VERSIONS = ("workbench", "torch", "torchvision", "entmax", "numpy", "zarr")
 
 
 class RunWriter:
@@ -60,7 +56,7 @@ class RunWriter:
             "started": None,
             "finished": None,
             "heartbeat": None,
-            **_process(),
+            **process(),
             "error": None,
             "resumed": [],
             "meta": dict(meta),
@@ -75,6 +71,7 @@ class RunWriter:
         self.stopped = False  # by a wish from outside
         self._waits_since: float | None = None
         self._waited = self._waited_before = 0.0  # seconds paused, in all and up to this epoch
+        self._diverged: Diverged | None = None  # told already
         self._open: Resumable | None = None  # where the run stands, if it was not saved there
 
     @property
@@ -103,6 +100,8 @@ class RunWriter:
             self._header["status"] = "stopped"
         elif error is not None:
             self._header["status"] = "failed"
+            if isinstance(error, DivergenceError):
+                self._say_saved(error)
             self._header["error"] = " ".join(f"{type(error).__name__}: {error}".split())
         else:
             self._header["status"] = "finished"
@@ -115,6 +114,16 @@ class RunWriter:
             self._write_header()
         if self._header["status"] == "finished":
             checkpoints.remove(self.path / folder.CHECKPOINTS)
+
+    def _say_saved(self, error: DivergenceError) -> None:
+        """Let the error name the last saved state; what comes of saving was told by no event."""
+        error.saved = self._last_saved()
+        if error.event is not self._diverged:
+            self._write_rare(error.event)
+
+    def _last_saved(self) -> str | None:
+        last = None if self._checkpoints is None else self._checkpoints.last()
+        return None if last is None else str(last)
 
     def write(self, event: SearchEvent) -> None:
         """Write one event down; steps may wait for `flush_seconds`.
@@ -199,7 +208,7 @@ class RunWriter:
             ) from error
         self._lock.acquire()
         folder.refuse_occupied(self.path)
-        self._header["meta"] = {**_made_with(), **about, **self._meta}
+        self._header["meta"] = {**made_with(), **about, **self._meta}
         self._began = self._flushed = time.monotonic()
         self._header["started"] = folder.now()
         self._checkpoints = Checkpoints(self.path / folder.CHECKPOINTS, self._when)
@@ -219,8 +228,8 @@ class RunWriter:
                 f"{self.path} has gone on since {start.file.name} was read; open it again"
             )
         place = cast("dict[str, Any]", start.record)
-        resumed = [*cast("list[object]", header.get("resumed", [])), _resumption(start)]
-        self._header |= {**header, **_process(), "status": "running", "error": None}
+        resumed = [*cast("list[object]", header.get("resumed", [])), resumption(start)]
+        self._header |= {**header, **process(), "status": "running", "error": None}
         self._header |= {"finished": None, "resumed": resumed}
         self._step_offset, self._epochs = place["step_offset"], place["epochs"]
         self._waited, self._waited_before = place["waited"], place["waited_before"]
@@ -264,7 +273,11 @@ class RunWriter:
             self._waited_before = self._waited
         elif isinstance(event, Derived):
             folder.replace_text(self.path / folder.GENOTYPE, event.genotype.to_json())
-        folder.append_line(self.path / folder.EVENTS, event_line(event))
+        line = event_line(event)
+        if isinstance(event, Diverged):
+            self._diverged = event
+            line["saved"] = self._last_saved()
+        folder.append_line(self.path / folder.EVENTS, line)
 
     def _flush_steps(self) -> None:
         if self._stage is not None:
@@ -273,20 +286,3 @@ class RunWriter:
     def _write_header(self) -> None:
         self._header["heartbeat"] = folder.now()
         folder.replace_text(self.path / folder.HEADER, folder.to_json(self._header, indent=1))
-
-
-def _process() -> Line:
-    return {"pid": os.getpid(), "host": platform.node()}
-
-
-def _resumption(start: Checkpoint) -> Line:
-    return {"at": folder.now(), "checkpoint": start.number, "clock": start.facts["clock"]}
-
-
-def _made_with() -> Line:
-    """Versions, and the command of this process."""
-    return {
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in _VERSIONS},
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    }
