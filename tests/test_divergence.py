@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import CPU, CPU64, READABLE, SPACES, searched, shrunk, start, steps, tiny_data
+from tests.tiny import CPU, CPU64, READABLE, SPACES, searched, shrunk, start, steps, tiny_data
 
 from workbench import methods
 from workbench.divergence import dead_nodes
@@ -65,8 +65,7 @@ class KillsEverything:
 def diverges(method, *, machine: Machine = CPU) -> tuple[list, DivergenceError]:
     events = []
     with pytest.raises(DivergenceError) as caught:
-        for event in search(method, DARTS, tiny_data(), machine=machine):
-            events.append(event)
+        events.extend(search(method, DARTS, tiny_data(), machine=machine))
     assert events[-1] is caught.value.event
     return events, caught.value
 

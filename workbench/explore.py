@@ -13,16 +13,9 @@ from workbench.data import Data, Loader, describe, evaluation_batches, split_ind
 from workbench.engine import Machine, independent_seeds
 from workbench.epochs import Stopwatch
 from workbench.events import (
-    Derived,
-    Diverged,
-    DivergenceError,
-    EpochEnded,
-    Resumable,
-    Resumed,  # fmt: skip
-    SearchEvent,
-    StageStarted,
+    Derived, Diverged, DivergenceError, EpochEnded, Resumable, Resumed, SearchEvent, StageStarted,
     Stepped,
-)
+)  # fmt: skip
 from workbench.generators import generators, set_generators
 from workbench.protocols import Batch, Clock
 from workbench.snapshots import Moment, State, identity, refuse_other
