@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny import CPU, CPU64, READABLE, SPACES, searched, shrunk, start, steps, tiny_data
 
+from tests.tiny import CPU, CPU64, READABLE, SPACES, searched, shrunk, start, steps, tiny_data
 from workbench import methods
 from workbench.divergence import dead_nodes
 from workbench.engine import Machine

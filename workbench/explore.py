@@ -13,7 +13,14 @@ from workbench.data import Data, Loader, describe, evaluation_batches, split_ind
 from workbench.engine import Machine, independent_seeds
 from workbench.epochs import Stopwatch
 from workbench.events import (
-    Derived, Diverged, DivergenceError, EpochEnded, Resumable, Resumed, SearchEvent, StageStarted,
+    Derived,
+    Diverged,
+    DivergenceError,
+    EpochEnded,
+    Resumable,
+    Resumed,
+    SearchEvent,
+    StageStarted,
     Stepped,
 )  # fmt: skip
 from workbench.generators import generators, set_generators
