@@ -42,6 +42,11 @@ class Means:
         return means
 
 
+def not_finite(clock: Clock, what: str) -> DivergenceError:
+    """The error of a score that is none."""
+    return DivergenceError(Diverged(clock, what, None, "another score, in a new search"))
+
+
 class Stopwatch:
     """Seconds since it was made, and before that in the processes that it goes on for."""
 

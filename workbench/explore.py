@@ -11,11 +11,9 @@ from torch import Tensor, nn
 
 from workbench.data import Data, Loader, describe, evaluation_batches, split_indices
 from workbench.engine import Machine, independent_seeds
-from workbench.epochs import Stopwatch
+from workbench.epochs import Stopwatch, not_finite
 from workbench.events import (
     Derived,
-    Diverged,
-    DivergenceError,
     EpochEnded,
     Resumable,
     Resumed,
@@ -153,7 +151,7 @@ class _State:
         score = self.walk.score(genotype, bench) if self.walk.score else 0.0
         if not math.isfinite(score):
             what = f"candidate {step} scored {score}, which ranks nowhere: {genotype}"
-            raise DivergenceError(Diverged(self.clock, what, None, "another score"))
+            raise not_finite(self.clock, what)
         best = self._take(Tried(genotype, score))
         told = {"score": score, "best_score": best.score} if self.walk.score else {}
         return Stepped(self.clock, told, self._alpha(), self.mix, self._alive())
