@@ -134,6 +134,7 @@ def test_alphas_are_copies_in_the_order_of_kinds() -> None:
 class Calls:
     """A relaxation that samples and remembers the shapes it was called with."""
 
+    row_sum = "one"
     inner: Relaxation = Softmax()
     shapes: list[tuple[int, ...]] = field(default_factory=list)
 

@@ -10,6 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from workbench.events import Diverged, DivergenceError
+from workbench.protocols import Clock
+
 
 @dataclass
 class Means:
@@ -24,20 +27,24 @@ class Means:
             self.sums[name] = self.sums.get(name, 0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
 
-    def finite(self, epoch: int) -> dict[str, float]:
+    def finite(self, clock: Clock) -> dict[str, float]:
         """The means, all of them finite.
 
         Raises:
-            FloatingPointError: if one is not.
+            DivergenceError: if one is not.
         """
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
-            raise FloatingPointError(
-                f"{', '.join(bad)} became {means[bad[0]]} in epoch {epoch}; "
-                "lower the learning rates or the entmax order"
-            )
+            what = f"the epoch's mean of {', '.join(bad)} became {means[bad[0]]}"
+            remedy = "lower the learning rates or the entmax order, in a new search"
+            raise DivergenceError(Diverged(clock, what, None, remedy))
         return means
+
+
+def not_finite(clock: Clock, what: str) -> DivergenceError:
+    """The error of a score that is none."""
+    return DivergenceError(Diverged(clock, what, None, "another score, in a new search"))
 
 
 class Stopwatch:

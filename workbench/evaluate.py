@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 
 import torch
@@ -13,6 +13,7 @@ from torchmetrics.classification import (
 )
 
 from workbench.data import Data, Loader, evaluation_batches
+from workbench.divergence import telling
 from workbench.engine import Machine, independent_seeds
 from workbench.epochs import Stopwatch
 from workbench.events import EpochEnded, Evaluated, EvaluationEvent, Resumable, Resumed
@@ -72,24 +73,35 @@ def evaluate(
     whole = Stopwatch()
     training = _first_training(genotype, data, recipe, machine, seed)
     mine = identity({"genotype": str(genotype), **asdict(recipe)}, data, seed)
+    found = _cost(genotype, data, recipe)
     if start is not None:
         refuse_other(start, mine)
         training.load_state_dict(start["training"])
         whole.go_on(start["seconds"])
         yield Resumed(training.clock)
-    found = _cost(genotype, data, recipe)
+    yield from telling(_trained(training, genotype, found, whole, mine))
+    yield _tested(training.net, genotype, data, recipe, machine, found, whole)
+
+
+def _trained(
+    training: Training,
+    genotype: Genotype,
+    found: Cost,
+    whole: Stopwatch,
+    mine: Mapping[str, str],
+) -> Iterator[EvaluationEvent]:
+    """The events of the training."""
     for scalars in training.steps():
         if scalars is not None:
             yield EpochEnded(
-                training.clock, scalars, training.seconds, machine.memory(),
+                training.clock, scalars, training.seconds, training.machine.memory(),
                 genotype, found.parameters, found.macs,
             )  # fmt: skip
         moment = Moment(
-            lambda: {"of": mine, "training": training.state_dict(), "seconds": whole.seconds}
+            lambda: {"of": dict(mine), "training": training.state_dict(), "seconds": whole.seconds}
         )
         yield Resumable(training.clock, moment, epoch_ended=scalars is not None)
         moment.passes()
-    yield _tested(training.net, genotype, data, recipe, machine, found, whole)
 
 
 def _first_training(

@@ -20,6 +20,7 @@ from workbench.snapshots import load_state
 from workbench.trace import Run, RunError, open_run, record_evaluation
 from workbench.trace.checkpoints import Checkpoint
 from workbench.trace.evaluation_record import unfinished
+from workbench.trace.folder import refuse_unwritable
 
 if TYPE_CHECKING:
     from workbench.spaces.genotype import Genotype
@@ -79,6 +80,7 @@ def _evaluated(
     start: Checkpoint | None,
     quiet: bool | None,
 ) -> Run:
+    refuse_unwritable(run.path)
     genotype, searched = _found(run), checked(SearchConfig, dict(settings_of(run)))
     data = searched.build_data()
     recipe = config.build_recipe(searched.data, auxiliary=not genotype.is_nasbench201)

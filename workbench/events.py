@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from workbench.errors import WorkbenchError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -129,6 +131,42 @@ class Derived:
 
 
 @dataclass(frozen=True)
+class Diverged:
+    """It cannot go on: `what` became of its numbers, on `edge` (`normal:0→2`) where that is known.
+
+    `remedy` says what to try.  `cell` counts the blocks after the stem from 0, `op` is there where
+    one operation's output was the first that was not finite; `stage` is the stage's name, empty in
+    an evaluation.  A DivergenceError follows.
+    """
+
+    clock: Clock
+    what: str
+    edge: str | None
+    remedy: str
+    cell: int | None = None
+    op: str | None = None
+    stage: str = ""
+
+
+class DivergenceError(WorkbenchError, FloatingPointError):
+    """A search or training that diverged, as `event` says; `saved` is its last state, if known."""
+
+    def __init__(self, event: Diverged, saved: str | None = None) -> None:
+        super().__init__(event)
+        self.event, self.saved = event, saved
+
+    def __str__(self) -> str:
+        event, clock = self.event, self.event.clock
+        stage = f", stage {clock.stage} ({event.stage})" if event.stage else ""
+        when = f"step {clock.step}, epoch {clock.epoch}{stage}"
+        cell = "" if event.cell is None else f"cell {event.cell}"
+        places = [text for text in (event.edge, event.op, cell) if text]
+        where = f" at {', '.join(places)}" if places else ""
+        saved = f"; last saved state: {self.saved}" if self.saved else ""
+        return f"{event.what}{where} in {when}{saved}; to try: {event.remedy}"
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """The evaluation phase is over: figures on the untouched test split.
 
@@ -192,7 +230,8 @@ SearchEvent = (
     | EpochEnded
     | Stopped
     | Derived
+    | Diverged
     | Resumable
     | Resumed
 )
-EvaluationEvent = EpochEnded | Evaluated | Resumable | Resumed
+EvaluationEvent = EpochEnded | Evaluated | Diverged | Resumable | Resumed

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from workbench.data import Data, Loader, describe, evaluation_batches, split_indices
 from workbench.engine import Machine, independent_seeds
-from workbench.epochs import Stopwatch
+from workbench.epochs import Stopwatch, not_finite
 from workbench.events import (
     Derived,
     EpochEnded,
@@ -20,7 +20,7 @@ from workbench.events import (
     SearchEvent,
     StageStarted,
     Stepped,
-)
+)  # fmt: skip
 from workbench.generators import generators, set_generators
 from workbench.protocols import Batch, Clock
 from workbench.snapshots import Moment, State, identity, refuse_other
@@ -31,7 +31,8 @@ from workbench.spaces.space import Space
 from workbench.training import Recipe, Training
 from workbench.walk import Tried, Walk
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__,
+)  # fmt: skip
 _PROPOSALS, _CANDIDATE = 2, 3  # keys of seeds that share nothing
 
 
@@ -54,7 +55,7 @@ def explore(
         candidates' mean in standard deviations; 0 where none had it.
 
     Raises:
-        FloatingPointError: if a score is not a finite number.
+        DivergenceError: if a score is not a finite number.
         SnapshotError: if `start` is another search's.
     """
     machine = machine or Machine()
@@ -149,9 +150,8 @@ class _State:
         bench = CandidateBench(self.space, self.data, self.split, self.machine, self.seed, step)
         score = self.walk.score(genotype, bench) if self.walk.score else 0.0
         if not math.isfinite(score):
-            raise FloatingPointError(
-                f"candidate {step} scored {score}, which ranks nowhere: {genotype}"
-            )
+            what = f"candidate {step} scored {score}, which ranks nowhere: {genotype}"
+            raise not_finite(self.clock, what)
         best = self._take(Tried(genotype, score))
         told = {"score": score, "best_score": best.score} if self.walk.score else {}
         return Stepped(self.clock, told, self._alpha(), self.mix, self._alive())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import pairwise
-from types import FunctionType
 
+from workbench.part_text import brief
+from workbench.part_text import part_text as part_text
 from workbench.parts.arch_gradients import first_order
 from workbench.parts.arch_optimizers import Adam
 from workbench.parts.derivations import as_published
@@ -48,6 +49,8 @@ class Stage:
             all of them to both.
         init: first logits; None goes on with those of the stage before.
         reshape: the stage's space; None keeps the search's.
+        clip_arch: bound on the norm of the gradient of all alphas and betas together, which spikes
+            under an entmax above order 2; None leaves it as it is.
         carry: what the new supernet takes over; None starts it anew.
         measures: probes after every epoch; rules find what is a scalar in `View.ended`.
         steps_per_epoch: at most so many; None is a whole pass over the weights' images.
@@ -66,6 +69,7 @@ class Stage:
     arch_gradient: ArchGradient = first_order
     weight_optimizer: WeightOptimizer = Sgd()
     arch_optimizer: Optimizer = Adam()
+    clip_arch: float | None = None
     schedule: Schedule = Alternating()
     regularizers: tuple[Regularizer, ...] = ()
     pruner: Pruner | None = None
@@ -82,12 +86,14 @@ class Stage:
                 raise ValueError(f"`{name}` must be at least {least}, not {value}")
         if self.steps_per_epoch is not None and self.steps_per_epoch < 1:
             raise ValueError(f"`steps_per_epoch` must be at least 1, not {self.steps_per_epoch}")
+        if self.clip_arch is not None and not self.clip_arch > 0:
+            raise ValueError(f"`clip_arch` must be more than 0, not {self.clip_arch}")
         if not 0 < self.train_portion <= 1:
             raise ValueError(f"`train_portion` must be in (0, 1], not {self.train_portion}")
 
     def __repr__(self) -> str:
         """Only what differs from DARTS's."""
-        return _brief(self)
+        return brief(self)
 
     def lasting(self, epochs: int) -> Stage:
         """This stage with `epochs`; `…_epochs` of its parts shrink or grow in proportion."""
@@ -132,7 +138,7 @@ class Method:
         if len(self.stages) > 3:
             parts[1:] = [f"{len(self.stages) - 1} more stages"]
         if self.derivation is not as_published:
-            parts.append(_brief(self.derivation))
+            parts.append(brief(self.derivation))
         return f"<Method {self.name} ({self.paper}): {', then '.join(parts)}>"
 
     def but(self, **changes: object) -> Method:
@@ -276,24 +282,3 @@ def _stage_text(stage: Stage) -> str:
         if part_text(getattr(stage, f.name)) != part_text(getattr(default, f.name))
     ]
     return f"Stage({', '.join(changed)})"
-
-
-def _brief(part: object) -> str:
-    """`part_text` without fields that are as by default."""
-    if not is_dataclass(part) or isinstance(part, type):
-        return part_text(part)
-    values = [(f, getattr(part, f.name)) for f in fields(part) if f.repr]
-    shown = [f"{f.name}={_brief(value)}" for f, value in values if value != f.default]
-    return f"{type(part).__name__}({', '.join(shown)})"
-
-
-def part_text(part: object) -> str:
-    """How a part is written: a function or class by its name, a value as it is constructed."""
-    if isinstance(part, (FunctionType, type)):
-        return part.__name__
-    if is_dataclass(part):
-        shown = [f"{f.name}={part_text(getattr(part, f.name))}" for f in fields(part) if f.repr]
-        return f"{type(part).__name__}({', '.join(shown)})"
-    if isinstance(part, tuple):
-        return f"({', '.join(part_text(item) for item in part)})"
-    return repr(part)

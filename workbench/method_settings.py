@@ -68,6 +68,7 @@ def own_settings(method: Method | Walk) -> dict[str, str | int | float]:
             "batch_size": stage.batch_size,
             "weight_lr": getattr(stage.weight_optimizer, "lr", None),
             "arch_lr": getattr(stage.arch_optimizer, "lr", None),
+            "clip_arch": stage.clip_arch,
             "entmax_order": getattr(stage.relaxation, "alpha", None),
             "weight_steps": getattr(stage.schedule, "weight_steps", None),
         }
@@ -94,6 +95,8 @@ def _changes(config: SearchConfig, stage: Stage) -> dict[str, object]:
         changes["arch_optimizer"] = _with(
             config, "arch_lr", stage.arch_optimizer, lr=config.arch_lr
         )
+    if config.clip_arch is not None:
+        changes["clip_arch"] = config.clip_arch
     if config.entmax_order is not None:
         if not isinstance(stage.relaxation, Entmax):
             raise _alien(config, "entmax_order", "an entmax relaxation")
@@ -111,7 +114,7 @@ def _walked(config: SearchConfig, walk: Walk) -> Walk:
     for name in ("probes", "probe_every"):
         if getattr(config, name) is not None:
             raise _alien(config, name, "a supernet to measure")
-    for name in ("arch_lr", "entmax_order", "weight_steps", *_WARM_UP):
+    for name in ("arch_lr", "clip_arch", "entmax_order", "weight_steps", *_WARM_UP):
         if getattr(config, name) is not None:
             raise _alien(config, name, "alphas with a gradient")
     changed: object = walk.score

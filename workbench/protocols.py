@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from workbench.spaces.space import CellShape, Space
 
 OpFactory = Callable[[int, int], "nn.Module"]  # (channels, stride) -> module
+RowSum = Literal["one", "positive", "any"]
 Pictures = Literal["data", "gaussian"]  # what the paper of a score feeds the network
 
 
@@ -111,7 +112,12 @@ class Init(Protocol):
 
 
 class Relaxation(Protocol):
-    """Turns each row of logits, by itself, into mixing weights: exactly 0 where not `alive`."""
+    """Turns each row of logits, by itself, into mixing weights: exactly 0 where not `alive`.
+
+    A row of `mix` with something alive sums to `row_sum`; "any" is for gates that may all be 0.
+    """
+
+    row_sum: ClassVar[RowSum]
 
     def mix(self, logits: Tensor, alive: Tensor, t: float) -> Tensor:
         """The deterministic face `(edges, ops)`: recorded, pruned by and derived from."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from workbench.arch import Arch, first_betas
 from workbench.bilevel import LiveBilevel, LiveTrial, detached, frozen_statistics
 from workbench.data import Data, ImageSet, Loader, describe, evaluation_batches, split_indices
+from workbench.divergence import Watch
 from workbench.engine import Machine, accelerated, independent_seeds, needs
 from workbench.epochs import EpochUnderWay
 from workbench.events import Derived, EpochEnded, Held, Pruned, Resumed, StageStarted, Stepped
@@ -67,6 +68,7 @@ class Run:
         self.clock = Clock(index, 0, stage.epochs, 0, stage.epochs * self.steps_per_epoch)
         self.epoch = EpochUnderWay(0)
         self.mix = self.arch.mix(0.0)
+        self.watch = Watch(self.device)
         self.last_weights = self._rows()
         self.last_batches: tuple[Batch | None, Batch | None] = (None, None)
 
@@ -163,10 +165,12 @@ class Run:
         val = self._batch(self.val) if needs_data and "arch" in updates else None
         self.last_batches = (train, self.last_batches[1] if val is None else val)
         bilevel = LiveBilevel(self, train, val)
+        self.watch.begins(self)
         self.arch.draw(clock.t, self.generator)
         for update in updates:
             self._update(update, bilevel)
         self.mix = self.arch.mix((clock.step + 1) / clock.steps)
+        self.watch.ends(self)
         self.last_weights = {
             kind: torch.where(rows > 0, rows, self.last_weights[kind])
             for kind, rows in self._rows().items()
@@ -187,6 +191,7 @@ class Run:
     def _update(self, update: Update, bilevel: LiveBilevel) -> None:
         if update == "arch":
             grads = self.stage.arch_gradient(bilevel, bilevel.train, bilevel.val)
+            self.watch.losses(self, bilevel.logs)
             self._move_alphas(grads, bilevel)
             return
         alphas = bilevel.alphas if update == "joint" else ()
@@ -195,17 +200,21 @@ class Run:
         grads = torch.autograd.grad(loss, (*bilevel.weights, *alphas), materialize_grads=True)
         for weight, grad in zip(bilevel.weights, grads, strict=False):
             weight.grad = grad
-        if self.stage.weight_optimizer.clip is not None:
-            nn.utils.clip_grad_norm_(bilevel.weights, self.stage.weight_optimizer.clip)
+        norm = bilevel.logs["grad_norm_weights"] = self.watch.weights(self, loss, grads)
+        if (clip := self.stage.weight_optimizer.clip) is not None:
+            nn.utils.clip_grads_with_norm_(bilevel.weights, clip, norm)
         self.weight_optimizer.step()
         self.weight_optimizer.zero_grad(set_to_none=True)
         if alphas:
             self._move_alphas(grads[len(bilevel.weights) :], bilevel)
 
     def _move_alphas(self, grads: Sequence[Tensor], bilevel: LiveBilevel) -> None:
-        grads = bilevel.with_regularizers(grads)
+        grads = [grad.detach() for grad in bilevel.with_regularizers(grads)]
+        norm = bilevel.logs["grad_norm_alpha"] = self.watch.alphas(self, grads)
         for alpha, grad in zip(bilevel.alphas, grads, strict=True):
-            alpha.grad = grad.detach()
+            alpha.grad = grad
+        if self.stage.clip_arch is not None:
+            nn.utils.clip_grads_with_norm_(bilevel.alphas, self.stage.clip_arch, norm)
         self.arch.step(self.arch_optimizer)
         self.arch_optimizer.zero_grad(set_to_none=True)
 
@@ -218,6 +227,7 @@ class Run:
         alive = pruner(self.view(clock))
         if all(mask is self.arch.alive[kind] for kind, mask in alive.items()):
             return events  # handed back as it was, as in grace epochs: nothing is held either
+        self.watch.nodes(self, alive)
         rule = f"the {type(pruner).__name__} rule"
         for cell in self.space.cells:
             events += verdict(

@@ -23,7 +23,12 @@ from workbench.spaces.space import Space
 
 
 def state_of(run: Run) -> State:
-    """Everything `run` would need to go on; its tensors are the run's own, not copies."""
+    """Everything `run` would need to go on; its tensors are the run's own, not copies.
+
+    Raises:
+        DivergenceError: if it has diverged, which on a GPU is asked for only now.
+    """
+    run.watch.read(run)
     return {
         "of": identity(run.method.describe(), run.data, run.seed),
         "machine": _form(run),

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from torch import Tensor
 
 from workbench.data import Data
+from workbench.divergence import telling
 from workbench.engine import Machine
 from workbench.epochs import EpochUnderWay
 from workbench.events import Probed, Resumable, SearchEvent, Stopped
 from workbench.explore import explore
+from workbench.memory import told_of_memory
 from workbench.method import Method
 from workbench.protocols import Clock, Probe, Rows
 from workbench.run import Run as Run
@@ -44,15 +46,17 @@ def search(
     Yields:
         `StageStarted`, then `Stepped` (with `Pruned`, `Held`, `Probed`) and `EpochEnded`, perhaps
         `Stopped`, for every stage; `Resumable` wherever it can go on another time; at last
-        `Derived`.  With `start` the first is `Resumed`.
+        `Derived`, or `Diverged` before a DivergenceError.  With `start` the first is `Resumed`.
 
     Raises:
         DataError: if a batch is larger than the data.
         SnapshotError: if `start` is another search's.
-        FloatingPointError: if a loss is no longer a finite number at the end of an epoch.
+        DivergenceError: if a loss, a gradient or a score is not finite, a row of mixing weights is
+            not valid, or a node is left without anything alive.
     """
     if isinstance(method, Walk):  # no weights to move: another loop, the same events
-        yield from explore(method, space, data, machine=machine, seed=seed, start=start)
+        walked = explore(method, space, data, machine=machine, seed=seed, start=start)
+        yield from telling(walked)
         return
     machine = machine or Machine()
     machine.prepare()
@@ -63,10 +67,11 @@ def search(
         if run is None or run.index != index:
             stage, view = method.stages[index], run.view(run.clock) if run else None
             here = stage.reshape(space, view) if stage.reshape else space
-            run = Run(method, index, here, data, machine, seed, run)
+            with told_of_memory(f"making the supernet of stage {index}", machine, stage, here):
+                run = Run(method, index, here, data, machine, seed, run)
             yield run.started()
             yield from _resumable(run, epoch_ended=True)
-        yield from epochs_of(run, probes)
+        yield from telling(epochs_of(run, probes))
     assert run is not None, "a method has one or more stages"
     yield run.derived()
 
@@ -95,7 +100,8 @@ def epoch_of(run: Run, epoch: int, probes: Sequence[Probe] = ()) -> Iterator[Sea
     while now.taken < run.steps_per_epoch:
         step = epoch * run.steps_per_epoch + now.taken
         clock = Clock(run.index, epoch, stage.epochs, step, run.clock.steps)
-        scalars, events = run.step(clock)
+        with told_of_memory(f"step {step}", run.machine, stage, run.space, run):
+            scalars, events = run.step(clock)
         now.taken += 1
         now.means.add(scalars)
         yield run.stepped(scalars)
@@ -108,7 +114,8 @@ def epoch_of(run: Run, epoch: int, probes: Sequence[Probe] = ()) -> Iterator[Sea
         values = run.measure(measure, run.clock)
         yield from _probed(run.clock, values)
         now.means.add({n: v for n, v in values.items() if isinstance(v, Tensor) and not v.ndim})
-    ended = run.close_epoch(now.means.finite(epoch), now.watch.seconds)
+    run.watch.read(run)
+    ended = run.close_epoch(now.means.finite(run.clock), now.watch.seconds)
     now.closed = True
     yield ended
     yield from _resumable(run, epoch_ended=True)

@@ -24,7 +24,7 @@ from workbench.settings import ConfigError, checked
 from workbench.snapshots import load_state
 from workbench.trace import Run, RunError, open_run, record
 from workbench.trace.checkpoints import newest
-from workbench.trace.folder import CHECKPOINTS
+from workbench.trace.folder import CHECKPOINTS, refuse_unwritable
 
 if TYPE_CHECKING:
     from workbench.events import SearchEvent
@@ -56,6 +56,7 @@ def search_events(
     Args:
         asked: looked at between steps; the search is saved and ends once it is true.
     """
+    refuse_unwritable(out)
     meta = {
         "config": config.model_dump(mode="json"),
         "command": config.command("search", out=str(out)),

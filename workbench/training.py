@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench.data import Loader
+from workbench.divergence import AGAIN, EVERY, Flags
 from workbench.engine import Machine
 from workbench.epochs import Stopwatch
 from workbench.errors import WorkbenchError
+from workbench.events import Diverged, DivergenceError
 from workbench.generators import generators, set_generators
 from workbench.protocols import Clock
 from workbench.snapshots import State
@@ -86,6 +88,7 @@ class Training:
         self._epoch = self._taken = 0  # epochs that ended; steps of the next one
         self._losses: list[Tensor] = []
         self._hits: list[Tensor] = []
+        self._flags = Flags(machine.torch_device)
         self._watch = Stopwatch()
         self.seconds = 0.0  # that the last epoch took
 
@@ -93,7 +96,7 @@ class Training:
         """What each epoch measured, and its learning rate.
 
         Raises:
-            FloatingPointError: if the loss is no longer a finite number at the end of an epoch.
+            DivergenceError: if a loss or a gradient is not finite.
         """
         return (scalars for scalars in self.steps() if scalars is not None)
 
@@ -101,7 +104,7 @@ class Training:
         """Take every step that is left; None after a step, after an epoch what it measured.
 
         Raises:
-            FloatingPointError: if the loss is no longer a finite number at the end of an epoch.
+            DivergenceError: if a loss or a gradient is not finite.
         """
         while self._epoch < self.recipe.epochs:
             lr = self._set_rates()
@@ -133,21 +136,50 @@ class Training:
         if auxiliary is not None:
             loss = loss + self.recipe.auxiliary * functional.cross_entropy(auxiliary, batch.labels)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
-        self.optimizer.step()
         step = self._epoch * len(self.loader) + self._taken
-        self._taken += 1
         self.clock = Clock(0, self._epoch, self.clock.epochs, step, self.clock.steps)
+        self._look("loss_train", loss)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
+        self._look("gradient of the weights", norm)
+        self.optimizer.step()
+        self._taken += 1
+        if self._taken % EVERY == 0:
+            self._read()
+
+    def _look(self, name: str, value: Tensor) -> None:
+        """On a CPU a number that is none ends the training before the step moves anything."""
+        if self._flags.raised(name, value.detach().isfinite(), self.clock.step):
+            raise self._diverged(f"{name} became {float(value.detach())}", self.clock)
+
+    def _read(self) -> None:
+        """Ask the device whether it has met a number that is none."""
+        found = self._flags.first()
+        if found:
+            name, step = found
+            clock = replace(self.clock, step=step, epoch=step // len(self.loader))
+            raise self._diverged(f"{name} became infinite or nan", clock)
+
+    def _diverged(self, what: str, clock: Clock) -> DivergenceError:
+        recipe, lr = self.recipe, self.optimizer.param_groups[0]["lr"]
+        remedy = (
+            f"lower lr (now {lr:.3g}, from {recipe.lr:g}), or clip (now {recipe.clip:g}), or take "
+            f"larger batches (batch_size is {recipe.batch_size}); {AGAIN}"
+        )
+        return DivergenceError(Diverged(clock, what, None, remedy))
 
     def _measured(self) -> dict[str, float]:
+        self._read()
         loss = float(torch.stack(self._losses).mean())
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the training loss became {loss}; lower the learning rate")
         return {"loss_train": loss, "accuracy_train": float(torch.stack(self._hits).mean())}
 
     def state_dict(self) -> State:
-        """Everything that is needed to go on, as tensors and plain values."""
+        """Everything that is needed to go on, as tensors and plain values.
+
+        Raises:
+            DivergenceError: if it has diverged, which on a GPU is asked for only now.
+        """
+        self._read()
         return {
             "net": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),

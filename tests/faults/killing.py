@@ -108,7 +108,7 @@ PLACES: tuple[Place, ...] = (
     *_around("evaluation", "os", "replace", **_OF_EVALUATION),
     *_around("evaluation", _FOLDER, "append_line", **_OF_EVALUATION),
     Place("evaluation", _FOLDER, "append_line", "half", **_OF_EVALUATION),
-    *_around("resuming", _WRITER, "_rewind", again=True),
+    *_around("resuming", "workbench.trace.writer", "rewind", again=True),
     *_around("resuming", _ARRAYS, "_reopen", again=True),
     *_around("resuming", _FOLDER, "cut", again=True),
     *_around("resuming", "zarr:Array", "__setitem__", again=True),

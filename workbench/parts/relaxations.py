@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from entmax import entmax15, sparsemax
 from torch import Tensor
 
 from workbench.parts.schedules import Scalar, scalar_at, scalar_range
+from workbench.protocols import RowSum
 
 _NEWTON_STEPS = 7  # six reach 1e-13 on the worst rows of up to 64 operations that were found
 _EPSILON = 2.0**-53
@@ -27,6 +28,8 @@ class Softmax:
         temperature: above 0; a schedule that falls makes choices out of preferences (ASAP,
             arXiv:1904.04123).
     """
+
+    row_sum: ClassVar[RowSum] = "one"
 
     temperature: Scalar = 1.0
 
@@ -68,6 +71,8 @@ class Entmax:
     Peters et al., Sparse Sequence-to-Sequence Models, ACL 2019, arXiv:1905.05702; used for search
     by Bezirganyan and Akarmazyan, doi:10.54503/2579-2903-2022.1-203.
     """
+
+    row_sum: ClassVar[RowSum] = "one"
 
     alpha: Scalar = 2.0
 
@@ -177,6 +182,8 @@ class Sigmoid:
     Chu et al., Fair DARTS, ECCV 2020, arXiv:1911.12126.
     """
 
+    row_sum: ClassVar[RowSum] = "positive"
+
     def mix(self, logits: Tensor, alive: Tensor, t: float) -> Tensor:
         """`(edges, ops)`, each in (0, 1), 0 where not alive."""
         return torch.sigmoid(logits) * alive
@@ -194,6 +201,8 @@ class Simplex:
 
     Li et al., GAEA, ICLR 2021, arXiv:2004.07802.
     """
+
+    row_sum: ClassVar[RowSum] = "one"
 
     def mix(self, logits: Tensor, alive: Tensor, t: float) -> Tensor:
         """`(edges, ops)`; every row sums to 1."""

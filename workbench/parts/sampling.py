@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from workbench.parts.schedules import Scalar, scalar_at, scalar_range
+from workbench.protocols import RowSum
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Concrete:
 
     Xie et al., SNAS, ICLR 2019, arXiv:1812.09926; Maddison et al., arXiv:1611.00712.
     """
+
+    row_sum: ClassVar[RowSum] = "one"
 
     temperature: Scalar
 
@@ -64,6 +68,8 @@ class HardConcrete:
 
     Dong and Yang, GDAS, CVPR 2019, arXiv:1910.04465.
     """
+
+    row_sum: ClassVar[RowSum] = "one"
 
     temperature: Scalar
 

@@ -83,6 +83,11 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         self._steps = 0  # since the last one
 
+    def last(self) -> Checkpoint | None:
+        """The newest one that says what it is."""
+        file = next(iter(_files(self.path)), None)
+        return None if file is None else Checkpoint(file, folder.read_sealed(file, remedy=_REMEDY))
+
     def due(self, event: Resumable) -> bool:
         """Whether the state is to be saved at this event; each is to be asked about once."""
         if event.epoch_ended:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-from workbench.events import EpochEnded, Evaluated, EvaluationEvent, Resumable
+from workbench.events import DivergenceError, EpochEnded, Evaluated, EvaluationEvent, Resumable
 from workbench.trace import folder
 from workbench.trace.checkpoints import Checkpoint, Checkpointing, Checkpoints, newest, remove
 from workbench.trace.evaluations import LINES, Place, first_place, place_of, places, seed_of
@@ -153,6 +153,10 @@ def _record_evaluation(
                 if asked:
                     return
             yield event
+    except DivergenceError as error:
+        last = keeper.checkpoints.last()
+        error.saved = None if last is None else str(last)
+        raise
     finally:
         keeper.lock.release()
 

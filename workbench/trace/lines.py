@@ -10,6 +10,7 @@ import numpy as np
 
 from workbench.events import (
     Derived,
+    Diverged,
     EpochEnded,
     Held,
     Probed,
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Line = dict[str, object]
-RareEvent = StageStarted | Probed | Pruned | Held | EpochEnded | Stopped | Derived
+_OF_DIVERGED = ("what", "edge", "cell", "op", "remedy")
+RareEvent = StageStarted | Probed | Pruned | Held | EpochEnded | Stopped | Derived | Diverged
 
 
 def event_line(event: RareEvent) -> Line:
@@ -52,6 +54,8 @@ def event_line(event: RareEvent) -> Line:
             return line | _epoch(event)
         case Stopped():
             return line | {"reason": event.reason}
+        case Diverged():
+            return line | {name: getattr(event, name) for name in _OF_DIVERGED}
         case Derived():
             residual = {k: _plain(np.asarray(v)) for k, v in event.residual_entropy.items()}
             return line | {

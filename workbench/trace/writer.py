@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -14,6 +13,8 @@ import zarr
 
 from workbench.events import (
     Derived,
+    Diverged,
+    DivergenceError,
     EpochEnded,
     Probed,
     Resumable,
@@ -29,7 +30,7 @@ from workbench.trace.folder import RunError
 from workbench.trace.header import read_header
 from workbench.trace.lines import Line, RareEvent, event_line
 from workbench.trace.lock import WriterLock
-from workbench.trace.probed import probed_axes
+from workbench.trace.rewinding import rewind
 from workbench.trace.stage import StageArrays
 
 
@@ -72,6 +73,7 @@ class RunWriter:
         self.stopped = False  # by a wish from outside
         self._waits_since: float | None = None
         self._waited = self._waited_before = 0.0  # seconds paused, in all and up to this epoch
+        self._diverged: Diverged | None = None  # told already
         self._open: Resumable | None = None  # where the run stands, if it was not saved there
 
     @property
@@ -100,6 +102,8 @@ class RunWriter:
             self._header["status"] = "stopped"
         elif error is not None:
             self._header["status"] = "failed"
+            if isinstance(error, DivergenceError):
+                self._say_saved(error)
             self._header["error"] = " ".join(f"{type(error).__name__}: {error}".split())
         else:
             self._header["status"] = "finished"
@@ -112,6 +116,16 @@ class RunWriter:
             self._write_header()
         if self._header["status"] == "finished":
             checkpoints.remove(self.path / folder.CHECKPOINTS)
+
+    def _say_saved(self, error: DivergenceError) -> None:
+        """Let the error name the last saved state; what comes of saving was told by no event."""
+        error.saved = self._last_saved()
+        if error.event is not self._diverged:
+            self._write_rare(error.event)
+
+    def _last_saved(self) -> str | None:
+        last = None if self._checkpoints is None else self._checkpoints.last()
+        return None if last is None else str(last)
 
     def write(self, event: SearchEvent) -> None:
         """Write one event down; steps may wait for `flush_seconds`.
@@ -229,24 +243,8 @@ class RunWriter:
         self._began = self._flushed - place["seconds"]
         (self.path / folder.CONTROL).unlink(missing_ok=True)  # a wish of then: to stop, maybe
         self._write_header()
-        self._rewind(place, event)
+        self._stage = rewind(self.path, place, event)
         self._checkpoints = Checkpoints(self.path / folder.CHECKPOINTS, self._when)
-
-    def _rewind(self, place: Mapping[str, Any], event: Resumed) -> None:
-        """Take out of the record what came after the checkpoint; it comes again."""
-        assert event.space is not None
-        (self.path / folder.GENOTYPE).unlink(missing_ok=True)
-        folder.cut(self.path / folder.EVENTS, place["events_bytes"])
-        folder.read_lines(self.path / folder.EVENTS)  # whole, or it says which is not
-        store = self.path / folder.TRACE
-        for later in store.glob("stage_*"):
-            if int(later.name.removeprefix("stage_")) > place["stage"]:
-                shutil.rmtree(later)
-        probed: dict[str, int] = {}
-        for number in range(place["stage"]):
-            probed |= probed_axes(zarr.open_group(store, path=f"stage_{number}", mode="r"))
-        group = zarr.open_group(store, path=f"stage_{place['stage']}", mode="r+")
-        self._stage = StageArrays(group, event.space, event.clock, probed, place["rows"])
 
     def _begin_stage(self, event: StageStarted) -> None:
         if self._stage is not None:
@@ -267,7 +265,11 @@ class RunWriter:
             self._waited_before = self._waited
         elif isinstance(event, Derived):
             folder.replace_text(self.path / folder.GENOTYPE, folder.seal(event.genotype.to_json()))
-        self._append(event_line(event))
+        line = event_line(event)
+        if isinstance(event, Diverged):
+            self._diverged = event
+            line["saved"] = self._last_saved()
+        self._append(line)
 
     def _append(self, line: Line) -> None:
         folder.append_line(self.path / folder.EVENTS, line)

@@ -1,0 +1,162 @@
+"""Searches that come to numbers that are none: where they end, and what they say."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny import CPU, CPU64, READABLE, SPACES, searched, shrunk, start, steps, tiny_data
+from workbench import methods
+from workbench.divergence import dead_nodes
+from workbench.engine import Machine
+from workbench.events import Diverged, DivergenceError, Resumed
+from workbench.parts.objectives import CrossEntropy
+from workbench.protocols import Loss
+from workbench.search import search
+from workbench.snapshots import load_state
+from workbench.trace import open_run, record
+from workbench.trace.checkpoints import newest
+
+DARTS = SPACES["darts"]
+
+
+class Breaks(CrossEntropy):
+    """Cross-entropy that is NaN from pass `at` on, on one side; healthy once `at` is None."""
+
+    at: int | None = None
+
+    def __call__(self, net, mixtures, batch, t, generator):
+        loss = super().__call__(net, mixtures, batch, t, generator)
+        if Breaks.at is None:
+            return loss
+        Breaks.at -= 1
+        return Loss(loss.value * math.nan, loss.logs) if Breaks.at < 0 else loss
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A relaxation that gives the same rows, whatever the logits."""
+
+    row_sum = "one"
+    value: float = 0.0
+
+    def mix(self, logits, alive, t):
+        return torch.full_like(logits, self.value) + 0 * logits
+
+    def sample(self, logits, alive, t, generator):
+        return self.mix(logits, alive, t)
+
+
+@dataclass(frozen=True)
+class KillsEverything:
+    """A pruner that leaves nothing."""
+
+    every = "step"
+
+    def __call__(self, view):
+        return {kind: torch.zeros_like(mask) for kind, mask in view.alive.items()}
+
+
+def diverges(method, *, machine: Machine = CPU) -> tuple[list, DivergenceError]:
+    events = []
+    with pytest.raises(DivergenceError) as caught:
+        events.extend(search(method, DARTS, tiny_data(), machine=machine))
+    assert events[-1] is caught.value.event
+    return events, caught.value
+
+
+@pytest.mark.parametrize("machine", [CPU, CPU64, READABLE])
+@pytest.mark.parametrize(("passes", "loss"), [(2, "loss_val"), (3, "loss_train")])
+def test_a_loss_that_is_no_number_ends_the_search_in_its_step(monkeypatch, machine, passes, loss):
+    monkeypatch.setattr(Breaks, "at", passes)  # a step has a pass for alphas, then one for weights
+    events, error = diverges(shrunk(methods.darts.but(objective=Breaks())), machine=machine)
+    assert len(steps(events)) == 1
+    assert str(error).startswith(f"{loss} became nan in step 1, epoch 0, stage 0 (search)")
+
+
+@pytest.mark.parametrize("value", [math.nan, -1.0, 0.0, math.inf, 0.5])
+def test_rows_that_are_no_mixing_weights_end_the_search_before_its_first_step(value):
+    events, error = diverges(shrunk(methods.darts.but(relaxation=Rows(value))))
+    assert not steps(events)
+    assert error.event.what == "no valid mixing weights"
+    assert error.event.edge == DARTS.cells[0].edge_names[0]
+
+
+@pytest.mark.parametrize("machine", [CPU, READABLE])
+def test_an_edge_whose_weights_are_infinite_is_named(machine):
+    run = start(shrunk(methods.single_level), DARTS, machine=machine)
+    with torch.no_grad():
+        for name, value in run.net.named_parameters():
+            if machine is READABLE and "sep_conv_5x5" in name and "edges.1" in name:
+                value.fill_(math.inf)
+            elif machine is CPU and "stem" in name:
+                value.fill_(math.inf)
+    with pytest.raises(DivergenceError) as caught:
+        run.step(run.clock)
+    event = caught.value.event
+    if machine is READABLE:
+        assert (event.op, event.edge) == ("sep_conv_5x5", DARTS.cells[0].edge_names[1])
+    else:
+        assert "first in stem" in event.what
+
+
+def test_a_pruner_that_kills_a_node_ends_the_search():
+    _, error = diverges(shrunk(methods.darts.but(pruner=KillsEverything())))
+    cell = DARTS.cells[0]
+    assert error.event.what == f"nothing alive into node {cell.inputs} of {cell.kind}"
+    assert "KillsEverything" in error.event.remedy
+
+
+def test_a_node_that_leads_nowhere_may_die():
+    cell = SPACES["nasbench201"].cells[0]
+    everything = [True] * len(cell.edges)
+    assert dead_nodes(cell, everything) == []
+    out_only = [edge == (0, 2) for edge in cell.edges]
+    assert dead_nodes(cell, out_only) == []
+    from_dead = [edge[1] == 2 for edge in cell.edges]
+    assert dead_nodes(cell, from_dead) == [1]
+
+
+def test_a_recorded_search_names_its_last_state_and_goes_on_there(tmp_path: Path, monkeypatch):
+    method = shrunk(methods.single_level.but(objective=Breaks()), epochs=3)
+    path = tmp_path / "run"
+    whole = searched(method, DARTS)
+    per_epoch = len(steps(whole)) // 3
+    monkeypatch.setattr(Breaks, "at", per_epoch + 1)
+    with pytest.raises(DivergenceError, match=r"last saved state: epoch 0, step .*checkpoint_1"):
+        list(record(search(method, DARTS, tiny_data(), machine=CPU), path))
+    run = open_run(path)
+    assert run.header["status"] == "failed"
+    assert "checkpoint_1.json" in run.header["error"]
+    last = json.loads((path / "events.jsonl").read_text().splitlines()[-1])
+    assert (last["event"], last["step"]) == ("Diverged", per_epoch + 1)
+    assert "checkpoint_1.json" in last["saved"]
+    assert last["remedy"]
+    monkeypatch.setattr(Breaks, "at", None)
+    saved = newest(path / "checkpoints", path)
+    state = load_state(saved.state)
+    again = search(method, DARTS, tiny_data(), machine=CPU, start=state)
+    events = list(record(again, path, start=saved))
+    assert isinstance(events[0], Resumed)
+    assert open_run(path).header["status"] == "finished"
+    assert not any(isinstance(event, Diverged) for event in events)
+    assert '"Diverged"' not in (path / "events.jsonl").read_text()
+
+
+def test_clipping_bounds_what_moves_the_alphas_and_nothing_else_changes_a_search():
+    method = shrunk(methods.darts)
+    plain = steps(searched(method, DARTS))
+    same = steps(searched(method.but(clip_arch=1e9), DARTS))
+    assert all(
+        torch.equal(a.alpha[k], b.alpha[k])
+        for a, b in zip(plain, same, strict=True)
+        for k in a.alpha
+    )
+    assert all(float(step.scalars["grad_norm_alpha"]) > 0 for step in plain)
+    with pytest.raises(ValueError, match="`clip_arch` must be more than 0"):
+        replace(method.stages[0], clip_arch=0.0)
