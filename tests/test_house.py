@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -102,8 +103,13 @@ def dotted(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path) -> Iterator[Import]:
+@cache
+def imports(path: Path) -> list[Import]:
     """What runs: blocks under `if TYPE_CHECKING` do not."""
+    return list(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[Import]:
     todo: list[tuple[ast.AST, bool]] = [(tree(path), True)]
     while todo:
         node, at_once = todo.pop()

@@ -38,7 +38,15 @@ from workbench.zero_cost.te_nas import TeNas
 
 METHODS = {name: m for name, m in methods.named().items() if isinstance(m, Method)}
 EVERY = pytest.mark.parametrize("name", METHODS)
-ON_BOTH = pytest.mark.parametrize("space", SPACES)
+# Each method on one space of the two, in turn; all pairs in the long form.
+ON_BOTH = pytest.mark.parametrize(
+    ("name", "space"),
+    [
+        pytest.param(name, space, marks=[pytest.mark.long] if (i + j) % 2 else [])
+        for i, name in enumerate(METHODS)
+        for j, space in enumerate(SPACES)
+    ],
+)
 
 
 def small(method: Method) -> Method:
@@ -74,7 +82,6 @@ def in_their_spaces(name: str, space: str) -> list[tuple[StageStarted | Stepped,
 
 
 @ON_BOTH
-@EVERY
 def test_events_come_stage_by_stage_and_end_with_the_genotype(name, space):
     asides = (Pruned, Held, Stopped, Probed, Resumable)  # what some methods tell between the steps
     told = [e for e in events_of(name, space) if not isinstance(e, asides)]
@@ -91,7 +98,6 @@ def test_events_come_stage_by_stage_and_end_with_the_genotype(name, space):
 
 
 @ON_BOTH
-@EVERY
 def test_mixing_weights_are_in_range_and_zero_where_dead(name, space):
     for event, now in in_their_spaces(name, space):
         relaxation = METHODS[name].stages[event.clock.stage].relaxation
@@ -108,7 +114,6 @@ def test_mixing_weights_are_in_range_and_zero_where_dead(name, space):
 
 
 @ON_BOTH
-@EVERY
 def test_losses_and_alphas_are_finite_and_alphas_move_where_the_schedule_says(name, space):
     events = events_of(name, space)
     for event in steps(events):
@@ -131,7 +136,6 @@ def test_losses_and_alphas_are_finite_and_alphas_move_where_the_schedule_says(na
 
 
 @ON_BOTH
-@EVERY
 def test_only_a_method_with_a_pruner_prunes(name, space):
     if all(stage.pruner is None for stage in METHODS[name].stages):
         assert not prunings(events_of(name, space))
@@ -141,7 +145,6 @@ def test_only_a_method_with_a_pruner_prunes(name, space):
 
 
 @ON_BOTH
-@EVERY
 def test_the_genotype_is_one_of_the_space_round_trips_and_builds(name, space):
     genotype = events_of(name, space)[-1].genotype
     assert Genotype.parse(str(genotype)) == genotype
@@ -165,7 +168,6 @@ def test_the_genotype_is_one_of_the_space_round_trips_and_builds(name, space):
 
 
 @ON_BOTH
-@EVERY
 def test_an_epoch_tells_what_would_be_derived_and_what_it_costs(name, space):
     ended, now = [], SPACES[space]
     for event in events_of(name, space):
@@ -188,7 +190,6 @@ def test_an_epoch_tells_what_would_be_derived_and_what_it_costs(name, space):
 
 
 @ON_BOTH
-@EVERY
 def test_weight_and_alpha_optimizers_share_nothing_and_miss_nothing(name, space):
     method, before = small(METHODS[name]), None
     for index, stage in enumerate(method.stages):
