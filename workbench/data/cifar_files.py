@@ -11,6 +11,7 @@ import pickle
 import tarfile
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 import numpy as np
 
