@@ -1,0 +1,275 @@
+"""A search or an evaluation that goes on from a saved state is the one that never ended."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.test_methods import METHODS, small
+from tests.test_walk import WALKS, few
+from tests.tiny import CPU, SPACES, assert_same, holdings, prunings, tiny_data, trajectory
+from workbench.cli import main
+from workbench.evaluate import DIGITS, evaluate
+from workbench.events import Evaluated, EvaluationEvent, Resumable, Resumed, SearchEvent
+from workbench.run import Run as Stage
+from workbench.search import search
+from workbench.settings import ConfigError
+from workbench.snapshots import SnapshotError, State, load_state
+from workbench.spaces.genotype import Genotype
+from workbench.tasks import resume
+from workbench.trace import Run, RunError, open_run, record
+from workbench.trace.checkpoints import Checkpointing, newest
+from workbench.trace.folder import CHECKPOINTS
+from workbench.trace.header import times_resumed
+
+# Of every kind that keeps something of its own; the long form goes through all.
+FIRST = (
+    "entmax3_prune_single_level", "darts_second_order", "pc_darts", "p_darts", "robust_darts",
+    "darts_pt", "gdas", "asap",
+)  # fmt: skip
+EVERY = pytest.mark.parametrize(
+    ("name", "space"),
+    [
+        pytest.param(name, space, marks=() if name in FIRST and first else pytest.mark.long)
+        for name in METHODS
+        for first, space in ((True, "darts"), (False, "nasbench201"))
+    ],
+)
+
+
+def searching(name: str, space: str = "darts", start: State | None = None) -> Iterator[SearchEvent]:
+    """The events of a small search."""
+    if name in WALKS:
+        method = few(WALKS[name])
+    else:
+        method = small(METHODS[name])
+    return search(method, SPACES[space], tiny_data(), machine=CPU, start=start)
+
+
+def until(events: Iterable[SearchEvent | EvaluationEvent], place: int) -> tuple[list, State]:
+    """The events up to the `place`-th `Resumable`, and its state as it comes back from a file."""
+    told, places = [], 0
+    for event in events:
+        told.append(event)
+        if isinstance(event, Resumable):
+            if places == place:
+                stream = io.BytesIO()
+                event.now.save(stream)
+                stream.seek(0)
+                return told, torch.load(stream, weights_only=True)
+            places += 1
+    raise AssertionError(f"there are only {places} places")
+
+
+def places(events: Iterable[object]) -> int:
+    return sum(isinstance(event, Resumable) for event in events)
+
+
+def assert_goes_on(name: str, space: str, count: int) -> None:
+    whole = list(searching(name, space))
+    for place in random.Random(f"{name} {space}").sample(range(places(whole)), count):
+        first, state = until(searching(name, space), place)
+        torch.manual_seed(1234)  # what the process drew meanwhile is of no matter
+        again, *rest = searching(name, space, state)
+        both = [*first, *rest]
+        assert isinstance(again, Resumed)
+        assert [type(event) for event in both] == [type(event) for event in whole]
+        assert_same(trajectory(whole), trajectory(both))
+        assert prunings(whole) == prunings(both)
+        assert holdings(whole) == holdings(both)
+        assert whole[-1] == both[-1]
+
+
+@EVERY
+def test_a_search_goes_on_bit_for_bit(name: str, space: str) -> None:
+    assert_goes_on(name, space, 2)
+
+
+@pytest.mark.parametrize("name", ["regularized_evolution", "knas"])
+def test_a_walk_goes_on_bit_for_bit(name: str) -> None:
+    assert_goes_on(name, "nasbench201", 2)
+
+
+def test_an_evaluation_goes_on_bit_for_bit() -> None:
+    text = "|skip_connect~0|+|none~0|nor_conv_3x3~1|+|nor_conv_1x1~0|none~1|none~2|"
+    genotype = Genotype.parse(text)
+    recipe = replace(DIGITS, channels=4, cells=1, epochs=2, batch_size=16)
+
+    def training(start: State | None = None) -> Iterator[EvaluationEvent]:
+        return evaluate(genotype, tiny_data(), recipe, machine=CPU, start=start)
+
+    def figures(events: Iterable[EvaluationEvent]) -> list[object]:
+        told = [e for e in events if not isinstance(e, Resumable | Resumed)]
+        return [replace(e, seconds=0.0) if isinstance(e, Evaluated) else e.scalars for e in told]
+
+    whole = list(training())
+    for place in (0, 2, 3, places(whole) - 1):
+        first, state = until(training(), place)
+        assert figures([*first, *training(state)]) == figures(whole)
+
+
+@pytest.mark.parametrize("what", ["seed", "method", "data"])
+def test_a_state_of_another_search_is_refused(what: str) -> None:
+    _, state = until(searching("darts_second_order"), 1)
+    data, method = tiny_data(), small(METHODS["darts_second_order"])
+    if what == "method":
+        method = small(METHODS["gdas"])
+    if what == "data":
+        data = replace(data, train=replace(data.train, images=data.train.images.flip(0)))
+    seed = 1 if what == "seed" else 0
+    with pytest.raises(SnapshotError, match=f"another {what}"):
+        next(search(method, SPACES["darts"], data, machine=CPU, seed=seed, start=state))
+
+
+def test_a_state_can_be_saved_until_the_search_goes_on() -> None:
+    events = searching("darts_second_order")
+    place = next(event for event in events if isinstance(event, Resumable))
+    assert not place.now.passed
+    next(events)
+    assert place.now.passed
+    with pytest.raises(SnapshotError, match="gone on"):
+        place.now.save(io.BytesIO())
+
+
+def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "state.pt"
+    for content in (b"", b"no zip", b"PK\x03\x04"):
+        file.write_bytes(content)
+        with pytest.raises(SnapshotError, match=r"state\.pt"):
+            load_state(file)
+
+
+# --- in a run folder ----------------------------------------------------------------------------
+
+
+def recorded(path: Path, steps: int | None = None, **more) -> Run:
+    """A small search with two stages, recorded; asked to stop after so many steps."""
+    taken = iter(range(10**6))
+    stop = (lambda: next(taken) >= steps) if steps is not None else lambda: False
+    events = searching("p_darts")
+    when = Checkpointing(steps=3, minutes=None)
+    for _ in record(events, path, checkpoints=when, asked_to_stop=stop, flush_seconds=0, **more):
+        pass
+    return open_run(path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return recorded(tmp_path_factory.mktemp("whole") / "run")
+
+
+def assert_same_record(one: Run, other: Run) -> None:
+    for name, values in one.trace.variables.items():
+        if name != "seconds":
+            np.testing.assert_array_equal(other.trace[name].values, values.values)
+    lines = [
+        [{k: v for k, v in line.items() if k not in ("seconds", "memory")} for line in run.events]
+        for run in (one, other)
+    ]
+    assert lines[0] == lines[1]
+    assert one.genotype == other.genotype
+    assert other.status == "finished"
+
+
+@pytest.mark.parametrize("steps", [0, 1, 4, 7, 12])
+def test_a_stopped_record_is_gone_on_with_as_if_nothing_had_been(
+    tmp_path: Path, whole: Run, steps: int
+) -> None:
+    path = tmp_path / "run"
+    assert recorded(path, steps).status == "stopped"
+    checkpoint = newest(path / CHECKPOINTS, path)
+    events = searching("p_darts", start=load_state(checkpoint.state))
+    for _ in record(events, path, start=checkpoint):
+        pass
+    assert_same_record(whole, open_run(path))
+    assert times_resumed(open_run(path).header) == 1
+    assert not (path / CHECKPOINTS).exists()
+
+
+def test_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over(
+    tmp_path: Path, whole: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "run"
+    recorded(path, 9)
+    states = sorted((path / CHECKPOINTS).glob("*.pt"), key=lambda p: p.stat().st_mtime_ns)
+    assert len(states) == 2
+    with states[1].open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\xff\x00\xff")
+    checkpoint = newest(path / CHECKPOINTS, path)
+    assert checkpoint.state == states[0]
+    assert states[1].name in caplog.text
+    for _ in record(searching("p_darts", start=load_state(states[0])), path, start=checkpoint):
+        pass
+    assert_same_record(whole, open_run(path))
+
+
+def test_without_a_whole_checkpoint_nothing_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    recorded(path, 4)
+    for state in (path / CHECKPOINTS).glob("*.pt"):
+        state.write_bytes(b"")
+    with pytest.raises(RunError, match=r"checkpoint_\d+\.pt is damaged"):
+        newest(path / CHECKPOINTS, path)
+    for file in (path / CHECKPOINTS).iterdir():
+        file.unlink()
+    with pytest.raises(RunError, match="holds no checkpoint"):
+        newest(path / CHECKPOINTS, path)
+
+
+# --- from the command line ----------------------------------------------------------------------
+
+WORDS = ["search", "--method", "darts", "--channels", "4", "--cells", "3", "--nodes", "1"]
+WORDS += ["--epochs", "1", "--batch-size", "256", "--device", "cpu"]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_a_signal_ends_a_search_saved_and_it_goes_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    step, out = Stage.step, tmp_path / "run"
+
+    def signalled(self: Stage, clock):
+        if clock.step == 1:
+            signal.raise_signal(getattr(signal, name))
+        return step(self, clock)
+
+    monkeypatch.setattr(Stage, "step", signalled)
+    with pytest.raises(SystemExit) as ended:
+        main([*WORDS, "--out", str(out)])
+    assert ended.value.code == 75
+    said = capsys.readouterr().err
+    assert f"{name}: {out} is saved; go on with: workbench search --resume {out}" in said
+    assert open_run(out).status == "stopped"
+    assert len(open_run(out).trace.step) == 2
+    monkeypatch.setattr(Stage, "step", step)
+    main(["search", "--resume", str(out)])
+    assert open_run(out).status == "finished"
+    with pytest.raises(RunError, match="has finished"):
+        resume(out)
+
+
+def test_only_settings_of_the_machine_may_change(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    recorded(path, 2, meta={"config": json.loads("{}")})
+    with pytest.raises(ConfigError, match=r"epochs: a resumed search keeps its settings"):
+        resume(path, {"epochs": 3})
+
+
+def test_the_first_event_of_a_resumed_search_needs_its_checkpoint(tmp_path: Path) -> None:
+    _, state = until(searching("darts_second_order"), 1)
+    with pytest.raises(RunError, match="give record"):
+        list(islice(record(searching("darts_second_order", start=state), tmp_path / "run"), 1))
