@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.faults.methods import two_stages
 from tests.test_methods import METHODS, small
 from tests.test_walk import WALKS, few
 from tests.tiny import CPU, SPACES, assert_same, holdings, prunings, tiny_data, trajectory
 from workbench.cli import main
 from workbench.evaluate import DIGITS, evaluate
-from workbench.events import Evaluated, EvaluationEvent, Resumable, Resumed, SearchEvent
+from workbench.events import EpochEnded, EvaluationEvent, Resumable, Resumed, SearchEvent
 from workbench.run import Run as Stage
 from workbench.search import search
 from workbench.settings import ConfigError
@@ -34,8 +35,7 @@ from workbench.trace.header import times_resumed
 
 # Of every kind that keeps something of its own; the long form goes through all.
 FIRST = (
-    "entmax3_prune_single_level", "darts_second_order", "pc_darts", "p_darts", "robust_darts",
-    "darts_pt", "gdas", "asap",
+    "entmax3_prune_single_level", "darts_second_order", "pc_darts", "darts_pt", "gdas", "asap",
 )  # fmt: skip
 EVERY = pytest.mark.parametrize(
     ("name", "space"),
@@ -43,7 +43,8 @@ EVERY = pytest.mark.parametrize(
         pytest.param(name, space, marks=() if name in FIRST and first else pytest.mark.long)
         for name in METHODS
         for first, space in ((True, "darts"), (False, "nasbench201"))
-    ],
+    ]
+    + [("two_stages", "darts")],
 )
 
 
@@ -51,6 +52,8 @@ def searching(name: str, space: str = "darts", start: State | None = None) -> It
     """The events of a small search."""
     if name in WALKS:
         method = few(WALKS[name])
+    elif name == two_stages().name:
+        method = small(two_stages())
     else:
         method = small(METHODS[name])
     return search(method, SPACES[space], tiny_data(), machine=CPU, start=start)
@@ -110,7 +113,7 @@ def test_an_evaluation_goes_on_bit_for_bit() -> None:
 
     def figures(events: Iterable[EvaluationEvent]) -> list[object]:
         told = [e for e in events if not isinstance(e, Resumable | Resumed)]
-        return [replace(e, seconds=0.0) if isinstance(e, Evaluated) else e.scalars for e in told]
+        return [e.scalars if isinstance(e, EpochEnded) else replace(e, seconds=0.0) for e in told]
 
     whole = list(training())
     for place in (0, 2, 3, places(whole) - 1):
@@ -156,7 +159,7 @@ def recorded(path: Path, steps: int | None = None, **more) -> Run:
     """A small search with two stages, recorded; asked to stop after so many steps."""
     taken = iter(range(10**6))
     stop = (lambda: next(taken) >= steps) if steps is not None else lambda: False
-    events = searching("p_darts")
+    events = searching("two_stages")
     when = Checkpointing(steps=3, minutes=None)
     for _ in record(events, path, checkpoints=when, asked_to_stop=stop, flush_seconds=0, **more):
         pass
@@ -188,7 +191,7 @@ def test_a_stopped_record_is_gone_on_with_as_if_nothing_had_been(
     path = tmp_path / "run"
     assert recorded(path, steps).status == "stopped"
     checkpoint = newest(path / CHECKPOINTS, path)
-    events = searching("p_darts", start=load_state(checkpoint.state))
+    events = searching("two_stages", start=load_state(checkpoint.state))
     for _ in record(events, path, start=checkpoint):
         pass
     assert_same_record(whole, open_run(path))
@@ -209,7 +212,7 @@ def test_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over(
     checkpoint = newest(path / CHECKPOINTS, path)
     assert checkpoint.state == states[0]
     assert states[1].name in caplog.text
-    for _ in record(searching("p_darts", start=load_state(states[0])), path, start=checkpoint):
+    for _ in record(searching("two_stages", start=load_state(states[0])), path, start=checkpoint):
         pass
     assert_same_record(whole, open_run(path))
 
