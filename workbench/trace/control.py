@@ -114,7 +114,8 @@ class Steering:
         header = read_header(self.path)
         if over(header) or lost(header):
             how = f"has ended ({header['status']})" if over(header) else "is gone"
-            raise RunError(f"{self.path}: the search that wrote it {how}; start another")
+            on = "" if header["status"] == "finished" else ", or `workbench search --resume` it"
+            raise RunError(f"{self.path}: the search that wrote it {how}; start another{on}")
         with _ONE_AT_A_TIME:  # of this process; of two processes the last word counts
             control = Control(wish, read_control(self.path).steps + steps)
             try:
