@@ -179,6 +179,8 @@ class _Keeper:
     def _begin(self, start: Checkpoint | None) -> None:
         self.place.epochs.parent.mkdir(exist_ok=True)
         self.lock.acquire()
+        if self.place.figures.exists():  # while these events waited
+            raise RunError(f"{self.place.figures} is there: that evaluation has ended; read it")
         self.checkpoints.begin()
         if start is None:
             remove(self.checkpoints.path)  # of one that ended, and was killed before it let go
