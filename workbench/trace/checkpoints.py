@@ -77,11 +77,15 @@ class Checkpoints:
 
     def __init__(self, path: Path, when: Checkpointing) -> None:
         self.path, self.when = path, when
-        for part in path.glob(".checkpoint_*.part"):  # of a writer that was killed over it
-            part.unlink(missing_ok=True)
-        self._next = max((_number(file) for file in _files(path)), default=-1) + 1
+        self._next = 0
         self._saved_at = time.monotonic()
         self._steps = 0  # since the last one
+
+    def begin(self) -> None:
+        """Take the folder over; whoever does holds its lock."""
+        for part in self.path.glob(".checkpoint_*.part"):  # of a writer that was killed over it
+            part.unlink(missing_ok=True)
+        self._next = max((_number(file) for file in _files(self.path)), default=-1) + 1
 
     def last(self) -> Checkpoint | None:
         """The newest one that says what it is."""
@@ -98,15 +102,28 @@ class Checkpoints:
         return by_steps or (self.when.minutes is not None and minutes >= self.when.minutes)
 
     def write(self, save: Callable[[BinaryIO], None], facts: Mapping[str, object]) -> None:
-        """Save a state, then let go of the oldest."""
+        """Save a state, then let go of the oldest.
+
+        Raises:
+            OSError: if there is no room for it; those from before are as they were.
+        """
         self.path.mkdir(exist_ok=True)
         file = self.path / f"checkpoint_{self._next}.json"
         state = file.with_suffix(".pt")
         with folder.replacing(state, durable=True) as part, part.open("wb") as stream:
             hashed = _Hashed(stream)
-            save(cast("BinaryIO", hashed))
+            try:
+                save(cast("BinaryIO", hashed))
+            finally:
+                if hashed.error:  # torch tells of it in words of its own
+                    raise hashed.error
             facts = {**facts, "bytes": hashed.size, "sha256": hashed.sha256.hexdigest()}
-        folder.write_sealed(file, {**facts, "saved": folder.now()}, indent=1, durable=True)
+        try:
+            folder.write_sealed(file, {**facts, "saved": folder.now()}, indent=1, durable=True)
+        except OSError:
+            file.unlink(missing_ok=True)  # first: without it there is no checkpoint
+            state.unlink(missing_ok=True)
+            raise
         self._next += 1
         self._saved_at, self._steps = time.monotonic(), 0
         remove(self.path, keep=self.when.keep)
@@ -117,13 +134,18 @@ class _Hashed(io.RawIOBase):
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self.size, self.sha256 = stream, 0, hashlib.sha256()
+        self.error: OSError | None = None  # what writing ran into
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: object) -> int:
         view = memoryview(cast("bytes", data))
-        self._stream.write(view)
+        try:
+            self._stream.write(view)
+        except OSError as error:
+            self.error = error
+            raise
         self.sha256.update(view)
         self.size += view.nbytes
         return view.nbytes

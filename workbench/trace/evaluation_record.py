@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from workbench.trace.folder import RunError, refuse_other_than_json
 from workbench.trace.header import is_sealed, read_header
 from workbench.trace.lines import Line, event_line
 from workbench.trace.lock import WriterLock
+from workbench.trace.unwritten import writing
 
 _OF_ONE_TRAINING = ("seed", "machine", "command")  # what may differ between trainings of a network
 
@@ -69,7 +71,8 @@ def record_evaluation(
     classes = data.get("classes") if isinstance(data, dict) else None
     about = {"classes": recipe.get("classes", classes), "recipe": dict(recipe)}
     when = Checkpointing() if checkpoints is None else checkpoints
-    keeper = _Keeper(place, Checkpoints(saved, when), {"recipe": dict(recipe), "note": note or {}})
+    kept = {"recipe": dict(recipe), "note": note or {}}
+    keeper = _Keeper(path, place, Checkpoints(saved, when), kept)
     return _record_evaluation(events, keeper, about, start, asked_to_stop)
 
 
@@ -133,7 +136,7 @@ def _record_evaluation(
     start: Checkpoint | None,
     asked_to_stop: Callable[[], bool],
 ) -> Generator[EvaluationEvent]:
-    place, begun = keeper.place, False
+    begun = False
     try:
         for event in events:
             if not begun:
@@ -142,10 +145,7 @@ def _record_evaluation(
             if isinstance(event, EpochEnded):
                 keeper.append(event_line(event))
             elif isinstance(event, Evaluated):
-                figures = {**_figures(event), **about, LINES: keeper.lines}
-                folder.write_sealed(place.figures, figures, indent=1)
-                folder.append_line(place.epochs, {"event": type(event).__name__})  # they are there
-                remove(keeper.checkpoints.path)
+                keeper.end({**_figures(event), **about, LINES: keeper.lines})
             elif isinstance(event, Resumable):
                 asked = asked_to_stop()
                 if keeper.checkpoints.due(event) or asked:
@@ -164,15 +164,24 @@ def _record_evaluation(
 class _Keeper:
     """Where one evaluation is written, and its saved states."""
 
-    def __init__(self, place: Place, checkpoints: Checkpoints, note: Mapping[str, object]) -> None:
-        self.place, self.checkpoints, self._note = place, checkpoints, note
+    def __init__(
+        self, run: Path, place: Place, checkpoints: Checkpoints, note: Mapping[str, object]
+    ) -> None:
+        self.run, self.place, self.checkpoints, self._note = run, place, checkpoints, note
         self.lines = 0  # epochs that are written
         self.lock = WriterLock(place.epochs.parent / folder.EVALUATION_LOCK)
 
     def begin(self, start: Checkpoint | None) -> None:
         """Take the place; with `start`, take out of it what came after that."""
+        with writing(self.place.epochs, self._told):
+            self._begin(start)
+
+    def _begin(self, start: Checkpoint | None) -> None:
         self.place.epochs.parent.mkdir(exist_ok=True)
         self.lock.acquire()
+        if self.place.figures.exists():  # while these events waited
+            raise RunError(f"{self.place.figures} is there: that evaluation has ended; read it")
+        self.checkpoints.begin()
         if start is None:
             remove(self.checkpoints.path)  # of one that ended, and was killed before it let go
             folder.replace_text(self.place.epochs, "")
@@ -184,16 +193,37 @@ class _Keeper:
 
     def append(self, line: Line) -> None:
         """Write an epoch down."""
-        folder.append_line(self.place.epochs, line)
+        with writing(self.place.epochs, self._told):
+            folder.append_line(self.place.epochs, line)
         self.lines += 1
+
+    def end(self, figures: Line) -> None:
+        """Write the figures down; then nothing is left to go on with."""
+        with writing(self.place.figures, self._told):
+            folder.write_sealed(self.place.figures, figures, indent=1)
+        with writing(self.place.epochs, self._told):
+            folder.append_line(self.place.epochs, {"event": Evaluated.__name__})  # they are there
+            remove(self.checkpoints.path)
 
     def save(self, event: Resumable) -> None:
         """Save the state of the training."""
         if event.now.passed:  # events that were kept and are told again
             return
-        written = self.place.epochs.stat().st_size
-        record = {**self._note, "epochs_bytes": written}
-        self.checkpoints.write(event.now.save, {"clock": asdict(event.clock), "record": record})
+        with writing(self.checkpoints.path, self._told):
+            written = self.place.epochs.stat().st_size
+            record = {**self._note, "epochs_bytes": written}
+            self.checkpoints.write(event.now.save, {"clock": asdict(event.clock), "record": record})
+
+    def _told(self) -> tuple[str, str]:
+        """Up to where the record is whole, and how to go on."""
+        if self.place.figures.exists():
+            return "all figures of the evaluation are written", "nothing of it is left to do"
+        last, run = self.checkpoints.last(), str(self.run)
+        whole = f"the record is whole up to epoch {self.lines}"
+        if last is None:
+            return whole, f"evaluate anew: {shlex.join(['workbench', 'evaluate', run])}"
+        command = shlex.join(["workbench", "evaluate", run, "--resume"])
+        return f"{whole}, the last saved state is that of {last}", f"go on with: {command}"
 
 
 def _figures(event: Evaluated) -> Line:

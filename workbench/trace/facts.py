@@ -6,8 +6,10 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, cast
 
 from workbench.trace import folder
 from workbench.trace.checkpoints import Checkpoint
@@ -16,14 +18,45 @@ from workbench.trace.lines import Line
 _VERSIONS = ("workbench", "torch", "torchvision", "entmax", "numpy", "zarr")
 
 
-def process() -> Line:
-    """This process, as a header names it."""
+def new_header(meta: Mapping[str, object]) -> Line:
+    """That of a run which has not begun."""
+    return {
+        "schema": folder.SCHEMA,
+        "status": "running",
+        "started": None,
+        "finished": None,
+        "heartbeat": None,
+        **_process(),
+        "error": None,
+        "resumed": [],
+        "events": 0,  # lines, and steps by stage: what a reader must find, or something is lost
+        "steps": {},
+        "meta": dict(meta),
+    }
+
+
+def resumed_header(header: Line, start: Checkpoint) -> Line:
+    """`header` of a run that goes on from `start`: when and where, and by this process.
+
+    What a reader must find is less from then on; it looks here first.
+    """
+    place = cast("dict[str, Any]", start.record)
+    steps = {s: n for s, n in cast("Line", header["steps"]).items() if int(s) < place["stage"]}
+    now = {"at": folder.now(), "checkpoint": start.number, "clock": start.facts["clock"]}
+    return {
+        **header,
+        **_process(),
+        "status": "running",
+        "finished": None,
+        "error": None,
+        "resumed": [*cast("list[object]", header.get("resumed", [])), now],
+        "events": place["events"],
+        "steps": {**steps, str(place["stage"]): place["rows"]},
+    }
+
+
+def _process() -> Line:
     return {"pid": os.getpid(), "host": platform.node()}
-
-
-def resumption(start: Checkpoint) -> Line:
-    """When and where a run went on."""
-    return {"at": folder.now(), "checkpoint": start.number, "clock": start.facts["clock"]}
 
 
 def made_with() -> Line:

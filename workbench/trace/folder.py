@@ -183,9 +183,17 @@ def unseal(
 
 
 def append_line(path: Path, value: object) -> None:
-    """Append one JSON object with its seal as a line."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(seal(to_json(value)) + "\n")
+    """Append one JSON object with its seal as a line, whole or, where that fails, not at all."""
+    line = (seal(to_json(value)) + "\n").encode()
+    with path.open("ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            rest = memoryview(line)
+            while rest:  # a full disk takes a part first, then refuses the rest
+                rest = rest[file.write(rest) :]
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def cut(path: Path, size: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
@@ -25,13 +26,14 @@ from workbench.events import (
 )
 from workbench.trace import checkpoints, folder
 from workbench.trace.checkpoints import Checkpoint, Checkpointing, Checkpoints
-from workbench.trace.facts import made_with, process, resumption
+from workbench.trace.facts import made_with, new_header, resumed_header
 from workbench.trace.folder import RunError
 from workbench.trace.header import read_header
 from workbench.trace.lines import Line, RareEvent, event_line
 from workbench.trace.lock import WriterLock
 from workbench.trace.rewinding import rewind
 from workbench.trace.stage import StageArrays
+from workbench.trace.unwritten import Unwritten, told, writing
 
 
 class RunWriter:
@@ -50,22 +52,10 @@ class RunWriter:
         start: Checkpoint | None = None,
     ) -> None:
         self.path, self.flush_seconds = path, flush_seconds
-        self._header: Line = {
-            "schema": folder.SCHEMA,
-            "status": "running",
-            "started": None,
-            "finished": None,
-            "heartbeat": None,
-            **process(),
-            "error": None,
-            "resumed": [],
-            "events": 0,  # lines, and steps by stage: what a reader must find, or something is lost
-            "steps": {},
-            "meta": dict(meta),
-        }
-        self._meta, self._start, self._when = meta, start, when
+        self._header = new_header(meta)
+        self._meta, self._start = meta, start
         self._lock = WriterLock(path / folder.LOCK)
-        self._checkpoints: Checkpoints | None = None
+        self._checkpoints = Checkpoints(path / folder.CHECKPOINTS, when)
         self._began = self._flushed = 0.0  # time.monotonic
         self._stage: StageArrays | None = None
         self._step_offset = 0
@@ -97,25 +87,40 @@ class RunWriter:
             self._lock.release()
 
     def _close(self, error: BaseException | None) -> None:
-        left = isinstance(error, GeneratorExit | KeyboardInterrupt)
-        if self.stopped or left:
+        try:
+            if not isinstance(error, Unwritten):  # else nothing more has room
+                self._write_rest(error)
+        except Exception as own:
+            error, self.stopped = own, False
+            raise
+        finally:
+            self._say_end(error)
+        if self._header["status"] == "finished":
+            with self._writing(folder.CHECKPOINTS):
+                checkpoints.remove(self.path / folder.CHECKPOINTS)
+
+    def _write_rest(self, error: BaseException | None) -> None:
+        if isinstance(error, DivergenceError):
+            self._say_saved(error)
+        self._flush_steps()
+        if isinstance(error, GeneratorExit):  # it waits where it was left
+            self.save()
+
+    def _say_end(self, error: BaseException | None) -> None:
+        if self.stopped or isinstance(error, GeneratorExit | KeyboardInterrupt):
             self._header["status"] = "stopped"
         elif error is not None:
             self._header["status"] = "failed"
-            if isinstance(error, DivergenceError):
-                self._say_saved(error)
             self._header["error"] = " ".join(f"{type(error).__name__}: {error}".split())
         else:
             self._header["status"] = "finished"
         self._header["finished"] = folder.now()
         try:
-            self._flush_steps()
-            if isinstance(error, GeneratorExit):  # it waits where it was left
-                self.save()
-        finally:
             self._write_header()
-        if self._header["status"] == "finished":
-            checkpoints.remove(self.path / folder.CHECKPOINTS)
+        except Unwritten as unwritten:
+            if self._header["status"] != "failed" or error is None:
+                raise
+            error.add_note(str(unwritten))  # the header stays as it was, that of a killed writer
 
     def _say_saved(self, error: DivergenceError) -> None:
         """Let the error name the last saved state; what comes of saving was told by no event."""
@@ -124,7 +129,7 @@ class RunWriter:
             self._write_rare(error.event)
 
     def _last_saved(self) -> str | None:
-        last = None if self._checkpoints is None else self._checkpoints.last()
+        last = self._checkpoints.last()
         return None if last is None else str(last)
 
     def write(self, event: SearchEvent) -> None:
@@ -135,6 +140,10 @@ class RunWriter:
         if self._waits_since is not None:
             self._waited += time.monotonic() - self._waits_since
             self._waits_since = None
+        with self._writing():
+            self._write(event)
+
+    def _write(self, event: SearchEvent) -> None:
         if isinstance(event, Resumed):
             self._go_on(event)
             return
@@ -152,7 +161,8 @@ class RunWriter:
             if others:
                 self._write_rare(Probed(event.clock, others))
         elif isinstance(event, Resumable):
-            self._save_if_due(event)
+            if self._checkpoints.due(event):
+                self.save()
         else:
             self._write_rare(event)
         self._say("running")
@@ -166,17 +176,16 @@ class RunWriter:
 
     def save(self) -> bool:
         """Save the state of the run, if it stands where it can go on; whether it is saved."""
-        event, written = self._open, self._checkpoints
-        if event is None or written is None or event.now.passed:
+        event = self._open
+        if event is None or event.now.passed:
             return False
         self._flush_steps()  # what the state has behind it is in the record
-        written.write(event.now.save, {"clock": asdict(event.clock), "record": self._place()})
+        with self._writing(folder.CHECKPOINTS):
+            self._checkpoints.write(
+                event.now.save, {"clock": asdict(event.clock), "record": self._place()}
+            )
         self._open = None
         return True
-
-    def _save_if_due(self, event: Resumable) -> None:
-        if self._checkpoints is not None and self._checkpoints.due(event):
-            self.save()
 
     def _place(self) -> dict[str, object]:
         """Where the record stands now, for whoever goes on from here."""
@@ -214,7 +223,7 @@ class RunWriter:
         self._header["meta"] = {**made_with(), **about, **self._meta}
         self._began = self._flushed = time.monotonic()
         self._header["started"] = folder.now()
-        self._checkpoints = Checkpoints(self.path / folder.CHECKPOINTS, self._when)
+        self._checkpoints.begin()
         self._write_header()
 
     def _go_on(self, event: Resumed) -> None:
@@ -231,24 +240,19 @@ class RunWriter:
                 f"{self.path} has gone on since {start.file.name} was read; open it again"
             )
         place = cast("dict[str, Any]", start.record)
-        resumed = [*cast("list[object]", header.get("resumed", [])), resumption(start)]
-        self._header |= {**header, **process(), "status": "running", "error": None}
-        steps = {s: n for s, n in cast("Line", header["steps"]).items() if int(s) < place["stage"]}
-        # What a reader must find is less from now on; it looks here first.
-        self._header |= {"finished": None, "resumed": resumed, "events": place["events"]}
-        self._header["steps"] = {**steps, str(place["stage"]): place["rows"]}
+        self._header = resumed_header(header, start)
         self._step_offset, self._epochs = place["step_offset"], place["epochs"]
         self._waited, self._waited_before = place["waited"], place["waited_before"]
         self._flushed = time.monotonic()
         self._began = self._flushed - place["seconds"]
         (self.path / folder.CONTROL).unlink(missing_ok=True)  # a wish of then: to stop, maybe
+        self._checkpoints.begin()
         self._write_header()
         self._stage = rewind(self.path, place, event)
-        self._checkpoints = Checkpoints(self.path / folder.CHECKPOINTS, self._when)
 
     def _begin_stage(self, event: StageStarted) -> None:
         if self._stage is not None:
-            self._stage.flush()
+            self._flush_steps()
             self._step_offset += self._stage.rows
             self._count_steps()
         offsets = {"step_offset": self._step_offset, "epoch_offset": self._epochs}
@@ -272,12 +276,14 @@ class RunWriter:
         self._append(line)
 
     def _append(self, line: Line) -> None:
-        folder.append_line(self.path / folder.EVENTS, line)
+        with self._writing(folder.EVENTS):
+            folder.append_line(self.path / folder.EVENTS, line)
         self._header["events"] = cast("int", self._header["events"]) + 1
 
     def _flush_steps(self) -> None:
         if self._stage is not None:
-            self._stage.flush()
+            with self._writing(folder.TRACE):
+                self._stage.flush()
 
     def _count_steps(self) -> None:
         if self._stage is not None:
@@ -286,4 +292,9 @@ class RunWriter:
     def _write_header(self) -> None:
         self._header["heartbeat"] = folder.now()
         self._count_steps()
-        folder.write_sealed(self.path / folder.HEADER, self._header, indent=1)
+        with self._writing(folder.HEADER):
+            folder.write_sealed(self.path / folder.HEADER, self._header, indent=1)
+
+    def _writing(self, name: str = "") -> AbstractContextManager[None]:
+        """Within, a full disk and the like are an `Unwritten`."""
+        return writing(self.path / name, lambda: told(self.path, self._stage, self._last_saved()))
