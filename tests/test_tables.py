@@ -251,7 +251,9 @@ def test_the_command_line_opens_a_pickle_only_with_its_flag(
         main(given)
     refused = capsys.readouterr()
     assert caught.value.code == 2
-    assert refused.err.startswith("workbench: ") and refused.err.count("\n") == 1
-    assert "--trust-pickle" in refused.err and not refused.out
+    assert refused.err.startswith("workbench: ")
+    assert refused.err.count("\n") == 1
+    assert "--trust-pickle" in refused.err
+    assert not refused.out
     main([*given, "--trust-pickle"])
     assert "85.00 %" in capsys.readouterr().out
