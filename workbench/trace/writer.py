@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import cast
 
 import zarr
 
@@ -30,7 +30,7 @@ from workbench.trace.folder import RunError
 from workbench.trace.header import read_header
 from workbench.trace.lines import Line, RareEvent, event_line
 from workbench.trace.lock import WriterLock
-from workbench.trace.rewinding import rewind
+from workbench.trace.rewinding import place_in, rewind
 from workbench.trace.stage import StageArrays
 
 
@@ -230,7 +230,7 @@ class RunWriter:
             raise RunError(
                 f"{self.path} has gone on since {start.file.name} was read; open it again"
             )
-        place = cast("dict[str, Any]", start.record)
+        place = place_in(start)
         resumed = [*cast("list[object]", header.get("resumed", [])), resumption(start)]
         self._header |= {**header, **process(), "status": "running", "error": None}
         steps = {s: n for s, n in cast("Line", header["steps"]).items() if int(s) < place["stage"]}
