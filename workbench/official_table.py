@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Protocol
 
 from workbench.spaces.genotype import Genotype
-from workbench.tables import CEILINGS, Dataset, Entry, TableError, code_of
+from workbench.tables import CEILINGS, Dataset, Entry, TableError, code_of, genotype_of
 
 _OFFICIAL = ("cifar10", "cifar100", "ImageNet16-120")  # in the order of an entry
 
@@ -46,7 +46,7 @@ class ApiTable:
             TableError: if the benchmark does not hold it.
         """
         code = code_of(genotype)
-        index = self.api.query_index_by_arch(str(genotype))
+        index = self.api.query_index_by_arch(str(genotype_of(code)))
         if index < 0:
             raise TableError(f"the benchmark has no record of {genotype}")
         figures = (
