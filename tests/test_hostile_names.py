@@ -215,7 +215,7 @@ def test_a_reason_in_a_timeline_of_prunings_is_text(tmp_path: Path) -> None:
     hostile = run.prunings.assign(reason=HOSTILE)
     assert len(frame)
     vars(run)["prunings"] = hostile
-    drawn = json.loads(plots.pruning_timeline(run).to_json())
+    drawn = json.loads(str(plots.pruning_timeline(run).to_json()))
     assert any(as_text(HOSTILE) == text for text in texts(drawn))
     assert not any("<img" in text for text in texts(drawn))
 

@@ -8,7 +8,9 @@ import pickle
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -245,16 +247,22 @@ def hostile_states(made: Path) -> dict[str, bytes]:
     return forms
 
 
+def _put(content: bytes, out: BinaryIO) -> None:
+    out.write(content)
+
+
 def test_a_hostile_checkpoint_is_refused_and_executes_nothing(tmp_path):
     made = tmp_path / "made"
+    found = None
     for number, (name, content) in enumerate(hostile_states(made).items()):
         place = tmp_path / str(number)
         facts = {"clock": {"stage": 0, "epoch": 0, "step": 0}, "record": {}}
-        Checkpoints(place, Checkpointing()).write(lambda out, c=content: out.write(c), facts)
+        Checkpoints(place, Checkpointing()).write(partial(_put, content), facts)
         found = newest(place, place)  # its checksums fit: they are against damage, not forgery
         with pytest.raises(SnapshotError, match=r"checkpoint_0.pt holds no saved state") as caught:
             load_state(found.state)
         assert "\n" not in str(caught.value), name
+    assert found is not None
     assert not made.exists()
     torch.load(found.state, weights_only=False)  # the same file would have been executed
     assert made.exists()

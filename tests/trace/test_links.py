@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import BinaryIO, cast
 
 import pytest
 
@@ -47,11 +47,15 @@ def replace_by_link(path: Path, target: Path) -> None:
     path.symlink_to(target)
 
 
+def _put(out: BinaryIO) -> None:
+    out.write(b"state")
+
+
 def going_on(run: Path) -> Checkpoint:
     """A checkpoint in `run`, as a search that ends here would have left it."""
     facts = {"clock": {"stage": 0, "epoch": 0, "step": 0}, "record": PLACE}
     place = run / f.CHECKPOINTS
-    Checkpoints(place, Checkpointing()).write(lambda out: out.write(b"state"), facts)
+    Checkpoints(place, Checkpointing()).write(_put, facts)
     return newest(place, run)
 
 

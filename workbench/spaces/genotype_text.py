@@ -139,6 +139,8 @@ def from_published(value: Mapping[str, object]) -> Genotype:
         raise GenotypeError("no cell in it: expected normal=[…] and reduce=[…]")
     cells = []
     for kind in kinds:
+        if len(kind) > 64:  # said here already: the refusals below repeat it
+            raise GenotypeError(f"{shown(kind)} names no kind of cell; one has up to 64 letters")
         inputs = value.get(f"{kind}_inputs", usual_inputs(kind))
         if not isinstance(inputs, int) or not 1 <= inputs <= NODES:
             raise GenotypeError(f"{kind}_inputs is {shown(inputs)}, but a cell has 1 to {NODES}")

@@ -27,14 +27,14 @@ def place_in(start: Checkpoint) -> Mapping[str, Any]:
         RunError: if it does not say so in whole numbers and seconds.
     """
     place = start.record
-    whole = all(_number(place.get(name), int) for name in _WHOLE)
-    if not whole or not all(_number(place.get(name), int, float) for name in _SECONDS):
+    whole = all(isinstance(place.get(name), int) for name in _WHOLE)
+    if not whole or not all(_number(place.get(name)) for name in (*_WHOLE, *_SECONDS)):
         raise RunError(f"{start.file} does not say where the record stood; take an older one")
     return place
 
 
-def _number(value: object, *kinds: type) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < 2**53
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
 def rewind(path: Path, place: Mapping[str, Any], event: Resumed) -> StageArrays:
