@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from workbench.genotype_files import read_genotypes
 from workbench.notebook_parameters import from_parameters
 from workbench.score_config import ScoreConfig
 from workbench.settings import checked
-from workbench.spaces.genotype import KNOWN_OPS, Genotype
+from workbench.spaces.genotype import KNOWN_OPS, CellGenes, Gene, Genotype
 
 MESSAGE = 4000  # characters that a refusal may have; it is one line of a terminal's screen
 
@@ -88,6 +89,24 @@ _FOREIGN = [
     ".inf",
 ]  # fmt: skip
 
+
+@st.composite
+def _valid_cell(draw: st.DrawFn, kind: str) -> CellGenes:
+    """A cell that can be: any inputs, nodes, genes in any number, and output."""
+    inputs, nodes = draw(st.integers(1, 3)), draw(st.integers(0, 4))
+    ends = st.integers(inputs, inputs + nodes - 1)
+    known = st.sampled_from([*KNOWN_OPS, "sep_conv_3x3_d2"])
+    gene = ends.flatmap(lambda dst: st.builds(Gene, known, st.integers(0, dst - 1), st.just(dst)))
+    genes = draw(st.lists(gene, max_size=6)) if nodes else []
+    concat = draw(st.lists(st.integers(0, inputs + nodes - 1), min_size=1, unique=True))
+    return CellGenes(kind, inputs, nodes, tuple(genes), tuple(concat))
+
+
+genotypes = (
+    st.lists(st.sampled_from(["normal", "reduce", "cell", "cell_1", "a"]), min_size=1, unique=True)
+    .flatmap(lambda kinds: st.tuples(*map(_valid_cell, kinds)))
+    .map(Genotype)
+)
 _gene = st.one_of(
     st.builds(lambda op, src: f"({op!r}, {src})", ops, integers),
     st.builds(lambda op, dst, src: f"({op!r}, {dst}, {src})", ops, integers, integers),
@@ -105,7 +124,10 @@ _field = st.one_of(
     st.builds(lambda kind, c: f"{kind}_concat={c}", st.sampled_from(["normal", "cell"]), _concat),
     st.builds(lambda steps: f"normal_steps={steps}", integers),
 )
-darts_texts = st.lists(_field, max_size=4).map(lambda fields: f"Genotype({', '.join(fields)})")
+darts_texts = st.one_of(
+    st.lists(_field, max_size=4).map(lambda fields: f"Genotype({', '.join(fields)})"),
+    genotypes.map(str),
+)
 _group = st.lists(
     st.builds(lambda op, src: f"{op}~{src}", ops, st.one_of(integers, TEXT)), max_size=4
 ).map(lambda parts: f"|{'|'.join(parts)}|")
@@ -135,6 +157,14 @@ json_texts = st.one_of(
     st.dictionaries(_kinds, _cell, max_size=2).map(lambda cells: {"cells": cells}),
     VALUES.map(lambda value: {"cells": value}),
     VALUES,
+    genotypes.map(lambda found: json.loads(found.to_json())),
+    genotypes.map(lambda found: found.published()),
+    st.builds(
+        lambda found, at, new: _with(json.loads(found.to_json()), at, new),
+        genotypes,
+        st.integers(0, 60),
+        st.one_of(VALUES, NASTY, integers),
+    ),
 ).map(lambda value: _json(value))
 yaml_texts = st.one_of(
     st.dictionaries(st.sampled_from(FIELDS), st.one_of(VALUES, NASTY), max_size=3).map(
@@ -148,17 +178,29 @@ yaml_texts = st.one_of(
         max_size=4,
     ).map("\n".join),
 )  # fmt: skip
+_ACCURACIES = ("c10_test200", "c100_test200", "in16_test200")
 _csv_cell = st.one_of(
     st.from_regex(r"[0-4]{6}", fullmatch=True), st.floats(-1, 120).map(str), TEXT, NASTY
 )
 _head = st.sampled_from(
     ["code,c10_test200,c100_test200,in16_test200,index", "genotype", "arch_str,code", "", "a,a,a"]
 )
-csv_texts = st.builds(
-    lambda head, rows: "\n".join([head, *(",".join(row) for row in rows)]),
-    _head,
-    st.lists(st.lists(_csv_cell, min_size=1, max_size=5), max_size=4),
+_percents = st.floats(0, 100).map(str)
+_rows = st.lists(
+    st.tuples(st.from_regex(r"[0-4]{6}", fullmatch=True), _percents, _percents, _percents),
+    min_size=1, max_size=4, unique_by=lambda row: row[0],
+).map(lambda rows: [list(row) for row in rows])  # fmt: skip
+_valid_csv = st.builds(
+    lambda rows: [["code", *_ACCURACIES], *rows],
+    _rows,
 )
+csv_texts = st.one_of(
+    st.lists(st.lists(_csv_cell, min_size=1, max_size=5), max_size=4).flatmap(
+        lambda rows: _head.map(lambda head: [head.split(","), *rows])
+    ),
+    _valid_csv,
+    st.builds(lambda *given: _with(*given), _valid_csv, st.integers(0, 20), _csv_cell),
+).map(lambda rows: "\n".join(",".join(map(str, row)) for row in rows))
 words = st.lists(
     st.one_of(
         st.builds(
@@ -169,6 +211,22 @@ words = st.lists(
     ),
     min_size=1, max_size=3,
 )  # fmt: skip
+
+
+def _with(value: object, at: int, new: object) -> object:
+    """`value` with its leaf of that number, counted round and round, replaced."""
+    places: list[tuple[list | dict, object]] = []
+
+    def look(inside: object) -> None:
+        if isinstance(inside, (list, dict)):
+            for key, part in inside.items() if isinstance(inside, dict) else enumerate(inside):
+                places.append((inside, key))
+                look(part)
+
+    look(value)
+    holder, key = places[at % len(places)]
+    holder[key] = new  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return value
 
 
 def _json(value: object) -> str:
@@ -197,13 +255,14 @@ def _words(groups: list[list[str]]) -> None:
     import contextlib
     import io
 
-    from workbench.cli import _parse, _search
+    from workbench.cli import _parse
+    from workbench.task_commands import search
 
     flags = [word for group in groups for word in group]
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         try:
-            _parse(_search, "workbench search", flags)
+            _parse(search, "workbench search", flags)
         except SystemExit as error:
             if error.code not in (0, 2):
                 raise
@@ -214,8 +273,14 @@ def _words(groups: list[list[str]]) -> None:
 
 def _genotype(text: str) -> None:
     found = Genotype.parse(text)
-    if not found.is_nasbench201:  # whose text has neither a name nor dead genes
-        assert Genotype.parse(str(found)) == found
+    again = Genotype.parse(str(found))
+    if str(found).startswith("|"):  # this text tells genes in the order of edges
+        (mine,), (theirs,) = found.cells, again.cells
+        by_edge = sorted(mine.genes, key=lambda gene: (gene.dst, gene.src))
+        assert replace(mine, genes=tuple(by_edge)) == theirs
+    else:
+        assert again == found
+    assert Genotype.from_json(json.dumps(found.published())) == found
     assert Genotype.from_json(found.to_json()) == found
 
 

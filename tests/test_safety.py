@@ -8,16 +8,21 @@ import pickle
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
+import torch
 
 from tests.test_house import BENCHMARKS, PACKAGE, no_faults, tree, where
 from workbench.data import DataError
 from workbench.data.cifar_files import read_arrays, read_split, unpack
 from workbench.settings import ConfigError
+from workbench.snapshots import SnapshotError, load_state
 from workbench.tasks import derive
+from workbench.trace.checkpoints import Checkpointing, Checkpoints, newest
 
 # --- nothing in the package executes what it reads ----------------------------------------------
 
@@ -220,6 +225,57 @@ def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(tmp_path):
         ["set/wanted"],
     )
     assert (secret.read_text(), place.read_text()) == ("mine", "x")
+
+
+# --- checkpoints --------------------------------------------------------------------------------
+
+
+def hostile_states(made: Path) -> dict[str, bytes]:
+    """States that would make the file `made`, in every form that torch writes or once wrote."""
+    forms = {
+        "pickle": pickle.dumps(Touch(made)),
+        "system": by_opcodes("os", "system", f"touch {made}"),
+    }
+    for zipped in (True, False):
+        for name, state in {
+            "alone": Touch(made),
+            "inside": {"of": {}, "alpha": Touch(made)},
+        }.items():
+            stream = io.BytesIO()
+            torch.save(state, stream, _use_new_zipfile_serialization=zipped)
+            forms[f"{name}, {'zip' if zipped else 'old'}"] = stream.getvalue()
+    return forms
+
+
+def _put(content: bytes, out: BinaryIO) -> None:
+    out.write(content)
+
+
+def test_a_hostile_checkpoint_is_refused_and_executes_nothing(tmp_path):
+    made = tmp_path / "made"
+    found = None
+    for number, (name, content) in enumerate(hostile_states(made).items()):
+        place = tmp_path / str(number)
+        facts = {"clock": {"stage": 0, "epoch": 0, "step": 0}, "record": {}}
+        Checkpoints(place, Checkpointing()).write(partial(_put, content), facts)
+        found = newest(place, place)  # its checksums fit: they are against damage, not forgery
+        with pytest.raises(SnapshotError, match=r"checkpoint_0.pt holds no saved state") as caught:
+            load_state(found.state)
+        assert "\n" not in str(caught.value), name
+    assert found is not None
+    assert not made.exists()
+    torch.load(found.state, weights_only=False)  # the same file would have been executed
+    assert made.exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x80", b"I1\n.", b"PK\x03\x04", b"\xff" * 100, b"PK\x05\x06" + bytes(18)]
+)
+def test_a_checkpoint_that_holds_no_state_is_refused_in_a_line(tmp_path, content):
+    (tmp_path / "checkpoint_0.pt").write_bytes(content)
+    with pytest.raises(SnapshotError, match=r"checkpoint_0.pt holds ") as caught:
+        load_state(tmp_path / "checkpoint_0.pt")
+    assert "\n" not in str(caught.value)
 
 
 # --- .npz files ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from workbench.cli import main
 from workbench.spaces.genotype import CellGenes, Gene, Genotype, GenotypeError
 from workbench.tables import (
     CEILINGS,
@@ -194,7 +195,7 @@ def test_the_official_benchmark_answers_like_a_table(
     monkeypatch: pytest.MonkeyPatch, official: Path, name: str
 ) -> None:
     fake(monkeypatch, name, **{"create" if name == "nats_bench" else "NASBench201API": FakeApi})
-    table = read_table(official)
+    table = read_table(official, trust_pickle=True)
     entry = table.lookup(Genotype.parse(TEXT))
     assert (entry.code, entry.index) == ("421210", 7)
     assert (entry.cifar10, entry.cifar100, entry.imagenet16_120) == (85.0, 52.0, 26.0)
@@ -214,7 +215,7 @@ def test_without_the_official_benchmark_it_is_said_what_to_install(
     path = tmp_path / "official.pth"
     path.write_bytes(b"")
     with pytest.raises(TableError, match=r"neither is installed.*CSV"):
-        read_table(path)
+        read_table(path, trust_pickle=True)
 
 
 def test_a_file_that_the_official_benchmark_cannot_read_is_named(
@@ -225,4 +226,34 @@ def test_a_file_that_the_official_benchmark_cannot_read_is_named(
 
     fake(monkeypatch, "nats_bench", create=create)
     with pytest.raises(TableError, match=r"official.pth is no file .*meta_archs"):
-        read_table(official)
+        read_table(official, trust_pickle=True)
+
+
+def test_the_official_file_is_not_opened_unless_it_is_said_to_be_trusted(
+    monkeypatch: pytest.MonkeyPatch, official: Path
+) -> None:
+    opened: list[object] = []
+    fake(monkeypatch, "nats_bench", create=lambda *given, **_: opened.append(given))
+    fake(monkeypatch, "nas_201_api", NASBench201API=lambda *given, **_: opened.append(given))
+    for path in (official, official.parent):  # a file, and a folder as nats_bench has it
+        with pytest.raises(TableError, match=r"are pickles.* --trust-pickle") as caught:
+            read_table(path)
+        assert "\n" not in str(caught.value)
+    assert not opened
+
+
+def test_the_command_line_opens_a_pickle_only_with_its_flag(
+    monkeypatch: pytest.MonkeyPatch, official: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake(monkeypatch, "nats_bench", create=FakeApi)
+    given = ["lookup", TEXT, "--table", str(official)]
+    with pytest.raises(SystemExit) as caught:
+        main(given)
+    refused = capsys.readouterr()
+    assert caught.value.code == 2
+    assert refused.err.startswith("workbench: ")
+    assert refused.err.count("\n") == 1
+    assert "--trust-pickle" in refused.err
+    assert not refused.out
+    main([*given, "--trust-pickle"])
+    assert "85.00 %" in capsys.readouterr().out

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _Flat = tyro.conf.arg(name="")
 _Json = Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff]
+_Trust = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 _Text = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="GENOTYPE")]
 
 
@@ -56,13 +57,18 @@ def score(genotype: _Text, config: Annotated[ScoreConfig, _Flat], as_json: _Json
             print("\t".join([str(row.genotype), *(f"{x:.6g}" for x in row.scores.values())]))
 
 
-def lookup(genotype: _Text, table: Path, as_json: _Json = False) -> None:
+def lookup(
+    genotype: _Text, table: Path, trust_pickle: _Trust = False, as_json: _Json = False
+) -> None:
     """Look a NAS-Bench-201 cell up in the table: test accuracy after 200 epochs of training.
 
     Args:
         genotype: a cell's text or six digits, a run folder, or a file of cells.
         table: a CSV with the columns code, c10_test200, c100_test200 and in16_test200, or the
             official benchmark's file, where nats_bench or nas_201_api is installed.
+        trust_pickle: open the official benchmark's file. It is a pickle: if somebody has tampered
+            with it, opening it runs their code with your rights. Say so only of a file that you
+            have from the benchmark's authors. A CSV never needs this.
         as_json: print a list of objects with the keys genotype, code, cifar10, cifar100,
             imagenet16_120 and, where the table has them, index, parameters and iso_class; of an
             evaluated run also trained: dataset, accuracy and provenance.
@@ -73,7 +79,8 @@ def lookup(genotype: _Text, table: Path, as_json: _Json = False) -> None:
     from workbench.genotype_files import read_genotypes
     from workbench.tables import DATASETS, TableError, read_table
 
-    given, opened = read_genotypes(genotype), read_table(table)
+    given = read_genotypes(genotype)
+    opened = read_table(table, trust_pickle=trust_pickle)
     entries = []
     for one in given:
         try:

@@ -1,4 +1,8 @@
-"""The official benchmark of NAS-Bench-201, where it is installed, behind a table's interface."""
+"""The official benchmark of NAS-Bench-201, where it is installed, behind a table's interface.
+
+Its files are pickles, and the two packages that read them unpickle whatever is in them: a file that
+somebody else made can run any code. So none is opened unless the user says that it is trusted.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from types import ModuleType
 from typing import Protocol
 
 from workbench.spaces.genotype import Genotype
-from workbench.tables import CEILINGS, Dataset, Entry, TableError, code_of
+from workbench.tables import CEILINGS, Dataset, Entry, TableError, code_of, genotype_of
 
 _OFFICIAL = ("cifar10", "cifar100", "ImageNet16-120")  # in the order of an entry
 
@@ -42,7 +46,7 @@ class ApiTable:
             TableError: if the benchmark does not hold it.
         """
         code = code_of(genotype)
-        index = self.api.query_index_by_arch(str(genotype))
+        index = self.api.query_index_by_arch(str(genotype_of(code)))
         if index < 0:
             raise TableError(f"the benchmark has no record of {genotype}")
         figures = (
@@ -58,15 +62,25 @@ class ApiTable:
         return CEILINGS[dataset]
 
 
-def official_table(path: Path | str) -> ApiTable:
+def official_table(path: Path | str, *, trust_pickle: bool = False) -> ApiTable:
     """The official benchmark's file or folder, through `nats_bench` or `nas_201_api`.
 
+    Args:
+        path: where it lies.
+        trust_pickle: whether the file may be unpickled, which runs any code that is in it.
+
     Raises:
-        TableError: if neither is installed, or the file is none of theirs.
+        TableError: if it is not trusted, neither is installed, or the file is none of theirs.
     """
     path = Path(path)
     if not path.exists():
         raise TableError(f"there is no table {path}")
+    if not trust_pickle:
+        raise TableError(
+            f"{path} is no .csv, and the official benchmark's files are pickles, which can run any "
+            "code when they are opened; give a CSV of the table, or, if you know who made this "
+            "file, add --trust-pickle (in Python trust_pickle=True)"
+        )
     try:
         module = _first_installed(("nats_bench", "nas_201_api"))
         if module.__name__ == "nats_bench":

@@ -118,11 +118,16 @@ class CsvTable:
         return out
 
 
-def read_table(path: Path | str) -> Table:
+def read_table(path: Path | str, *, trust_pickle: bool = False) -> Table:
     """The table in a file: a CSV, or the official benchmark's file or folder.
 
     A CSV has the columns `code` and `c10_test200`, `c100_test200`, `in16_test200`; `index`,
     `params_c10`, `iso_class` may be there too, and any others.
+
+    Args:
+        path: where the table is.
+        trust_pickle: whether the official benchmark's file may be opened; it is a pickle, and a
+            pickle that somebody made on purpose runs any code.
 
     Raises:
         TableError: if it cannot be read; a bad row is named by its line.
@@ -131,7 +136,7 @@ def read_table(path: Path | str) -> Table:
     if path.suffix.lower() != ".csv":
         from workbench.official_table import official_table
 
-        return official_table(path)
+        return official_table(path, trust_pickle=trust_pickle)
     try:
         text = read_text(path, TABLE_FILE, "table", TableError)
         rows = csv.DictReader(text.splitlines(keepends=True))

@@ -13,7 +13,9 @@ _LATEX = {
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
 }  # fmt: skip
 
-_MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": r"\|", "[": r"\[", "`": r"\`"}
+_MARKDOWN = {
+    "\\": r"\\", "&": "&amp;", "<": "&lt;", ">": "&gt;", "|": r"\|", "[": r"\[", "`": r"\`",
+}  # fmt: skip
 
 
 def markdown(frame: pd.DataFrame) -> str:
@@ -82,4 +84,4 @@ def _rules(spans: list[tuple[str, int]]) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))

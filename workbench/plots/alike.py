@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from workbench import comparison
+from workbench.plots import names as words
 from workbench.plots import theme
 
 if TYPE_CHECKING:
@@ -58,10 +59,11 @@ def agreement(runs: Sequence[Run], *, of: Literal["genes", "edges"] = "genes") -
     frame = _square(pairs, of)
     method = dict(zip(pairs["a"], pairs["method_a"], strict=True))
     names, fig = list(frame.columns), go.Figure()
+    shown = [words.as_text(name) for name in names]
     fig.add_heatmap(
         z=frame.to_numpy(), x=list(range(len(names))), y=list(range(len(names))),
         zmin=0, zmax=100, colorscale=_SCALE, xgap=1, ygap=1,
-        customdata=[[f"{a} and {b}" for b in names] for a in names],
+        customdata=[[f"{a} and {b}" for b in shown] for a in shown],
         colorbar={"title": {"text": "shared (%)"}, "thickness": 12, "outlinewidth": 0},
         hovertemplate="%{customdata}: %{z:.0f} %<extra></extra>",
     )  # fmt: skip
@@ -71,7 +73,7 @@ def agreement(runs: Sequence[Run], *, of: Literal["genes", "edges"] = "genes") -
         if method[names[at]] != method[names[at - 1]]:
             fig.add_hline(y=at - 0.5, line=_RULE)
             fig.add_vline(x=at - 0.5, line=_RULE)
-    ticks = {"tickvals": list(range(len(names))), "ticktext": names, "showgrid": False}
+    ticks = {"tickvals": list(range(len(names))), "ticktext": shown, "showgrid": False}
     fig.update_xaxes(**ticks, tickangle=-45)
     fig.update_yaxes(**ticks, autorange="reversed", scaleanchor="x", constrain="domain")
     fig.update_xaxes(constrain="domain")
@@ -99,7 +101,7 @@ def _chance(runs: Sequence[Run], of: str) -> str:
         return "shared, of what either of two has"
     row = frame.iloc[0]
     return (
-        f"{row['method']}: {100 * row[f'same_{of}']:.0f} % between seeds; random genotypes "
-        f"{100 * row[f'chance_{of}']:.0f} %, one set in twenty above "
+        f"{words.as_text(row['method'])}: {100 * row[f'same_{of}']:.0f} % between seeds; "
+        f"random genotypes {100 * row[f'chance_{of}']:.0f} %, one set in twenty above "
         f"{100 * row[f'chance_{of}_high']:.0f} %"
     )

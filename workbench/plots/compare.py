@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from workbench import comparison
+from workbench.plots import names as words
 from workbench.plots import theme
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def accuracy(runs: Sequence[Run]) -> go.Figure:
 
     Bars are the standard deviations over searches and, below, of retrainings.
     """
-    frame = accuracy_frame(runs)
+    frame = _shown(accuracy_frame(runs))
     fig, parts = go.Figure(), theme.groups(frame, "method")
     names = [name for (name,), _ in parts]
     for at, (_, part) in enumerate(parts):
@@ -80,7 +81,7 @@ def accuracy(runs: Sequence[Run]) -> go.Figure:
 
 def accuracy_against_time(runs: Sequence[Run]) -> go.Figure:
     """Mean test accuracy against mean search time, one named point per method."""
-    frame = accuracy_frame(runs)
+    frame = _shown(accuracy_frame(runs))
     found, parts = _spreads(frame), theme.groups(frame, "method")
     names = [name for (name,), _ in parts]
     seconds = [float(np.mean(part.drop_duplicates("run")["seconds"].tolist())) for _, part in parts]
@@ -102,6 +103,12 @@ def accuracy_against_time(runs: Sequence[Run]) -> go.Figure:
         fig, title="What does the accuracy cost?", subtitle="bars: sd over searches", height=520
     )
     return fig if len(frame) else theme.note(fig, "No run is evaluated yet")
+
+
+def _shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with names and seeds as a figure shows them."""
+    methods = frame["method"].cat.rename_categories(words.as_text)
+    return frame.assign(method=methods, seed=frame["seed"].map(words.as_text))
 
 
 def _spreads(frame: pd.DataFrame) -> dict[str, comparison.Spread]:

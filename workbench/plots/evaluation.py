@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.plots import theme
+from workbench.plots.names import as_text
 
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
@@ -106,7 +107,7 @@ def _curve(name: str, curve: pd.DataFrame, *, first: bool) -> go.Scatter:
     return go.Scatter(
         x=curve["epoch"].to_numpy(),
         y=curve["value"].to_numpy(),
-        name=NAMES.get(split, name),
+        name=NAMES.get(split) or as_text(name),
         legendgroup=split,
         showlegend=first,
         mode="lines" if len(curve) > 1 else "markers",
@@ -123,8 +124,8 @@ def _add_confusion(fig: go.Figure, counts: pd.DataFrame) -> None:
     fig.add_trace(
         go.Heatmap(
             z=100 * share,
-            x=list(counts.columns),
-            y=list(counts.index),
+            x=[as_text(name) for name in counts.columns],
+            y=[as_text(name) for name in counts.index],
             customdata=matrix,
             text=np.where(matrix > 0, matrix, "") if few else None,
             texttemplate="%{text}" if few else None,

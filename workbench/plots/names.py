@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +32,16 @@ MEASURED = {
 def label(name: str) -> str:
     """What is measured, in words with units; what somebody else measured keeps its name."""
     return MEASURED.get(name, name)
+
+
+def as_text(name: object) -> str:
+    """A name from elsewhere as plotly shows it letter by letter.
+
+    plotly reads a subset of HTML in every text, `%{…}` in templates, and formulas between dollar
+    signs where a page has MathJax.
+    """
+    text = html.escape(str(name), quote=False)  # it knows no &quot;
+    return text.replace("$", "&#36;").replace("%{", "&#37;{")
 
 
 def in_percent(name: str) -> bool:

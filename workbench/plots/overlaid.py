@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench import comparison
+from workbench.plots import names as words
 from workbench.plots import theme
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def overlaid(
     """
     names = list(dict.fromkeys(comparison.labels(runs)))
     down, across = -(-len(what) // _ACROSS), min(_ACROSS, len(what))
-    titles = [PANELS.get(name, (name, 1))[0] for name in what]
+    titles = [_title(name) for name in what]
     spaces = {"horizontal_spacing": 0.08, "vertical_spacing": 0.3 / down**1.2}
     fig = make_subplots(down, across, subplot_titles=titles, **spaces)
     shown: set[str] = set()
@@ -99,8 +100,8 @@ def _panel(
             line = {**_style(names.index(method)), "width": 0.8}
             lines.append(
                 go.Scatter(
-                    x=100 * part["progress"], y=unit * part["value"], name=run, opacity=0.6,
-                    legendgroup=method, mode="lines", showlegend=False, line=line,
+                    x=100 * part["progress"], y=unit * part["value"], name=words.as_text(run),
+                    opacity=0.6, legendgroup=method, mode="lines", showlegend=False, line=line,
                     hovertemplate="%{y:.3~f}<extra>%{fullData.name}</extra>",
                 )
             )  # fmt: skip
@@ -110,11 +111,11 @@ def _panel(
 def curves(runs: Sequence[Run], scalar: str = "loss_train") -> go.Figure:
     """A scalar or measure over the search, one line per method, a band of one sd over its seeds."""
     lines = _panel(runs, scalar, list(dict.fromkeys(comparison.labels(runs))), singles=False)
-    fig, title = go.Figure(lines), PANELS.get(scalar, (scalar, 1))[0]
+    fig, title = go.Figure(lines), _title(scalar)
     fig.update_xaxes(title="Epochs of the search done (%)")
     fig.update_yaxes(title=title)
     theme.styled(fig, title=f"{title} over the search", subtitle="band: ± sd over seeds")
-    return fig if lines else theme.note(fig, f"No run has {scalar}")
+    return fig if lines else theme.note(fig, f"No run has {words.as_text(scalar)}")
 
 
 def retraining(runs: Sequence[Run]) -> go.Figure:
@@ -146,6 +147,10 @@ def retraining(runs: Sequence[Run]) -> go.Figure:
     return fig if len(frame) else theme.note(fig, "No run is evaluated yet")
 
 
+def _title(name: str) -> str:
+    return PANELS[name][0] if name in PANELS else words.as_text(name)
+
+
 def _style(index: int) -> dict[str, str]:
     """Colour and dash of the method of that number."""
     dash = theme.series_dash(index // len(_COLOURS))
@@ -167,7 +172,7 @@ def _band(
     ]
     where = "epoch %{x}" if per == "epoch" else "%{x:.0f} %"
     line = go.Scatter(
-        x=x, y=mean, name=name, legendgroup=name, showlegend=True, line=style,
+        x=x, y=mean, name=words.as_text(name), legendgroup=name, showlegend=True, line=style,
         mode="lines+markers" if len(x) == 1 else "lines",
         hovertemplate=f"%{{y:.4~g}} at {where}<extra>%{{fullData.name}}</extra>",
     )  # fmt: skip

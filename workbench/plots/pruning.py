@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 
 from workbench.plots import theme
 from workbench.plots.machine import step_time_frame, step_time_lines
+from workbench.plots.names import as_text
 
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
@@ -105,11 +106,12 @@ def _marks(frame: pd.DataFrame, edges: list[str], ops: list[str]) -> go.Scatter:
     """The marks of one operation, each a little off its edge's line so that none hides another."""
     op = str(frame["op"].iloc[0])
     shift = 0.6 * ((ops.index(op) + 0.5) / len(ops) - 0.5)
+    reasons = frame["reason"].map(as_text)
     weights = ["not recorded" if pd.isna(weight) else f"{weight:.4g}" for weight in frame["weight"]]
     return go.Scatter(
         x=frame["step"].to_numpy(),
         y=np.array([edges.index(edge) + shift for edge in frame["edge"]]),
-        customdata=np.array([frame["edge"], frame["epoch"], weights, frame["reason"]]).T,
+        customdata=np.array([frame["edge"], frame["epoch"], weights, reasons]).T,
         mode="markers",
         name=op,
         legendgroup=op,

@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 
 from workbench.errors import WorkbenchError
 from workbench.plots import theme
+from workbench.plots.names import as_text
 
 DRAWS = 1000  # of the bootstrap
 ACROSS = 3
@@ -181,10 +182,10 @@ def scores(
     for index, name in enumerate(names):
         row, col = index // across + 1, index % across + 1
         fig.add_trace(_dots(frame, name, y, seed), row=row, col=col)
-        fig.update_xaxes(title=name, row=row, col=col)
+        fig.update_xaxes(title=as_text(name), row=row, col=col)
         if not found["count"].iloc[index]:
             theme.note(fig, "No genotype has both", row=row, col=col)
-    fig.update_yaxes(title=label or y, col=1)
+    fig.update_yaxes(title=label or as_text(y), col=1)
     fig.update_annotations(font={"size": 12})
     single = words[0] if len(names) == 1 else ""
     about = "[…]: 95 % bootstrap interval of ρ over genotypes"
@@ -211,7 +212,7 @@ def _dots(frame: pd.DataFrame, x: str, y: str, seed: int) -> go.Scatter:
     shown = frame.loc[np.isfinite(frame[[x, y]].to_numpy(dtype=np.float64)).all(axis=1)]
     if len(shown) > DOTS:
         shown = shown.sample(DOTS, random_state=seed)
-    named = shown["genotype"].astype(str).tolist() if "genotype" in shown else None
+    named = shown["genotype"].map(as_text).tolist() if "genotype" in shown else None
     return go.Scatter(
         x=shown[x].to_numpy(dtype=np.float64),
         y=shown[y].to_numpy(dtype=np.float64),
@@ -219,5 +220,5 @@ def _dots(frame: pd.DataFrame, x: str, y: str, seed: int) -> go.Scatter:
         mode="markers",
         marker={"color": theme.faded(theme.SERIES[0], 0.8), "size": 6},
         hovertemplate=("%{customdata}<br>" if named else "")
-        + f"{x} %{{x:.5g}}<br>{y} %{{y:.4g}}<extra></extra>",
+        + f"{as_text(x)} %{{x:.5g}}<br>{as_text(y)} %{{y:.4g}}<extra></extra>",
     )

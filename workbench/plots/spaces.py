@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphviz
 import pandas as pd
 
 from workbench.plots.cells import INPUT, NODE, OUTPUT, CellGraph, cells_graph, input_label
@@ -39,7 +40,7 @@ def space_cell(cell: CellShape) -> CellGraph:
             str(src),
             str(dst),
             label="" if same else f" {len(ops)} ",
-            tooltip=f"{name}: {', '.join(ops)}",
+            tooltip=graphviz.escape(f"{name}: {', '.join(ops)}"),
         )
     for node in cell.outputs:
         graph.edge(str(node), "out", penwidth="0.8", style="dotted")

@@ -6,6 +6,7 @@ Its text forms are in `workbench.spaces.genotype_text`.
 from __future__ import annotations
 
 import json
+import keyword
 import re
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -31,6 +32,7 @@ KNOWN_OPS = (
 )
 
 
+ENDINGS = ("_concat", "_nodes", "_steps", "_inputs")  # of fields that say more of a cell
 _KIND = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # it is a field of the text form, and names files
 
 
@@ -205,13 +207,17 @@ class Genotype:
         Genes are pairs of operation and input.  Where some node has not two of them, `normal_nodes`
         says which node each ends in; `normal_steps` counts nodes where the last ones are not named.
         """
+        from workbench.spaces import genotype_text
+
         out: dict[str, list[object] | int] = {}
         for cell in self.cells:
             out[cell.kind] = [[gene.op, gene.src] for gene in cell.genes]
             out[f"{cell.kind}_concat"] = list(cell.concat)
             if not cell.paired:
                 out[f"{cell.kind}_nodes"] = [gene.dst for gene in cell.genes]
-            if cell.named_nodes < cell.nodes:
+            if cell.inputs != genotype_text.usual_inputs(cell.kind):
+                out[f"{cell.kind}_inputs"] = cell.inputs
+            if cell.named_nodes != cell.nodes:
                 out[f"{cell.kind}_steps"] = cell.nodes
         return out
 
@@ -254,7 +260,8 @@ def _check_op(where: str, op: str) -> None:
 
 def _check_size(cell: CellGenes) -> None:
     """A name that is one, and no more nodes than anybody has."""
-    if not (_KIND.fullmatch(cell.kind) and len(cell.kind) <= 64):
+    named = _KIND.fullmatch(cell.kind) and not cell.kind.endswith(ENDINGS)
+    if not named or keyword.iskeyword(cell.kind) or len(cell.kind) > 64:
         raise GenotypeError(
             f"{shown(cell.kind)} names no kind of cell; a name is up to 64 letters, digits and _, "
             "such as normal"

@@ -3,7 +3,8 @@
 * `Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=range(2, 6), reduce=…)`, as DARTS papers
   publish it: two genes per node.  A cell with another in-degree is written with triples
   `('sep_conv_3x3', 2, 0)` of operation, node and input, as FairDARTS publishes it; where its last
-  nodes are nowhere in the text, `normal_steps=4` says how many there are.
+  nodes are nowhere in the text, `normal_steps=4` says how many there are, and where a cell has not
+  the two inputs of its field (one, if it is called `cell`), `normal_inputs=3` does.
 * `|nor_conv_3x3~0|+|skip_connect~0|none~1|+…`, as NAS-Bench-201 does.
 """
 
@@ -14,14 +15,31 @@ import re
 from collections.abc import Mapping, Sequence
 
 from workbench.limits import GENOTYPE_TEXT, NODES, shown, within
-from workbench.spaces.genotype import CellGenes, Gene, Genotype, GenotypeError
+from workbench.spaces.genotype import ENDINGS, CellGenes, Gene, Genotype, GenotypeError
 
 
 def write(genotype: Genotype) -> str:
     """The text of the genotype's field."""
-    if genotype.is_nasbench201:
+    if genotype.is_nasbench201 and _says_all(genotype.cells[0]):
         return _nasbench201_text(genotype.cells[0])
     return _darts_text(genotype)
+
+
+def usual_inputs(kind: str) -> int:
+    """How many inputs a kind of cell has where its text does not say: 1 as `cell`, otherwise 2."""
+    return 1 if kind.split("_")[0] == "cell" else 2
+
+
+def _says_all(cell: CellGenes) -> bool:
+    """Can NAS-Bench-201's text say it, which has one operation per edge and no name?"""
+    edges = {(gene.src, gene.dst) for gene in cell.genes}
+    return (
+        cell.kind == "cell"
+        and cell.nodes > 0
+        and cell.concat == (cell.nodes,)
+        and len(edges) == len(cell.genes)
+        and all(gene.op != "none" for gene in cell.genes)
+    )
 
 
 def read(text: str) -> Genotype:
@@ -51,7 +69,9 @@ def _darts_text(genotype: Genotype) -> str:
         whole = cell.concat == tuple(range(low, high))
         concat = f"range({low}, {high})" if whole else str(list(cell.concat))
         fields.append(f"{cell.kind}=[{genes}], {cell.kind}_concat={concat}")
-        if cell.named_nodes < cell.nodes:
+        if cell.inputs != usual_inputs(cell.kind):
+            fields.append(f"{cell.kind}_inputs={cell.inputs}")
+        if cell.named_nodes != cell.nodes:
             fields.append(f"{cell.kind}_steps={cell.nodes}")
     return f"Genotype({', '.join(fields)})"
 
@@ -114,12 +134,16 @@ def from_published(value: Mapping[str, object]) -> Genotype:
     Raises:
         GenotypeError: if they describe no possible genotype.
     """
-    kinds = [key for key in value if not key.endswith(("_concat", "_nodes", "_steps"))]
+    kinds = [key for key in value if not key.endswith(ENDINGS)]
     if not kinds:
         raise GenotypeError("no cell in it: expected normal=[…] and reduce=[…]")
     cells = []
     for kind in kinds:
-        inputs = 1 if kind.split("_")[0] == "cell" else 2
+        if len(kind) > 64:  # said here already: the refusals below repeat it
+            raise GenotypeError(f"{shown(kind)} names no kind of cell; one has up to 64 letters")
+        inputs = value.get(f"{kind}_inputs", usual_inputs(kind))
+        if not isinstance(inputs, int) or not 1 <= inputs <= NODES:
+            raise GenotypeError(f"{kind}_inputs is {shown(inputs)}, but a cell has 1 to {NODES}")
         genes = _genes(kind, value[kind], value.get(f"{kind}_nodes"), inputs)
         last = max((gene.dst for gene in genes), default=inputs)
         if last > NODES:
@@ -130,10 +154,11 @@ def from_published(value: Mapping[str, object]) -> Genotype:
         if len(concat) < len(listed):
             raise GenotypeError(f"{kind}_concat is {shown(listed)}, but nodes are whole numbers")
         nodes = max([last, *concat]) + 1 - inputs
+        least = nodes if genes or max(concat, default=inputs) >= inputs else 0
         steps = value.get(f"{kind}_steps", nodes)
-        if not isinstance(steps, int) or not nodes <= steps <= NODES:
+        if not isinstance(steps, int) or not least <= steps <= NODES:
             raise GenotypeError(
-                f"{kind}_steps is {shown(steps)}, but there are {nodes} nodes or more"
+                f"{kind}_steps is {shown(steps)}, but there are {least} nodes or more"
             )
         cells.append(CellGenes(kind, inputs, steps, genes, concat))
     return Genotype(tuple(cells))

@@ -5,6 +5,7 @@ A seal tells damage; this also holds for schema 1, which has no seals, and for f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import TypeGuard, cast
@@ -13,6 +14,7 @@ import numpy as np
 
 from workbench.trace.folder import RunError
 
+_NAME = re.compile(r"""[^<>&$%"'`\\\x00-\x1f\x7f]{1,200}""")  # figures show it as it is
 Test = Callable[[object], bool]
 
 
@@ -26,6 +28,11 @@ def _real(value: object) -> bool:
 
 def _text(value: object) -> bool:
     return isinstance(value, str)
+
+
+def _name(value: object) -> bool:
+    """Is it what an edge, a kind of cell or an operation can be called?"""
+    return isinstance(value, str) and bool(_NAME.fullmatch(value))
 
 
 def _reals(value: object) -> bool:
@@ -57,7 +64,7 @@ def _space(value: object) -> bool:
     if not _object(value) or not _object(value.get("cells")):
         return False
     lists = {name: value.get(name) for name in ("edges", "kinds", "src", "dst", "ops")}
-    tests = {"edges": _text, "kinds": _text, "src": _whole, "dst": _whole, "ops": _text}
+    tests = {"edges": _name, "kinds": _name, "src": _whole, "dst": _whole, "ops": _name}
     if not all(_list_of(tests[name])(found) for name, found in lists.items()):
         return False
     sizes = {len(cast("list[object]", lists[name])) for name in ("edges", "kinds", "src", "dst")}
@@ -87,8 +94,8 @@ _EPOCH: Mapping[str, Test] = {
 _REST: Mapping[str, Mapping[str, Test]] = {
     "StageStarted": _STAGE,
     "EpochEnded": _EPOCH,
-    "Pruned": {"edge": _text, "op": _text, "weight": _real, "reason": _text},
-    "Held": {"edge": _text, "op": _text, "reason": _text},
+    "Pruned": {"edge": _name, "op": _name, "weight": _real, "reason": _text},
+    "Held": {"edge": _name, "op": _name, "reason": _text},
     "Stopped": {"reason": _text},
     "Derived": {"genotype": _genes, "residual_entropy": _reals},
     "Probed": {"values": _object},

@@ -51,13 +51,14 @@ def record_evaluation(
         asked_to_stop: Looked at between steps; the state is saved and it ends once that is true.
 
     Raises:
-        RunError: at once, if there is no run, it has been evaluated with this seed or under another
-            recipe, an evaluation can go on that is not `start`'s, or `recipe` is not JSON; at the
-            first event, if another process evaluates it.
+        RunError: at once, if there is no run or a link in it, it has been evaluated with this seed
+            or under another recipe, an evaluation can go on that is not `start`'s, or `recipe` is
+            not JSON; at the first event, if another process evaluates it.
     """
     path = Path(run_path)
     if not (path / folder.HEADER).exists():
         raise RunError(f"{path} is no run folder ({folder.HEADER} is missing); record a search")
+    folder.refuse_links(path)
     refuse_other_than_json("record_evaluation(recipe=…)", recipe)
     header = read_header(path)
     place = _new_place(path, recipe, sealed=is_sealed(header))

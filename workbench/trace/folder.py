@@ -58,8 +58,29 @@ def refuse_occupied(path: Path) -> None:
     if (path / HEADER).exists():
         raise RunError(f"{path} holds a run; choose another folder, or remove this one first")
     empty = {LOCK}  # what a writer leaves that was killed before it wrote a thing
-    if path.exists() and (not path.is_dir() or any(p.name not in empty for p in path.iterdir())):
+    left = path.iterdir() if path.is_dir() else ()
+    if (path.exists() and not path.is_dir()) or any(p.name not in empty or _odd(p) for p in left):
         raise RunError(f"{path} is no empty folder; record into a new one")
+
+
+def refuse_links(path: Path) -> None:
+    """Whether all that is in a run folder lies in it: a link would let a writer out of it.
+
+    Raises:
+        RunError: if something in it is a link, or neither file nor folder.
+    """
+    for place, folders, files in os.walk(path):
+        odd = next((Path(place, n) for n in (*folders, *files) if _odd(Path(place, n))), None)
+        if odd is not None:
+            what = f"a link to {os.readlink(odd)}" if odd.is_symlink() else "no plain file"
+            raise RunError(
+                f"{odd} is {what}, and a run is written only inside its folder; put the file or "
+                "folder itself there"
+            )
+
+
+def _odd(path: Path) -> bool:
+    return path.is_symlink() or not (path.is_file() or path.is_dir())
 
 
 def now() -> str:
@@ -99,6 +120,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             file or the new one.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may write at once
+    part.unlink(missing_ok=True)  # it may be a link to somewhere else
     try:
         yield part
         if durable:

@@ -23,6 +23,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "error": (str, _NONE),
     "meta": (dict,),
 }
+_STATUSES = ("running", "paused", "finished", "stopped", "failed")
 _COUNTS: Mapping[str, tuple[type, ...]] = {"events": (int,), "steps": (dict,)}  # since schema 2
 
 
@@ -46,6 +47,9 @@ def read_header(path: Path) -> Header:
             met = repr(header[name])[:60] if name in header else "missing"
             words = " or ".join("null" if kind is _NONE else kind.__name__ for kind in types)
             raise RunError(f"{file}: {name} is {met}, but should be {words}; restore the file")
+    if header["status"] not in _STATUSES:
+        met = repr(header["status"])[:60]
+        raise RunError(f"{file}: status is {met}, none of {', '.join(_STATUSES)}; restore the file")
     _check_times(file, header)
     _check_counts(file, header)
     return header

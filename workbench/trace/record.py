@@ -44,13 +44,15 @@ def record(
         asked_to_stop: Looked at between steps; the run is saved and ends once it is true.
 
     Raises:
-        RunError: at once, if `path` holds something, or `meta` is not JSON; at the first event, if
-            another process writes there.
+        RunError: at once, if `path` holds something (with `start`, a link), or `meta` is not JSON;
+            at the first event, if another process writes there.
     """
     about, path = dict(meta or {}), Path(path)
     refuse_other_than_json("record(meta=…)", about)
     if start is None:
         folder.refuse_occupied(path)
+    else:
+        folder.refuse_links(path)
     when = Checkpointing() if checkpoints is None else checkpoints
     writer = RunWriter(path, about, flush_seconds, when, start)
     return _record(events, writer, Gate(path, asked_to_stop))

@@ -11,8 +11,30 @@ import zarr
 
 from workbench.events import Resumed
 from workbench.trace import folder
+from workbench.trace.checkpoints import Checkpoint
+from workbench.trace.folder import RunError
 from workbench.trace.probed import probed_axes
 from workbench.trace.stage import StageArrays
+
+_WHOLE = ("stage", "rows", "step_offset", "epochs", "events", "events_bytes")
+_SECONDS = ("seconds", "waited", "waited_before")
+
+
+def place_in(start: Checkpoint) -> Mapping[str, Any]:
+    """Where the record of a search stood at a checkpoint.
+
+    Raises:
+        RunError: if it does not say so in whole numbers and seconds.
+    """
+    place = start.record
+    whole = all(isinstance(place.get(name), int) for name in _WHOLE)
+    if not whole or not all(_number(place.get(name)) for name in (*_WHOLE, *_SECONDS)):
+        raise RunError(f"{start.file} does not say where the record stood; take an older one")
+    return place
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
 def rewind(path: Path, place: Mapping[str, Any], event: Resumed) -> StageArrays:
@@ -34,7 +56,8 @@ def rewind(path: Path, place: Mapping[str, Any], event: Resumed) -> StageArrays:
     folder.read_lines(path / folder.EVENTS)  # whole, or it says which is not
     store = path / folder.TRACE
     for later in store.glob("stage_*"):
-        if int(later.name.removeprefix("stage_")) > place["stage"]:
+        number = later.name.removeprefix("stage_")
+        if number.isdecimal() and int(number) > place["stage"]:
             shutil.rmtree(later)
     probed: dict[str, int] = {}
     for number in range(place["stage"]):

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import cast
 
 import zarr
 
@@ -31,7 +31,7 @@ from workbench.trace.folder import RunError
 from workbench.trace.header import read_header
 from workbench.trace.lines import Line, RareEvent, event_line
 from workbench.trace.lock import WriterLock
-from workbench.trace.rewinding import rewind
+from workbench.trace.rewinding import place_in, rewind
 from workbench.trace.stage import StageArrays
 from workbench.trace.unwritten import Unwritten, told, writing
 
@@ -239,7 +239,7 @@ class RunWriter:
             raise RunError(
                 f"{self.path} has gone on since {start.file.name} was read; open it again"
             )
-        place = cast("dict[str, Any]", start.record)
+        place = place_in(start)
         self._header = resumed_header(header, start)
         self._step_offset, self._epochs = place["step_offset"], place["epochs"]
         self._waited, self._waited_before = place["waited"], place["waited_before"]

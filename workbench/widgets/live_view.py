@@ -224,8 +224,8 @@ class LiveView(w.VBox):
         return Look(state, progress(run), wrong, key, figure, drawn.html, probed(run))
 
     def _show(self, look: Look) -> None:
-        name = html.escape(self.path.name)
-        self._head.value = f'<b>{name}</b> · <span class="wb-status">{look.state}</span>'
+        name, state = html.escape(self.path.name), html.escape(look.state)
+        self._head.value = f'<b>{name}</b> · <span class="wb-status">{state}</span>'
         self._line.value = style.note(look.progress.text)
         self._bar.value = look.progress.share
         self._wrong.value = style.error(look.wrong)
