@@ -15,6 +15,7 @@ from workbench import methods
 from workbench.divergence import dead_nodes
 from workbench.engine import Machine
 from workbench.events import Diverged, DivergenceError, Resumed
+from workbench.parts.arch_gradients import first_order
 from workbench.parts.objectives import CrossEntropy
 from workbench.protocols import Loss
 from workbench.search import search
@@ -160,3 +161,57 @@ def test_clipping_bounds_what_moves_the_alphas_and_nothing_else_changes_a_search
     assert all(float(step.scalars["grad_norm_alpha"]) > 0 for step in plain)
     with pytest.raises(ValueError, match="`clip_arch` must be more than 0"):
         replace(method.stages[0], clip_arch=0.0)
+
+
+@pytest.mark.parametrize("name", ["darts", "single_level"])
+def test_a_clip_that_bites_shortens_the_gradient_and_the_record_says_what_it_was(name):
+    method, moved = shrunk(getattr(methods, name)), []
+    bound = 1e-3
+    for clip in (None, bound):
+        run = start(method.but(clip_arch=clip), DARTS)
+        move = run.arch.step
+
+        def spied(optimizer, run=run, move=move):
+            alphas = run.arch.parameters()
+            moved.append(torch.cat([alpha.grad.flatten() for alpha in alphas]).clone())
+            move(optimizer)
+
+        run.arch.step = spied
+        scalars, _ = run.step(run.clock)
+        assert float(scalars["grad_norm_alpha"]) == pytest.approx(float(moved[0].norm()), rel=1e-5)
+    plain, clipped = moved
+    assert float(plain.norm()) > 2 * bound
+    assert float(clipped.norm()) == pytest.approx(bound, rel=1e-3)
+    torch.testing.assert_close(clipped / clipped.norm(), plain / plain.norm())
+
+
+def infinite_at_the_last_edge(bilevel, train, val):
+    """A gradient of the alphas that is infinite at one operation of the last edge."""
+    grads = [grad.clone() for grad in first_order(bilevel, train, val)]
+    grads[-1][-1, 0] = math.inf
+    return grads
+
+
+def test_the_edge_whose_alphas_have_an_infinite_gradient_is_named():
+    _, error = diverges(shrunk(methods.darts.but(arch_gradient=infinite_at_the_last_edge)))
+    assert error.event.what == "gradient of the alphas became inf"
+    assert error.event.edge == DARTS.cells[-1].edge_names[-1]
+    assert "lower arch_lr" in error.event.remedy
+
+
+def test_the_operation_whose_weights_have_an_infinite_gradient_is_named():
+    run = start(shrunk(methods.single_level), DARTS, machine=READABLE)
+    name, weight = next(
+        (name, value)
+        for name, value in run.net.named_parameters()
+        if name.startswith("blocks.1.edges.1.") and "dil_conv_3x3" in name
+    )
+    weight.register_hook(lambda grad: torch.full_like(grad, math.inf))
+    before = [value.detach().clone() for value in run.net.parameters()]
+    with pytest.raises(DivergenceError) as caught:
+        run.step(run.clock)
+    event = caught.value.event
+    assert event.what == "gradient of the weights became inf", name
+    kind = run.net.blocks[1].shape
+    assert (event.cell, event.edge, event.op) == (1, kind.edge_names[1], "dil_conv_3x3")
+    assert all(map(torch.equal, before, run.net.parameters()))  # nothing has moved
