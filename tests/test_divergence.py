@@ -10,18 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.fakes import fake_run
 from tests.tiny import CPU, CPU64, READABLE, SPACES, searched, shrunk, start, steps, tiny_data
 from workbench import methods
 from workbench.divergence import dead_nodes
 from workbench.engine import Machine
+from workbench.evaluate import Recipe, evaluate
 from workbench.events import Diverged, DivergenceError, Resumed
 from workbench.parts.arch_gradients import first_order
 from workbench.parts.objectives import CrossEntropy
 from workbench.protocols import Loss
 from workbench.search import search
 from workbench.snapshots import load_state
-from workbench.trace import open_run, record
-from workbench.trace.checkpoints import newest
+from workbench.trace import open_run, record, record_evaluation
+from workbench.trace.checkpoints import Checkpointing, newest
 
 DARTS = SPACES["darts"]
 
@@ -215,3 +217,28 @@ def test_the_operation_whose_weights_have_an_infinite_gradient_is_named():
     kind = run.net.blocks[1].shape
     assert (event.cell, event.edge, event.op) == (1, kind.edge_names[1], "dil_conv_3x3")
     assert all(map(torch.equal, before, run.net.parameters()))  # nothing has moved
+
+
+def test_an_evaluation_that_diverges_is_recorded_with_its_last_state(tmp_path: Path):
+    run = fake_run(tmp_path / "run", nodes=2, evaluated=False)
+    recipe = Recipe(channels=4, cells=3, epochs=2, batch_size=16, lr=1e30)
+    events = record_evaluation(
+        evaluate(run.genotype, tiny_data(), recipe, machine=CPU),
+        run.path,
+        recipe={"seed": 0},
+        checkpoints=Checkpointing(steps=1),
+    )
+    seen = []
+    with pytest.raises(DivergenceError) as caught:
+        seen.extend(events)
+    error, event = caught.value, caught.value.event
+    assert seen[-1] is event
+    assert (event.clock.epoch, event.clock.step) == (0, 1)  # its first step has moved the weights
+    assert f"in step 1, epoch 0; last saved state: {error.saved}; to try: lower lr" in str(error)
+    assert error.saved.startswith("epoch 0, step 0 (")
+    line = json.loads((run.path / "evaluation" / "epochs.jsonl").read_text().splitlines()[-1])
+    told = {"event": "Diverged", "epoch": 0, "step": 1, "what": event.what, "saved": error.saved}
+    assert told.items() <= line.items()
+    again = open_run(run.path)
+    assert again.evaluation is None
+    assert again.evaluation_epochs.empty
