@@ -10,17 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.fakes import fake_run
 from tests.tiny import CPU, CPU64, READABLE, SPACES, searched, shrunk, start, steps, tiny_data
 from workbench import methods
 from workbench.divergence import dead_nodes
 from workbench.engine import Machine
+from workbench.evaluate import Recipe, evaluate
 from workbench.events import Diverged, DivergenceError, Resumed
+from workbench.parts.arch_gradients import first_order
 from workbench.parts.objectives import CrossEntropy
 from workbench.protocols import Loss
 from workbench.search import search
 from workbench.snapshots import load_state
-from workbench.trace import open_run, record
-from workbench.trace.checkpoints import newest
+from workbench.trace import open_run, record, record_evaluation
+from workbench.trace.checkpoints import Checkpointing, newest
 
 DARTS = SPACES["darts"]
 
@@ -160,3 +163,82 @@ def test_clipping_bounds_what_moves_the_alphas_and_nothing_else_changes_a_search
     assert all(float(step.scalars["grad_norm_alpha"]) > 0 for step in plain)
     with pytest.raises(ValueError, match="`clip_arch` must be more than 0"):
         replace(method.stages[0], clip_arch=0.0)
+
+
+@pytest.mark.parametrize("name", ["darts", "single_level"])
+def test_a_clip_that_bites_shortens_the_gradient_and_the_record_says_what_it_was(name):
+    method, moved = shrunk(getattr(methods, name)), []
+    bound = 1e-3
+    for clip in (None, bound):
+        run = start(method.but(clip_arch=clip), DARTS)
+        move = run.arch.step
+
+        def spied(optimizer, run=run, move=move):
+            alphas = run.arch.parameters()
+            moved.append(torch.cat([alpha.grad.flatten() for alpha in alphas]).clone())
+            move(optimizer)
+
+        run.arch.step = spied
+        scalars, _ = run.step(run.clock)
+        assert float(scalars["grad_norm_alpha"]) == pytest.approx(float(moved[0].norm()), rel=1e-5)
+    plain, clipped = moved
+    assert float(plain.norm()) > 2 * bound
+    assert float(clipped.norm()) == pytest.approx(bound, rel=1e-3)
+    torch.testing.assert_close(clipped / clipped.norm(), plain / plain.norm())
+
+
+def infinite_at_the_last_edge(bilevel, train, val):
+    """A gradient of the alphas that is infinite at one operation of the last edge."""
+    grads = [grad.clone() for grad in first_order(bilevel, train, val)]
+    grads[-1][-1, 0] = math.inf
+    return grads
+
+
+def test_the_edge_whose_alphas_have_an_infinite_gradient_is_named():
+    _, error = diverges(shrunk(methods.darts.but(arch_gradient=infinite_at_the_last_edge)))
+    assert error.event.what == "gradient of the alphas became inf"
+    assert error.event.edge == DARTS.cells[-1].edge_names[-1]
+    assert "lower arch_lr" in error.event.remedy
+
+
+def test_the_operation_whose_weights_have_an_infinite_gradient_is_named():
+    run = start(shrunk(methods.single_level), DARTS, machine=READABLE)
+    name, weight = next(
+        (name, value)
+        for name, value in run.net.named_parameters()
+        if name.startswith("blocks.1.edges.1.") and "dil_conv_3x3" in name
+    )
+    weight.register_hook(lambda grad: torch.full_like(grad, math.inf))
+    before = [value.detach().clone() for value in run.net.parameters()]
+    with pytest.raises(DivergenceError) as caught:
+        run.step(run.clock)
+    event = caught.value.event
+    assert event.what == "gradient of the weights became inf", name
+    kind = run.net.blocks[1].shape
+    assert (event.cell, event.edge, event.op) == (1, kind.edge_names[1], "dil_conv_3x3")
+    assert all(map(torch.equal, before, run.net.parameters()))  # nothing has moved
+
+
+def test_an_evaluation_that_diverges_is_recorded_with_its_last_state(tmp_path: Path):
+    run = fake_run(tmp_path / "run", nodes=2, evaluated=False)
+    recipe = Recipe(channels=4, cells=3, epochs=2, batch_size=16, lr=1e30)
+    events = record_evaluation(
+        evaluate(run.genotype, tiny_data(), recipe, machine=CPU),
+        run.path,
+        recipe={"seed": 0},
+        checkpoints=Checkpointing(steps=1),
+    )
+    seen = []
+    with pytest.raises(DivergenceError) as caught:
+        seen.extend(events)
+    error, event = caught.value, caught.value.event
+    assert seen[-1] is event
+    assert (event.clock.epoch, event.clock.step) == (0, 1)  # its first step has moved the weights
+    assert f"in step 1, epoch 0; last saved state: {error.saved}; to try: lower lr" in str(error)
+    assert error.saved.startswith("epoch 0, step 0 (")
+    line = json.loads((run.path / "evaluation" / "epochs.jsonl").read_text().splitlines()[-1])
+    told = {"event": "Diverged", "epoch": 0, "step": 1, "what": event.what, "saved": error.saved}
+    assert told.items() <= line.items()
+    again = open_run(run.path)
+    assert again.evaluation is None
+    assert again.evaluation_epochs.empty

@@ -18,6 +18,7 @@ from workbench.plots.genotypes import (
     genotype_history,
     genotype_history_frame,
 )
+from workbench.plots.gradients import gradients, gradients_frame
 from workbench.plots.heat_map import heat_map, heat_map_frame
 from workbench.plots.machine import memory_frame, step_time_frame, time_and_memory
 from workbench.plots.margins import edge_margins_frame, margins, margins_frame
@@ -50,6 +51,7 @@ FIGURES = {
     "time_and_memory": time_and_memory,
     "cost": cost,
     "gap": gap,
+    "gradients": gradients,
     "evaluation": evaluation,
     "warm_up": warm_up,
 }
@@ -64,6 +66,7 @@ FRAMES = {
     "evaluation": evaluation_frame,
     "gap": gap_frame,
     "genotype_history": genotype_history_frame,
+    "gradients": gradients_frame,
     "heat_map": heat_map_frame,
     "margins": margins_frame,
     "memory": memory_frame,
@@ -109,6 +112,8 @@ __all__ = [
     "genotype_graph",
     "genotype_history",
     "genotype_history_frame",
+    "gradients",
+    "gradients_frame",
     "heat_map",
     "heat_map_frame",
     "margins",

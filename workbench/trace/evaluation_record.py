@@ -34,11 +34,11 @@ def record_evaluation(
 ) -> Generator[EvaluationEvent]:
     """Pass `events` on, unchanged, and write them into the folder of the run they evaluate.
 
-    An epoch is a line of `evaluation/epochs.jsonl`; `Evaluated` becomes `evaluation.json`.  A run
-    that was evaluated takes further evaluations under the same recipe with other seeds, in
-    `evaluation/seed_<seed>.epochs.jsonl` and `evaluation/seed_<seed>.json`.  Its state is saved in
-    `evaluation/checkpoints/` until it ends; one that did not end and has no saved state is written
-    over.  One evaluation of a run at a time.
+    An epoch is a line of `evaluation/epochs.jsonl`, and so is `Diverged`; `Evaluated` becomes
+    `evaluation.json`. A run that was evaluated takes further evaluations under the same recipe with
+    other seeds, in `evaluation/seed_<seed>.epochs.jsonl` and `evaluation/seed_<seed>.json`. Its
+    state is saved in `evaluation/checkpoints/` until it ends; one that did not end and has no saved
+    state is written over. One evaluation of a run at a time.
 
     Args:
         events: What `evaluate` yields.
@@ -155,8 +155,7 @@ def _record_evaluation(
                     return
             yield event
     except DivergenceError as error:
-        last = keeper.checkpoints.last()
-        error.saved = None if last is None else str(last)
+        keeper.fail(error)
         raise
     finally:
         keeper.lock.release()
@@ -169,7 +168,7 @@ class _Keeper:
         self, run: Path, place: Place, checkpoints: Checkpoints, note: Mapping[str, object]
     ) -> None:
         self.run, self.place, self.checkpoints, self._note = run, place, checkpoints, note
-        self.lines = 0  # epochs that are written
+        self.lines = 0  # that are written
         self.lock = WriterLock(place.epochs.parent / folder.EVALUATION_LOCK)
 
     def begin(self, start: Checkpoint | None) -> None:
@@ -193,7 +192,7 @@ class _Keeper:
         self.lines = len(folder.read_lines(self.place.epochs, remedy=folder.EVALUATE))
 
     def append(self, line: Line) -> None:
-        """Write an epoch down."""
+        """Write a line of the epochs."""
         with writing(self.place.epochs, self._told):
             folder.append_line(self.place.epochs, line)
         self.lines += 1
@@ -205,6 +204,12 @@ class _Keeper:
         with writing(self.place.epochs, self._told):
             folder.append_line(self.place.epochs, {"event": Evaluated.__name__})  # they are there
             remove(self.checkpoints.path)
+
+    def fail(self, error: DivergenceError) -> None:
+        """Let the error name the last saved state, and write it down; an event need not tell it."""
+        last = self.checkpoints.last()
+        error.saved = None if last is None else str(last)
+        self.append({**event_line(error.event), "saved": error.saved})
 
     def save(self, event: Resumable) -> None:
         """Save the state of the training."""
