@@ -15,6 +15,7 @@ from workbench import analysis
 from workbench.events import EpochEnded, StageStarted, Stepped
 from workbench.protocols import Clock
 from workbench.trace import Run, open_run, record
+from workbench.trace.folder import read_sealed, write_sealed
 
 OPS = ("none", "skip_connect", "sep_conv_3x3")
 EDGES = ("normal:0→2", "normal:1→2")
@@ -162,6 +163,8 @@ def test_nothing_fails_before_the_first_step(tmp_path: Path, *, died: bool) -> N
     run = fake_run(tmp_path / "run", epochs=0, evaluated=False)
     if died:
         (run.path / "events.jsonl").unlink()
+        header = read_sealed(run.path / "run.json")
+        write_sealed(run.path / "run.json", {**header, "events": 0, "steps": {}})
         run = run.refresh()
     assert analysis.dominance(run).empty
     assert analysis.support(run).empty

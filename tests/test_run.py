@@ -58,15 +58,15 @@ class Without:
 
 @dataclass(frozen=True)
 class Cut:
-    """Takes the first edge of every cell away, and all but the second operation of the next."""
+    """Takes the second edge of every cell away, and all but one operation of the first."""
 
     every = "step"
 
     def __call__(self, view: View) -> dict[str, Tensor]:
         alive = {kind: mask.clone() for kind, mask in view.alive.items()}
         for mask in alive.values():
-            mask[0] = False
-            mask[1, [i for i in range(mask.shape[1]) if i != 1]] = False
+            mask[1] = False
+            mask[0, [i for i in range(mask.shape[1]) if i != 1]] = False
         return alive
 
 
@@ -110,12 +110,12 @@ def test_an_edge_with_nothing_alive_weighs_nothing_and_is_in_no_genotype(space):
     events = searched(method, SPACES[space], machine=CPU64)
     for event in steps(events)[1:]:  # the first is told before its prunings
         for kind in SPACES[space].kinds:
-            assert (event.mix[kind][0] == 0).all()
-            assert event.edges[kind][0] == 0
+            assert (event.mix[kind][1] == 0).all()
+            assert event.edges[kind][1] == 0
             assert event.alpha[kind].isfinite().all()
     for cell in events[-1].genotype.cells:
         shape = SPACES[space].cell(cell.kind)
-        assert shape.edges[0] not in [(gene.src, gene.dst) for gene in cell.genes]
+        assert shape.edges[1] not in [(gene.src, gene.dst) for gene in cell.genes]
 
 
 @BOTH

@@ -30,6 +30,7 @@ from tests.tiny import (
     start,
     steps,
     tiny_data,
+    told,
     trajectory,
 )
 from workbench import methods
@@ -480,7 +481,7 @@ def test_recording_does_not_change_the_search(tmp_path: Path):
         )
     )
     assert_same(trajectory(searched(method, NASBENCH)), trajectory(recorded))
-    assert [type(e) for e in recorded] == [type(e) for e in searched(method, NASBENCH)]
+    assert [type(e) for e in told(recorded)] == [type(e) for e in searched(method, NASBENCH)]
 
 
 @BOTH

@@ -15,6 +15,7 @@ from workbench.events import Pruned, SearchEvent, Stepped
 from workbench.trace import Run, RunError, open_run, record
 from workbench.trace.control import Steering
 from workbench.trace.folder import read_sealed, write_sealed
+from workbench.trace.writer import RunWriter
 
 
 def until(what: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -112,9 +113,11 @@ def test_a_stopped_search_leaves_a_whole_run(search):
         run.control.pause()
 
 
-def test_a_killed_search_cannot_be_steered(search):
+def test_a_killed_search_cannot_be_steered(search, monkeypatch):
     search.seen().control.pause()
     until(lambda: search.seen().status == "paused")
+    monkeypatch.setattr(RunWriter, "_write_header", lambda self: None)  # as one that is dead
+    time.sleep(0.2)
     path = search.path / "run.json"
     header = read_sealed(path)
     write_sealed(path, {**header, "pid": 2**22 + 1})
@@ -125,6 +128,7 @@ def test_a_killed_search_cannot_be_steered(search):
     write_sealed(path, {**header, "pid": 2**22 + 1, "host": "elsewhere"})
     assert not search.seen().lost
     write_sealed(path, header)
+    monkeypatch.undo()
 
 
 def test_a_control_file_that_is_none_is_named(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -130,7 +131,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(tmp_path: Pa
     mine, run = tmp_path / "mine", tmp_path / "run"
     mine.write_text("mine")
     run.mkdir()
-    for name in ("control.json", f".control.json.{os.getpid()}.part"):
+    for name in ("control.json", f".control.json.{os.getpid()}.{threading.get_ident()}.part"):
         (run / name).symlink_to(mine)
     f.replace_text(run / "control.json", "new")
     assert (mine.read_text(), (run / "control.json").read_text()) == ("mine", "new")

@@ -377,7 +377,7 @@ def test_a_run_takes_evaluations_with_other_seeds_and_keeps_the_first(tmp_path: 
     assert [found["recipe"]["seed"] for found in run.evaluations] == [2, 5, 10]
     assert run.retraining_epochs["seed"].tolist() == [2] * 4 + [5] * 2 + [10] * 2
     assert len(run.evaluation_epochs) == 2
-    names = sorted(path.name for path in (run.path / "evaluation").iterdir())
+    names = sorted(path.name for path in (run.path / "evaluation").glob("*.json*"))
     seeds = [f"seed_{seed}.{end}" for seed in (10, 2) for end in ("epochs.jsonl", "json")]
     assert names == ["epochs.jsonl", *seeds]
 

@@ -43,7 +43,8 @@ def test_every_view_can_be_drawn_of_any_run(tmp_path):
     next(events)
     events.close()
     (tmp_path / "empty").mkdir()
-    header = {"status": "running", "heartbeat": "2026-01-01T00:00:00+00:00", "pid": 1}
+    header = {"schema": 1, "status": "running", "heartbeat": "2026-01-01T00:00:00+00:00", "pid": 1}
+    header |= {"started": None, "finished": None, "host": "here"}
     (tmp_path / "empty" / "run.json").write_text(json.dumps({**header, "error": None, "meta": {}}))
     for run in (whole, open_run(tmp_path / "begun"), open_run(tmp_path / "empty")):
         for name in VIEWS.values():

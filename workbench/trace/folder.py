@@ -10,6 +10,7 @@ import json
 import os
 import re
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -119,7 +120,8 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         durable: it is on the disk before anybody sees it, so that a loss of power leaves the old
             file or the new one.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes may write at once
+    me = f"{os.getpid()}.{threading.get_ident()}"  # two may write at once
+    part = path.with_name(f".{path.name}.{me}.part")
     part.unlink(missing_ok=True)  # it may be a link to somewhere else
     try:
         yield part
