@@ -17,8 +17,9 @@ import torch
 from PIL import Image
 
 from workbench.cli import main
-from workbench.data import DataError, ImageSet, describe, inspect_folder, load, refuse_other
+from workbench.data import DataError, ImageSet, describe, inspect_folder, load
 from workbench.data.decoding import decode
+from workbench.snapshots import SnapshotError, identity, refuse_other
 
 from .tiny import tiny_data
 
@@ -230,16 +231,15 @@ def test_too_large_a_file_is_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_other_pixels_or_labels_are_other_data() -> None:
     data = tiny_data()
-    recorded = describe(data)
-    refuse_other(data, recorded)
-    refuse_other(data, {"name": "of an older run, without a fingerprint"})
+    about = {"method": "any"}
+    refuse_other({"of": identity(about, data, 0)}, identity(about, data, 0))
     pixels = data.train.images.clone()
     pixels[3, 0, 4, 4] ^= 1
     other = replace(data, train=ImageSet(pixels, data.train.labels))
-    with pytest.raises(DataError, match="as many images, other pixels or labels"):
-        refuse_other(other, recorded)
+    with pytest.raises(SnapshotError, match="saved with another data"):
+        refuse_other({"of": identity(about, data, 0)}, identity(about, other, 0))
     swapped = replace(data, train=ImageSet(data.train.images, data.train.labels.flip(0)))
     assert swapped.fingerprint not in (data.fingerprint, other.fingerprint)
     fewer = replace(data, train=data.train.take(torch.arange(40)))
-    with pytest.raises(DataError, match="train had 48 images and has 40"):
-        refuse_other(fewer, recorded)
+    with pytest.raises(SnapshotError, match='"train_images": 40'):
+        refuse_other({"of": identity(about, data, 0)}, identity(about, fewer, 0))

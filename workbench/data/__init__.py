@@ -10,7 +10,6 @@ from workbench.data.sets import (
     DataError,
     ImageSet,
     describe,
-    refuse_other,
     split_indices,
 )
 from workbench.data.sources import check, load
@@ -27,6 +26,5 @@ __all__ = [
     "evaluation_batches",
     "inspect_folder",
     "load",
-    "refuse_other",
     "split_indices",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -170,28 +169,6 @@ def describe(data: Data) -> dict[str, object]:
         "left_out_first": list(data.left_out[:_NAMED]),
         "fingerprint": data.fingerprint,
     }
-
-
-def refuse_other(data: Data, recorded: Mapping[str, object]) -> None:
-    """Whether `data` is what a run recorded by `describe`; older runs have no fingerprint.
-
-    Raises:
-        DataError: if other images were recorded, or the same ones with other labels.
-    """
-    known = recorded.get("fingerprint")
-    if known is None or known == data.fingerprint:
-        return
-    counts = {"train_images": len(data.train), "test_images": len(data.test)}
-    changes = [
-        f"{name.partition('_')[0]} had {recorded.get(name)} images and has {count}"
-        for name, count in counts.items()
-        if recorded.get(name) != count
-    ]
-    raise DataError(
-        f"{data.name!r} has changed since the run recorded it "
-        f"({'; '.join(changes) or 'as many images, other pixels or labels'}). Restore the files "
-        "to go on with this run, or start a new one."
-    )
 
 
 def split_indices(labels: Tensor, portion: float, seed: int) -> tuple[Tensor, Tensor]:
