@@ -158,7 +158,7 @@ def remove(path: Path, *, keep: int = 0) -> None:
         file.unlink(missing_ok=True)  # first: without it there is no checkpoint
         file.with_suffix(".pt").unlink(missing_ok=True)
     whole = {file.with_suffix(".pt") for file in files[:keep]}
-    for state in (*path.glob("checkpoint_*.pt"), *path.glob(".checkpoint_*.part")):
+    for state in path.glob("checkpoint_*.pt"):
         if state not in whole:
             state.unlink(missing_ok=True)
     if not keep and path.is_dir() and not any(path.iterdir()):
