@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.lab import HOST, Places, arguments, free_port
+from workbench.lab import HOST, Places, arguments
 from workbench.trace import open_run
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +60,7 @@ def serving(root: Path) -> Iterator[Server]:
     settings.mkdir(parents=True)
     news = {"@jupyterlab/apputils-extension:announcements": True}
     (settings / "page_config.json").write_text(json.dumps({"disabledExtensions": news}))
-    port = free_port()
+    port = _own_port()
     words = arguments(Places(root, root), port=port, browser=False, token=TOKEN)
     environment = os.environ | {
         "JUPYTER_CONFIG_DIR": str(root / "jupyter"),
@@ -79,6 +80,13 @@ def serving(root: Path) -> Iterator[Server]:
                 open_run(header.parent).control.stop()
         process.terminate()
         process.wait(20)
+
+
+def _own_port() -> int:
+    """A port that no server of another test process is about to take, as 8888 would be."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
 
 
 def _until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
