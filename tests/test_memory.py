@@ -8,25 +8,38 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
 
+from workbench.cli import main
 from workbench.engine import Machine
-from workbench.memory import OutOfMemory, amount, held_by, is_out_of_memory, told_of_memory
+from workbench.memory import (
+    OutOfMemory,
+    amount,
+    held_by,
+    is_out_of_memory,
+    tensors_of,
+    told_of_memory,
+)
 from workbench.methods.bilevel import darts
 from workbench.protocols import Clock
 from workbench.refusals import with_flags
+from workbench.run import Run as Stage
+from workbench.trace import open_run
+from workbench.training import Training
 
 from .tiny import CPU, SPACES, shrunk, start
 
 SPACE, METHOD = SPACES["darts"], shrunk(darts)
+LOWER = {"batch_size": 8, "channels": 4, "cells": 3}
 STARVED = """
 import resource
 from dataclasses import replace
 import psutil, torch
 from workbench import methods
-from workbench.memory import told_of_memory
 from workbench.protocols import Clock
+from workbench.search import _told_of_memory
 from workbench.spaces.darts import darts
 from tests.tiny import READABLE, shrunk, start, tiny_data
 
@@ -37,7 +50,7 @@ READABLE.prepare()
 run = start(method, space, data=data, machine=READABLE)
 most = psutil.Process().memory_info().vms + 30 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (most, most))
-with told_of_memory("step 0", READABLE, method.stages[0], space, run):
+with _told_of_memory(run):
     run.step(Clock(0, 0, 1, 0, 1))
 """
 
@@ -50,7 +63,7 @@ def test_a_step_without_memory_says_what_was_held_and_what_to_lower() -> None:
     )
     line = done.stderr.splitlines()[-1]
     assert line.startswith(
-        "workbench.memory.OutOfMemory: out of host memory at step 0, on cpu: held weights "
+        "workbench.errors.OutOfMemory: out of host memory at step 0, on cpu: held weights "
     ), done.stderr
     assert "images 675.0 KiB" in line  # 4,800 digits in each half: 64 pixels, labels of 8 bytes
     assert "by ulimit -v (addresses)" in line
@@ -59,15 +72,21 @@ def test_a_step_without_memory_says_what_was_held_and_what_to_lower() -> None:
 
 def test_what_a_stage_holds_is_counted() -> None:
     run = start(METHOD, SPACE)
-    before = held_by(run)
+
+    def held() -> dict[str, int]:
+        alphas, images = run.arch.parameters(), run.train.held() + run.val.held()
+        return held_by(run.net, run.weight_optimizer, images, alphas)
+
+    before = held()
     parameters = sum(p.numel() for p in run.net.parameters())
     buffers = sum(b.numel() * b.element_size() for b in run.net.buffers())
     assert before["weights"] == 4 * parameters + buffers
     assert before["images"] == 48 * (8 * 8 + 8)  # pixels of one byte, labels of eight
     assert before["optimizer state"] == 0
     run.step(Clock(0, 0, 1, 0, 3))
-    assert held_by(run)["optimizer state"] == 4 * parameters  # momentum
-    assert held_by(run)["alphas"] > before["alphas"]
+    assert held()["optimizer state"] == 4 * parameters  # momentum
+    assert before["alphas"] == sum(4 * alpha.numel() for alpha in run.arch.parameters())
+    assert len(tensors_of(run.arch_optimizer)) > 0
 
 
 @pytest.mark.parametrize(
@@ -82,8 +101,8 @@ def test_what_a_stage_holds_is_counted() -> None:
 def test_every_way_of_saying_it_is_understood(error: Exception) -> None:
     assert is_out_of_memory(error)
     with (
-        pytest.raises(OutOfMemory, match=r"at making the supernet, on cpu: nothing .* held yet"),
-        told_of_memory("making the supernet", CPU, METHOD.stages[0], SPACE),
+        pytest.raises(OutOfMemory, match=r"at making the supernet, on cpu: nothing was held yet"),
+        told_of_memory("making the supernet", CPU, LOWER),
     ):
         raise error
 
@@ -92,7 +111,7 @@ def test_other_errors_pass_as_they_are() -> None:
     error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     with (
         pytest.raises(RuntimeError) as caught,
-        told_of_memory("step 1", CPU, METHOD.stages[0], SPACE),
+        told_of_memory("step 1", CPU, LOWER),
     ):
         raise error
     assert caught.value is error
@@ -111,7 +130,7 @@ def test_what_the_step_had_computed_is_let_go_of() -> None:
         kept.append(weakref.ref(activation))
         raise MemoryError
 
-    with pytest.raises(OutOfMemory), told_of_memory("step 1", CPU, METHOD.stages[0], SPACE):
+    with pytest.raises(OutOfMemory), told_of_memory("step 1", CPU, LOWER):
         step()
     assert kept[0]() is None
 
@@ -132,11 +151,11 @@ def test_a_gpu_is_told_with_its_own_figures(monkeypatch: pytest.MonkeyPatch) -> 
     )
     with (
         pytest.raises(OutOfMemory) as caught,
-        told_of_memory("step 7", machine, METHOD.stages[0], SPACE, start(METHOD, SPACE)),
+        told_of_memory("step 7", machine, LOWER, lambda: {"weights": 2**20}, supernet=True),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory.")
     line = str(caught.value)
-    assert line.startswith("out of GPU memory at step 7, on cuda: held weights ")
+    assert line.startswith("out of GPU memory at step 7, on cuda: held weights 1.0 MiB")
     assert "at the peak 70.0 GiB of the step, mostly activations" in line
     assert "the GPU has 80.0 GiB, 1.0 GiB of it free" in line
     assert with_flags(line).endswith(
@@ -148,3 +167,72 @@ def test_a_gpu_is_told_with_its_own_figures(monkeypatch: pytest.MonkeyPatch) -> 
 def test_amounts_are_in_the_unit_that_fits() -> None:
     said = [amount(count) for count in (0, 1023, 1024, 3 * 2**19, 5 * 2**30)]
     assert said == ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "5.0 GiB"]
+
+
+WORDS = ["--method", "darts", "--channels", "4", "--cells", "3", "--nodes", "2", "--epochs", "2"]
+WORDS += ["--batch-size", "128", "--device", "cpu", "--checkpoint-steps", "1"]
+
+
+def starve(patch: pytest.MonkeyPatch, owner: type, name: str, calls: int) -> None:
+    """From so many calls of a method on each asks for more memory than any machine has."""
+    whole, left = getattr(owner, name), iter(range(calls))
+
+    def starved(self, *arguments):
+        if next(left, None) is None:
+            torch.empty(2**50, dtype=torch.uint8)
+        return whole(self, *arguments)
+
+    patch.setattr(owner, name, starved)
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The line that a command ends with."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_search_and_an_evaluation_without_memory_can_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("whole", "starved"):
+        with monkeypatch.context() as patch:
+            out = tmp_path / name
+            if name == "whole":
+                main(["search", *WORDS, "--out", str(out)])
+                continue
+            starve(patch, Stage, "_update", 11)  # in the midst of a step
+            line = refused(["search", *WORDS, "--out", str(out)], capsys)
+            assert "out of host memory at step 5, on cpu: held weights " in line
+            assert "Lower --batch-size 128, --channels 4, --cells 3, in this order, or" in line
+            assert line.endswith(f"; go on with: workbench search --resume {out}")
+            assert open_run(out).status == "failed"
+            assert len(open_run(out).trace.step) == 5
+    main(["search", "--resume", str(tmp_path / "starved")])
+    runs = [open_run(tmp_path / name) for name in ("whole", "starved")]
+    np.testing.assert_array_equal(runs[1].trace["mix"].values, runs[0].trace["mix"].values)
+    assert runs[1].genotype == runs[0].genotype
+
+    evaluation = ["--epochs", "2", "--batch-size", "512", "--channels", "4", "--device", "cpu"]
+    main(["evaluate", str(runs[0].path), *evaluation])
+    with monkeypatch.context() as patch:
+        starve(patch, Training, "_step", 3)
+        line = refused(["evaluate", str(runs[1].path), *evaluation], capsys)
+    assert "out of host memory at step " in line
+    assert "Lower --batch-size 512, --channels 4, --cells " in line
+    assert "recompute" not in line
+    assert line.endswith(f"; go on with: workbench evaluate {runs[1].path} --resume")
+    main(["evaluate", str(runs[1].path), "--resume"])
+    whole, again = (open_run(run.path).evaluation for run in runs)
+    assert again["test_accuracy"] == whole["test_accuracy"]
+
+
+def test_a_command_without_memory_of_no_training_says_so_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def starved(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("workbench.cli.COMMANDS", {"check": starved})
+    assert refused(["check"], capsys).startswith("workbench: out of memory; ")

@@ -60,6 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(EXIT_CODE) from None
     except (WorkbenchError, FloatingPointError) as error:
         _fail(with_flags(str(error)))
+    except (MemoryError, RuntimeError) as error:
+        from workbench.memory import is_out_of_memory  # loads torch
+
+        if not is_out_of_memory(error):
+            raise
+        said = " ".join(str(error).split())
+        _fail(f"out of memory; see that there is more, or choose a smaller job ({said})")
     except KeyboardInterrupt:
         print("workbench: interrupted; what was recorded so far is whole", file=sys.stderr)
         raise SystemExit(130) from None

@@ -17,6 +17,7 @@ from workbench.divergence import telling
 from workbench.engine import Machine, independent_seeds
 from workbench.epochs import Stopwatch
 from workbench.events import EpochEnded, Evaluated, EvaluationEvent, Resumable, Resumed
+from workbench.memory import told_of_memory
 from workbench.snapshots import Moment, State, identity, refuse_other
 from workbench.spaces.genotype import Genotype
 from workbench.spaces.network import Cost, Network, cost
@@ -62,6 +63,7 @@ def evaluate(
         DataError: if a batch is larger than the data.
         SnapshotError: if `start` is another evaluation's.
         FloatingPointError: if the loss is no longer a finite number.
+        OutOfMemory: if device or host have too little of it.
     """
     machine = machine or Machine()
     machine.prepare()
@@ -71,7 +73,9 @@ def evaluate(
             f"{data.size[0]}×{data.size[1]}; choose a recipe without it, such as digits"
         )
     whole = Stopwatch()
-    training = _first_training(genotype, data, recipe, machine, seed)
+    lower = {name: getattr(recipe, name) for name in ("batch_size", "channels", "cells")}
+    with told_of_memory("making the network", machine, lower):
+        training = _first_training(genotype, data, recipe, machine, seed)
     mine = identity({"genotype": str(genotype), **asdict(recipe)}, data, seed)
     found = _cost(genotype, data, recipe)
     if start is not None:
@@ -79,8 +83,10 @@ def evaluate(
         training.load_state_dict(start["training"])
         whole.go_on(start["seconds"])
         yield Resumed(training.clock)
-    yield from telling(_trained(training, genotype, found, whole, mine))
-    yield _tested(training.net, genotype, data, recipe, machine, found, whole)
+    with told_of_memory(lambda: f"step {training.clock.step}", machine, lower, training.held):
+        yield from telling(_trained(training, genotype, found, whole, mine))
+    with told_of_memory("measuring the test split", machine, lower, training.held):
+        yield _tested(training.net, genotype, data, recipe, machine, found, whole)
 
 
 def _trained(

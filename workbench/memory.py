@@ -4,45 +4,43 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench.engine import Machine
-from workbench.errors import WorkbenchError
-from workbench.method import Stage
-from workbench.run import Run
-from workbench.spaces.space import Space
+from workbench.errors import OutOfMemory as OutOfMemory
 
 # How torch says it where it raises no error of its own for it.
 _SAID = ("DefaultCPUAllocator", "can't allocate memory", "ALLOC_FAILED", "out of memory")
 _GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
-class OutOfMemory(WorkbenchError):
-    """Memory of the device or the host ran out; what was recorded so far is whole."""
-
-
 @contextmanager
 def told_of_memory(
-    doing: str, machine: Machine, stage: Stage, space: Space, run: Run | None = None
+    doing: str | Callable[[], str],
+    machine: Machine,
+    lower: Mapping[str, int],
+    held: Callable[[], Mapping[str, int]] = dict,
+    *,
+    supernet: bool = False,
 ) -> Iterator[None]:
     """Within, running out of memory is an `OutOfMemory` of one line.
 
-    It says what was done, on which device, what was held, and which settings to lower, those of
-    most effect first.  What the step had computed is let go of before the error is raised.  The
-    state of `run` may be half a step further: go on from a checkpoint, not from it.
+    It says what was done, on which device, what was held, and which settings to lower.  What the
+    step had computed is let go of before the error is raised.  The state may be half a step
+    further: go on from a checkpoint, not from it.
 
     Args:
-        doing: at what, such as "step 120" or "making the supernet of stage 0".
+        doing: at what, such as "step 120"; a function is asked only then.
         machine: where.
-        stage: whose batch size it was.
-        space: whose channels and cells.
-        run: what is counted; None before there is one.
+        lower: settings and their values, those of most effect first.
+        held: bytes of what is held between steps, by name; asked only then.
+        supernet: whether it is one, which can recompute and has a precision.
 
     Raises:
         OutOfMemory: in the place of a `MemoryError` or torch's errors of that meaning.
@@ -54,10 +52,10 @@ def told_of_memory(
             raise
         traceback.clear_frames(error.__traceback__)  # activations; the line below needs memory
         kind = machine.torch_device.type
-        said = f"out of {'GPU' if kind == 'cuda' else 'host'} memory at {doing}, on {kind}"
-        parts = [_held(run, machine), _of_machine(machine)]
-        facts = "; ".join(part for part in parts if part)
-        raise OutOfMemory(f"{said}: {facts}. {_remedy(machine, stage, space)}") from error
+        at = doing if isinstance(doing, str) else doing()
+        said = f"out of {'GPU' if kind == 'cuda' else 'host'} memory at {at}, on {kind}"
+        facts = f"{_held(held(), machine)}; {_of_machine(machine)}"
+        raise OutOfMemory(f"{said}: {facts}. {_remedy(machine, lower, supernet)}") from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -67,23 +65,35 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _SAID)
 
 
-def held_by(run: Run) -> dict[str, int]:
-    """Bytes of what a stage holds between steps, by name, on its device."""
-    net, parameters = run.net, list(run.net.parameters())
+def held_by(
+    net: nn.Module, optimizer: torch.optim.Optimizer, images: int, alphas: Iterable[Tensor] = ()
+) -> dict[str, int]:
+    """Bytes of what a training holds between steps, by name, on its device.
+
+    Args:
+        images: bytes of them.
+        alphas: and what belongs to them.
+    """
+    parameters = list(net.parameters())
     return {
         "weights": _bytes([*parameters, *net.buffers()]),
         "gradients": _bytes(p.grad for p in parameters if p.grad is not None),
-        "optimizer state": _bytes(_tensors(run.weight_optimizer.state)),
-        "alphas": _bytes([*run.arch.parameters(), *_tensors(run.arch_optimizer.state)]),
-        "images": run.train.held() + run.val.held(),
+        "optimizer state": _bytes(tensors_of(optimizer)),
+        "alphas": _bytes(alphas),
+        "images": images,
     }
 
 
-def _held(run: Run | None, machine: Machine) -> str:
-    """What a stage held, and the rest: what a step computes, mostly activations."""
-    if run is None:
-        return "nothing of the stage was held yet"
-    held = held_by(run)
+def tensors_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """The tensors of an optimizer's state."""
+    states: Iterable[Mapping[str, object]] = optimizer.state.values()
+    return [x for values in states for x in values.values() if isinstance(x, Tensor)]
+
+
+def _held(held: Mapping[str, int], machine: Machine) -> str:
+    """What a training held, and the rest: what a step computes, mostly activations."""
+    if not held:
+        return "nothing was held yet"
     listed = ", ".join(f"{name} {amount(count)}" for name, count in held.items() if count)
     if machine.torch_device.type != "cuda":
         return f"held {listed}; what did not fit are the step's own values, mostly activations"
@@ -121,19 +131,16 @@ def _limits() -> dict[str, int]:
     return found
 
 
-def _remedy(machine: Machine, stage: Stage, space: Space) -> str:
-    """Settings to lower, by what they do to a step's memory; in words that the command knows."""
-    settings = [
-        f"`batch_size={stage.batch_size}`",
-        f"`channels={space.channels}`",
-        f"`cells={space.depth}`",
-    ]
-    lower = f"Lower {', '.join(settings)}"
-    can_recompute = machine.engine != "readable" and not machine.recompute
-    switches = ["set `recompute`"] if can_recompute else []
-    if machine.torch_device.type == "cuda" and machine.precision != "bfloat16":
+def _remedy(machine: Machine, lower: Mapping[str, int], supernet: bool) -> str:
+    """What makes a step's memory less; in words that the command knows."""
+    settings = ", ".join(f"`{name}={value}`" for name, value in lower.items())
+    order = ", in this order" if len(lower) > 1 else ""
+    switches = []
+    if supernet and machine.engine != "readable" and not machine.recompute:
+        switches.append("set `recompute`")
+    if supernet and machine.torch_device.type == "cuda" and machine.precision != "bfloat16":
         switches.append("set `precision=bfloat16`")
-    return ", or ".join([f"{lower}, in this order", *switches])
+    return ", or ".join([f"Lower {settings}{order}", *switches])
 
 
 def amount(count: int) -> str:
@@ -142,10 +149,6 @@ def amount(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count} B"
-
-
-def _tensors(state: Mapping[Tensor, Mapping[str, object]]) -> list[Tensor]:
-    return [x for values in state.values() for x in values.values() if isinstance(x, Tensor)]
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

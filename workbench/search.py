@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from workbench.engine import Machine
 from workbench.epochs import EpochUnderWay
 from workbench.events import Probed, Resumable, SearchEvent, Stopped
 from workbench.explore import explore
-from workbench.memory import told_of_memory
+from workbench.memory import held_by, tensors_of, told_of_memory
 from workbench.method import Method
 from workbench.protocols import Clock, Probe, Rows
 from workbench.run import Run as Run
@@ -54,11 +55,12 @@ def search(
         DivergenceError: if a loss, a gradient or a score is not finite, a row of mixing weights is
             not valid, or a node is left without anything alive.
     """
+    machine = machine or Machine()
     if isinstance(method, Walk):  # no weights to move: another loop, the same events
         walked = explore(method, space, data, machine=machine, seed=seed, start=start)
-        yield from telling(walked)
+        with told_of_memory("a candidate", machine, _sizes(space)):
+            yield from telling(walked)
         return
-    machine = machine or Machine()
     machine.prepare()
     run = None if start is None else reopened(start, method, data, machine, seed)
     if run:
@@ -67,11 +69,14 @@ def search(
         if run is None or run.index != index:
             stage, view = method.stages[index], run.view(run.clock) if run else None
             here = stage.reshape(space, view) if stage.reshape else space
-            with told_of_memory(f"making the supernet of stage {index}", machine, stage, here):
+            lower = {"batch_size": stage.batch_size, **_sizes(here)}
+            doing = f"making the supernet of stage {index}"
+            with told_of_memory(doing, machine, lower, supernet=True):
                 run = Run(method, index, here, data, machine, seed, run)
             yield run.started()
             yield from _resumable(run, epoch_ended=True)
-        yield from telling(epochs_of(run, probes))
+        with _told_of_memory(run):
+            yield from telling(epochs_of(run, probes))
     assert run is not None, "a method has one or more stages"
     yield run.derived()
 
@@ -100,8 +105,7 @@ def epoch_of(run: Run, epoch: int, probes: Sequence[Probe] = ()) -> Iterator[Sea
     while now.taken < run.steps_per_epoch:
         step = epoch * run.steps_per_epoch + now.taken
         clock = Clock(run.index, epoch, stage.epochs, step, run.clock.steps)
-        with told_of_memory(f"step {step}", run.machine, stage, run.space, run):
-            scalars, events = run.step(clock)
+        scalars, events = run.step(clock)
         now.taken += 1
         now.means.add(scalars)
         yield run.stepped(scalars)
@@ -119,6 +123,21 @@ def epoch_of(run: Run, epoch: int, probes: Sequence[Probe] = ()) -> Iterator[Sea
     now.closed = True
     yield ended
     yield from _resumable(run, epoch_ended=True)
+
+
+def _told_of_memory(run: Run) -> AbstractContextManager[None]:
+    """Within, running out of memory is told with what the stage of `run` held."""
+
+    def held() -> dict[str, int]:
+        arch = [*run.arch.parameters(), *tensors_of(run.arch_optimizer)]
+        return held_by(run.net, run.weight_optimizer, run.train.held() + run.val.held(), arch)
+
+    lower = {"batch_size": run.stage.batch_size, **_sizes(run.space)}
+    return told_of_memory(lambda: f"step {run.clock.step}", run.machine, lower, held, supernet=True)
+
+
+def _sizes(space: Space) -> dict[str, int]:
+    return {"channels": space.channels, "cells": space.depth}
 
 
 def _resumable(run: Run, *, epoch_ended: bool = False) -> Iterator[Resumable]:

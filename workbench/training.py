@@ -17,6 +17,7 @@ from workbench.epochs import Stopwatch
 from workbench.errors import WorkbenchError
 from workbench.events import Diverged, DivergenceError
 from workbench.generators import generators, set_generators
+from workbench.memory import held_by
 from workbench.protocols import Clock
 from workbench.snapshots import State
 from workbench.spaces.network import Network
@@ -91,6 +92,10 @@ class Training:
         self._flags = Flags(machine.torch_device)
         self._watch = Stopwatch()
         self.seconds = 0.0  # that the last epoch took
+
+    def held(self) -> dict[str, int]:
+        """Bytes of what is held between steps, by name."""
+        return held_by(self.net, self.optimizer, self.loader.held())
 
     def epochs(self) -> Iterator[dict[str, float]]:
         """What each epoch measured, and its learning rate.

@@ -92,6 +92,11 @@ class Checkpoints:
         file = next(iter(_files(self.path)), None)
         return None if file is None else Checkpoint(file, folder.read_sealed(file, remedy=_REMEDY))
 
+    def saved(self) -> str | None:
+        """The newest one as text."""
+        last = self.last()
+        return None if last is None else str(last)
+
     def due(self, event: Resumable) -> bool:
         """Whether the state is to be saved at this event; each is to be asked about once."""
         if event.epoch_ended:

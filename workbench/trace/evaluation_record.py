@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
+from workbench.errors import OutOfMemory
 from workbench.events import DivergenceError, EpochEnded, Evaluated, EvaluationEvent, Resumable
 from workbench.trace import folder
 from workbench.trace.checkpoints import Checkpoint, Checkpointing, Checkpoints, newest, remove
@@ -157,6 +158,9 @@ def _record_evaluation(
     except DivergenceError as error:
         keeper.fail(error)
         raise
+    except OutOfMemory as error:
+        error.then = "; ".join(keeper.told())
+        raise
     finally:
         keeper.lock.release()
 
@@ -173,7 +177,7 @@ class _Keeper:
 
     def begin(self, start: Checkpoint | None) -> None:
         """Take the place; with `start`, take out of it what came after that."""
-        with writing(self.place.epochs, self._told):
+        with writing(self.place.epochs, self.told):
             self._begin(start)
 
     def _begin(self, start: Checkpoint | None) -> None:
@@ -193,34 +197,33 @@ class _Keeper:
 
     def append(self, line: Line) -> None:
         """Write a line of the epochs."""
-        with writing(self.place.epochs, self._told):
+        with writing(self.place.epochs, self.told):
             folder.append_line(self.place.epochs, line)
         self.lines += 1
 
     def end(self, figures: Line) -> None:
         """Write the figures down; then nothing is left to go on with."""
-        with writing(self.place.figures, self._told):
+        with writing(self.place.figures, self.told):
             folder.write_sealed(self.place.figures, figures, indent=1)
-        with writing(self.place.epochs, self._told):
+        with writing(self.place.epochs, self.told):
             folder.append_line(self.place.epochs, {"event": Evaluated.__name__})  # they are there
             remove(self.checkpoints.path)
 
     def fail(self, error: DivergenceError) -> None:
         """Let the error name the last saved state, and write it down; an event need not tell it."""
-        last = self.checkpoints.last()
-        error.saved = None if last is None else str(last)
+        error.saved = self.checkpoints.saved()
         self.append({**event_line(error.event), "saved": error.saved})
 
     def save(self, event: Resumable) -> None:
         """Save the state of the training."""
         if event.now.passed:  # events that were kept and are told again
             return
-        with writing(self.checkpoints.path, self._told):
+        with writing(self.checkpoints.path, self.told):
             written = self.place.epochs.stat().st_size
             record = {**self._note, "epochs_bytes": written}
             self.checkpoints.write(event.now.save, {"clock": asdict(event.clock), "record": record})
 
-    def _told(self) -> tuple[str, str]:
+    def told(self) -> tuple[str, str]:
         """Up to where the record is whole, and how to go on."""
         if self.place.figures.exists():
             return "all figures of the evaluation are written", "nothing of it is left to do"

@@ -12,6 +12,7 @@ from typing import cast
 
 import zarr
 
+from workbench.errors import OutOfMemory
 from workbench.events import (
     Derived,
     Diverged,
@@ -101,8 +102,12 @@ class RunWriter:
 
     def _write_rest(self, error: BaseException | None) -> None:
         if isinstance(error, DivergenceError):
-            self._say_saved(error)
+            error.saved = self._checkpoints.saved()
+            if error.event is not self._diverged:  # what comes of saving was told by no event
+                self._write_rare(error.event)
         self._flush_steps()
+        if isinstance(error, OutOfMemory):
+            error.then = "; ".join(self._told())
         if isinstance(error, GeneratorExit):  # it waits where it was left
             self.save()
 
@@ -121,16 +126,6 @@ class RunWriter:
             if self._header["status"] != "failed" or error is None:
                 raise
             error.add_note(str(unwritten))  # the header stays as it was, that of a killed writer
-
-    def _say_saved(self, error: DivergenceError) -> None:
-        """Let the error name the last saved state; what comes of saving was told by no event."""
-        error.saved = self._last_saved()
-        if error.event is not self._diverged:
-            self._write_rare(error.event)
-
-    def _last_saved(self) -> str | None:
-        last = self._checkpoints.last()
-        return None if last is None else str(last)
 
     def write(self, event: SearchEvent) -> None:
         """Write one event down; steps may wait for `flush_seconds`.
@@ -272,7 +267,7 @@ class RunWriter:
         line = event_line(event)
         if isinstance(event, Diverged):
             self._diverged = event
-            line["saved"] = self._last_saved()
+            line["saved"] = self._checkpoints.saved()
         self._append(line)
 
     def _append(self, line: Line) -> None:
@@ -297,4 +292,7 @@ class RunWriter:
 
     def _writing(self, name: str = "") -> AbstractContextManager[None]:
         """Within, a full disk and the like are an `Unwritten`."""
-        return writing(self.path / name, lambda: told(self.path, self._stage, self._last_saved()))
+        return writing(self.path / name, self._told)
+
+    def _told(self) -> tuple[str, str]:
+        return told(self.path, self._stage, self._checkpoints.saved())
