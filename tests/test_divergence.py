@@ -234,7 +234,8 @@ def test_an_evaluation_that_diverges_is_recorded_with_its_last_state(tmp_path: P
     error, event = caught.value, caught.value.event
     assert seen[-1] is event
     assert (event.clock.epoch, event.clock.step) == (0, 1)  # its first step has moved the weights
-    assert f"in step 1, epoch 0; last saved state: {error.saved}; to try: lower lr" in str(error)
+    said = f"in step 1, epoch 0; last saved state: {error.saved}; to try: lower `lr` (now "
+    assert said in str(error)
     assert error.saved.startswith("epoch 0, step 0 (")
     line = json.loads((run.path / "evaluation" / "epochs.jsonl").read_text().splitlines()[-1])
     told = {"event": "Diverged", "epoch": 0, "step": 1, "what": event.what, "saved": error.saved}

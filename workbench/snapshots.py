@@ -86,7 +86,15 @@ def refuse_other(state: State, mine: Mapping[str, str]) -> None:
         raise SnapshotError("this is no state of a search or a training")
     other = [name for name, text in mine.items() if theirs.get(name) != text]
     if other:
-        told = "; ".join(f"{n}: {str(theirs.get(n))[:200]} → {mine[n][:200]}" for n in other)
+        told = "; ".join(_difference(n, str(theirs.get(n)), mine[n]) for n in other)
         raise SnapshotError(
             f"the state was saved with another {', '.join(other)} ({told}); go on with the same"
         )
+
+
+def _difference(name: str, before: str, now: str) -> str:
+    """Where two texts part, with a little of what is around it."""
+    at = next((i for i, pair in enumerate(zip(before, now, strict=False)) if len({*pair}) > 1), 0)
+    first = max(0, at - 60)
+    cut = "…" if first else ""
+    return f"{name}: {cut}{before[first : at + 140]} → {cut}{now[first : at + 140]}"

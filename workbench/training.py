@@ -168,8 +168,9 @@ class Training:
     def _diverged(self, what: str, clock: Clock) -> DivergenceError:
         recipe, lr = self.recipe, self.optimizer.param_groups[0]["lr"]
         remedy = (
-            f"lower lr (now {lr:.3g}, from {recipe.lr:g}), or clip (now {recipe.clip:g}), or take "
-            f"larger batches (batch_size is {recipe.batch_size}); {AGAIN}"
+            f"lower `lr` (now {lr:.3g}, from {recipe.lr:g}), or take larger batches (now "
+            f"`batch_size={recipe.batch_size}`), or in Python lower the recipe's clip (now "
+            f"{recipe.clip:g}); {AGAIN}"
         )
         return DivergenceError(Diverged(clock, what, None, remedy))
 
