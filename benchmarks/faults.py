@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the short forms are tests of the same code
 
 Row = dict[str, object]
+WHOLE = ("refused", "same")  # what may come of damage: a line that names the file, or a repair
 
 
 def kill(base: Path, quick: bool, seed: int) -> list[Row]:
@@ -102,14 +103,30 @@ def damage(base: Path, quick: bool, seed: int) -> list[Row]:
     """Every file of a run truncated, flipped, emptied, removed."""
     from tests.damage import run
 
-    return list(run(40 if quick else 1000, seed))
+    found = run(1 if quick else 60, seed, base)
+    rows = []
+    for kind in dict.fromkeys(each.kind for each in found):
+        outcomes = Counter(each.outcome for each in found if each.kind == kind)
+        told = ", ".join(f"{name} {count}" for name, count in outcomes.items())
+        faults = [each for each in found if each.kind == kind and each.outcome not in WHOLE]
+        told = "; ".join([told, *(f"{each.file}: {each.said}" for each in faults[:3])])
+        rows.append(_row(f"damage, {kind}", outcomes.total(), outcomes.total() - len(faults), told))
+    return rows
 
 
 def fuzz(base: Path, quick: bool, seed: int) -> list[Row]:
     """Texts, tables and files from others."""
     from tests.fuzz import run
 
-    return list(run(500 if quick else 10_000, seed))
+    return [
+        _row(
+            f"fuzz, {each.kind}",
+            each.cases,
+            each.accepted + each.refused,
+            f"{each.accepted} accepted, {each.refused} refused in a line",
+        )
+        for each in run(500 if quick else 10_000, seed)
+    ]
 
 
 ROWS: dict[str, Callable[[Path, bool, int], list[Row]]] = {
