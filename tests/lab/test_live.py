@@ -76,7 +76,9 @@ def test_every_view_of_a_run_is_drawn_in_light_and_dark(server, lab, tmp_path):
 
     fake_run(server.root / "watched", nodes=4)
     write_notebook(
-        server.root / "live.ipynb", "from workbench import widgets\nwidgets.live('watched')"
+        server.root / "live.ipynb",
+        "from workbench import widgets\nview = widgets.live('watched')\nview",
+        "view.plot.figure = '{'",
     )
     page = lab("live.ipynb")
     page.run_cell(0)
@@ -91,6 +93,7 @@ def test_every_view_of_a_run_is_drawn_in_light_and_dark(server, lab, tmp_path):
         elif view != "weight_evolution":
             page.until(f"(before) => ({DRAWN})() > before", before)
         assert not page.page.locator(".wb-live [role=alert]").count(), title
+    page.run_cell(1)  # a figure that cannot be drawn is the only one that is not
     page.theme("Dark")
     ink = "() => document.querySelector('.wb-live .wb-plot').layout?.template?.layout?.font?.color"
     page.page.locator(".wb-view-choice select").select_option(label="dominance")

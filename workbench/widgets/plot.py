@@ -27,19 +27,25 @@ function render({ model, el }) {
   place.className = "wb-plot";
   el.appendChild(place);
   let drawn = 0, busy = false, again = false;
+  async function put(text) {
+    if (!text) { Plotly.purge(place); place.style.minHeight = ""; return; }
+    const figure = { ...JSON.parse(text), config };
+    figure.layout.template = templates[page()];
+    place.style.minHeight = `${figure.layout.height || 450}px`;
+    try { await Plotly.react(place, figure); } catch (error) {  // what is there cannot be changed
+      console.warn(error);
+      Plotly.purge(place);
+      await Plotly.newPlot(place, figure);
+    }
+    place.dataset.drawn = ++drawn;
+  }
   async function draw() {
     if (busy) { again = true; return; }
     busy = true;
-    const text = model.get("figure");
-    if (text) {
-      const figure = JSON.parse(text);
-      figure.layout.template = templates[page()];
-      place.style.minHeight = `${figure.layout.height || 450}px`;
-      await Plotly.react(place, { ...figure, config });
-      place.dataset.drawn = ++drawn;
-    } else { Plotly.purge(place); place.style.minHeight = ""; }
-    busy = false;
-    if (again) { again = false; draw(); }
+    try { await put(model.get("figure")); } finally {  // one figure that fails is the only one
+      busy = false;
+      if (again) { again = false; draw(); }
+    }
   }
   model.on("change:figure", draw);
   const themes = new MutationObserver(draw);
