@@ -101,7 +101,9 @@ def test_what_a_stage_holds_is_counted() -> None:
 def test_every_way_of_saying_it_is_understood(error: Exception) -> None:
     assert is_out_of_memory(error)
     with (
-        pytest.raises(OutOfMemory, match=r"at making the supernet, on cpu: nothing was held yet"),
+        pytest.raises(
+            OutOfMemory, match=r"at making the supernet, on cpu: nothing of it was held yet"
+        ),
         told_of_memory("making the supernet", CPU, LOWER),
     ):
         raise error
@@ -236,3 +238,10 @@ def test_a_command_without_memory_of_no_training_says_so_in_a_line(
 
     monkeypatch.setattr("workbench.cli.COMMANDS", {"check": starved})
     assert refused(["check"], capsys).startswith("workbench: out of memory; ")
+
+
+def test_the_command_that_goes_on_keeps_its_path() -> None:
+    command = "workbench search --resume runs/batch_size/a"
+    assert with_flags(f"lower batch_size; go on with: {command}") == (
+        f"lower --batch-size; go on with: {command}"
+    )

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from workbench.config import SearchConfig
 from workbench.data_commands import check
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, is_out_of_memory
 from workbench.genotype_commands import lookup, score
 from workbench.interrupts import EXIT_CODE, Interrupted
 from workbench.lab_commands import lab
@@ -61,11 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (WorkbenchError, FloatingPointError) as error:
         _fail(with_flags(str(error)))
     except (MemoryError, RuntimeError) as error:
-        from workbench.memory import is_out_of_memory  # loads torch
-
         if not is_out_of_memory(error):
             raise
-        said = " ".join(str(error).split())
+        said = " ".join(str(error).split()) or type(error).__name__
         _fail(f"out of memory; see that there is more, or choose a smaller job ({said})")
     except KeyboardInterrupt:
         print("workbench: interrupted; what was recorded so far is whole", file=sys.stderr)

@@ -80,7 +80,8 @@ def evaluate(
     found = _cost(genotype, data, recipe)
     if start is not None:
         refuse_other(start, mine)
-        training.load_state_dict(start["training"])
+        with told_of_memory("reading the saved state", machine, lower):
+            training.load_state_dict(start["training"])
         whole.go_on(start["seconds"])
         yield Resumed(training.clock)
     with told_of_memory(lambda: f"step {training.clock.step}", machine, lower, training.held):

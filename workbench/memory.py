@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from workbench.engine import Machine
 from workbench.errors import OutOfMemory as OutOfMemory
+from workbench.errors import is_out_of_memory as is_out_of_memory
 
-# How torch says it where it raises no error of its own for it.
-_SAID = ("DefaultCPUAllocator", "can't allocate memory", "ALLOC_FAILED", "out of memory")
 _GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
@@ -58,13 +57,6 @@ def told_of_memory(
         raise OutOfMemory(f"{said}: {facts}. {_remedy(machine, lower, supernet)}") from error
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether that is what an error means: Python's, torch's for a GPU, or its text for a CPU."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _SAID)
-
-
 def held_by(
     net: nn.Module, optimizer: torch.optim.Optimizer, images: int, alphas: Iterable[Tensor] = ()
 ) -> dict[str, int]:
@@ -93,7 +85,7 @@ def tensors_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 def _held(held: Mapping[str, int], machine: Machine) -> str:
     """What a training held, and the rest: what a step computes, mostly activations."""
     if not held:
-        return "nothing was held yet"
+        return "nothing of it was held yet"
     listed = ", ".join(f"{name} {amount(count)}" for name, count in held.items() if count)
     if machine.torch_device.type != "cuda":
         return f"held {listed}; what did not fit are the step's own values, mostly activations"

@@ -26,7 +26,7 @@ def with_flags(text: str) -> str:
         )
         line = re.sub(rf"(^|; ){name}: ", rf"\1{flag}: ", line)
         if "_" in name:
-            line = re.sub(rf"(?<![-\w]){name}(?![-\w])", flag, line)
+            line = re.sub(rf"(?<![-\w/\\]){name}(?![-\w/\\])", flag, line)
     return line
 
 

@@ -58,11 +58,12 @@ def search(
     machine = machine or Machine()
     if isinstance(method, Walk):  # no weights to move: another loop, the same events
         walked = explore(method, space, data, machine=machine, seed=seed, start=start)
-        with told_of_memory("a candidate", machine, _sizes(space)):
+        with told_of_memory("trying a candidate", machine, _sizes(space)):
             yield from telling(walked)
         return
     machine.prepare()
-    run = None if start is None else reopened(start, method, data, machine, seed)
+    with told_of_memory("reading the saved state", machine, _sizes(space), supernet=True):
+        run = None if start is None else reopened(start, method, data, machine, seed)
     if run:
         yield run.resumed()
     for index in range(run.index if run else 0, len(method.stages)):

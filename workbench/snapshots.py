@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import torch
 
 from workbench.data import Data, describe
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, is_out_of_memory
 
 State = dict[str, Any]  # of tensors, numbers, texts, lists and dicts of these
 
@@ -59,9 +59,9 @@ def load_state(path: Path | str) -> State:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
     except Exception as e:  # whatever torch meets in bytes that are none of its own
+        if is_out_of_memory(e):
+            raise
         first = " ".join(str(e).split())[:200]
         raise SnapshotError(f"{path} holds no saved state ({first}); take an older one") from e
     if not isinstance(state, dict):

@@ -97,6 +97,7 @@ def resume(
         Interrupted: if a signal ended it; the run is saved and can go on.
     """
     run = open_run(run.path if isinstance(run, Run) else run)
+    refuse_unwritable(run.path)
     config = _resumed_config(run, machine or {})
     checkpoint = newest(run.path / CHECKPOINTS, run.path)
     with interruptible() as asked:

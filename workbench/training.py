@@ -133,6 +133,8 @@ class Training:
         return lr
 
     def _step(self) -> None:
+        step = self._epoch * len(self.loader) + self._taken
+        self.clock = Clock(0, self._epoch, self.clock.epochs, step, self.clock.steps)
         batch = self.loader.next()
         logits, auxiliary = self.net(batch.images.to(self.machine.dtype), self.generator)
         loss = functional.cross_entropy(logits, batch.labels)
@@ -141,8 +143,6 @@ class Training:
         if auxiliary is not None:
             loss = loss + self.recipe.auxiliary * functional.cross_entropy(auxiliary, batch.labels)
         self.optimizer.zero_grad(set_to_none=True)
-        step = self._epoch * len(self.loader) + self._taken
-        self.clock = Clock(0, self._epoch, self.clock.epochs, step, self.clock.steps)
         self._look("loss_train", loss)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)

@@ -77,10 +77,12 @@ def test_a_second_search_is_told_who_the_first_is(tmp_path: Path) -> None:
         before = found(path)
         with pytest.raises(RunError, match=rf"{path} is being written by {ME} \(since .*stop that"):
             next(second)
-        with pytest.raises(RunError, match="holds a run; choose another folder"):
-            searching(path)
+        with pytest.raises(RunError, match=rf"{path} is being written by {ME} \(since .*stop that"):
+            searching(path)  # refused before any work
         assert found(path) == before
         list(first)
+    with pytest.raises(RunError, match="holds a run; choose another folder"):
+        searching(path)
     assert open_run(path).status == "finished"
 
 

@@ -173,12 +173,14 @@ class _Keeper:
     ) -> None:
         self.run, self.place, self.checkpoints, self._note = run, place, checkpoints, note
         self.lines = 0  # that are written
+        self.begun = False
         self.lock = WriterLock(place.epochs.parent / folder.EVALUATION_LOCK)
 
     def begin(self, start: Checkpoint | None) -> None:
         """Take the place; with `start`, take out of it what came after that."""
         with writing(self.place.epochs, self.told):
             self._begin(start)
+        self.begun = True
 
     def _begin(self, start: Checkpoint | None) -> None:
         self.place.epochs.parent.mkdir(exist_ok=True)
@@ -228,7 +230,9 @@ class _Keeper:
         if self.place.figures.exists():
             return "all figures of the evaluation are written", "nothing of it is left to do"
         last, run = self.checkpoints.last(), str(self.run)
-        whole = f"the record is whole up to epoch {self.lines}"
+        whole = (
+            f"the record is whole up to epoch {self.lines}" if self.begun else "it had not begun"
+        )
         if last is None:
             return whole, f"evaluate anew: {shlex.join(['workbench', 'evaluate', run])}"
         command = shlex.join(["workbench", "evaluate", run, "--resume"])

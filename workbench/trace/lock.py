@@ -28,12 +28,7 @@ class WriterLock:
             RunError: if another process, or another search of this one, writes there.
         """
         try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunError(
-                f"{self._file.parent} is being written by {self._owner()}; stop that one first, or "
-                "choose another folder"
-            ) from error
+            self._acquire()
         except OSError as error:
             raise RunError(
                 f"{self._file} cannot be locked ({error.strerror}); choose a folder that can be "
@@ -41,6 +36,30 @@ class WriterLock:
             ) from error
         owner = {"pid": os.getpid(), "host": platform.node(), "since": folder.now()}
         self._file.write_text(folder.to_json(owner), encoding="utf-8")
+
+    def refuse_held(self) -> None:
+        """Whether nobody writes there now.
+
+        Raises:
+            RunError: as `acquire`.
+        """
+        if (
+            not self._file.is_file()
+            or self._file.is_symlink()
+            or not os.access(self._file, os.W_OK)
+        ):
+            return
+        self._acquire()
+        self._lock.release()
+
+    def _acquire(self) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(
+                f"{self._file.parent} is being written by {self._owner()}; stop that one first, or "
+                "choose another folder"
+            ) from error
 
     def release(self) -> None:
         """Let others write."""

@@ -10,6 +10,7 @@ from workbench.trace import folder
 from workbench.trace.checkpoints import Checkpoint, Checkpointing
 from workbench.trace.control import Gate
 from workbench.trace.folder import refuse_other_than_json
+from workbench.trace.lock import WriterLock
 from workbench.trace.writer import RunWriter
 
 
@@ -44,12 +45,13 @@ def record(
         asked_to_stop: Looked at between steps; the run is saved and ends once it is true.
 
     Raises:
-        RunError: at once, if `path` holds something (with `start`, a link), or `meta` is not JSON;
-            at the first event, if another process writes there.
+        RunError: at once, if another process writes into `path`, it holds something (with `start`,
+            a link), or `meta` is not JSON; at the first event, if a process has begun meanwhile.
     """
     about, path = dict(meta or {}), Path(path)
     refuse_other_than_json("record(meta=…)", about)
     if start is None:
+        WriterLock(path / folder.LOCK).refuse_held()  # before it is said to be there
         folder.refuse_occupied(path)
     else:
         folder.refuse_links(path)
