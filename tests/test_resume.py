@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import random
+import shlex
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -276,3 +278,27 @@ def test_the_first_event_of_a_resumed_search_needs_its_checkpoint(tmp_path: Path
     _, state = until(searching("darts_second_order"), 1)
     with pytest.raises(RunError, match="give record"):
         list(islice(record(searching("darts_second_order", start=state), tmp_path / "run"), 1))
+
+
+def test_a_signal_at_the_end_of_an_evaluation_ends_the_seeds_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = sys.modules["workbench.evaluate"]
+    out, tested = tmp_path / "run", module._tested
+    main([*WORDS, "--out", str(out)])
+
+    def signalled(*arguments):
+        signal.raise_signal(signal.SIGTERM)
+        return tested(*arguments)
+
+    small = ["--epochs", "1", "--batch-size", "512", "--channels", "4", "--device", "cpu"]
+    monkeypatch.setattr(module, "_tested", signalled)
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", str(out), *small, "--seeds", "3"])
+    monkeypatch.undo()
+    assert ended.value.code == 75
+    _, command = capsys.readouterr().err.strip().splitlines()[-1].split("go on with: workbench ")
+    assert len(open_run(out).evaluations) == 1
+    main(shlex.split(command))
+    seeds = [found["recipe"]["seed"] for found in open_run(out).evaluations]
+    assert seeds == [0, 1, 2]

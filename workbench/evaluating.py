@@ -106,6 +106,10 @@ def _evaluated(
     if asked.name is not None and not isinstance(ended, Evaluated):
         command = shlex.join(["workbench", "evaluate", str(run.path), "--resume"])
         raise Interrupted(asked.name, run.path, command)
+    if asked.name is not None and then:  # it had nothing left to save; those after it are not begun
+        left = config.model_copy(update={"seed": then[0]})
+        command = left.command("evaluate", str(run.path), seeds=str(len(then)))
+        raise Interrupted(asked.name, run.path, command)
     return run.refresh()
 
 
