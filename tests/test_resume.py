@@ -7,7 +7,6 @@ import json
 import random
 import shlex
 import signal
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -22,7 +21,7 @@ from tests.test_methods import METHODS, small
 from tests.test_walk import WALKS, few
 from tests.tiny import CPU, SPACES, assert_same, holdings, prunings, tiny_data, trajectory
 from workbench.cli import main
-from workbench.evaluate import DIGITS, evaluate
+from workbench.evaluate import DIGITS, _tested, evaluate
 from workbench.events import EpochEnded, EvaluationEvent, Resumable, Resumed, SearchEvent
 from workbench.run import Run as Stage
 from workbench.search import search
@@ -283,16 +282,15 @@ def test_the_first_event_of_a_resumed_search_needs_its_checkpoint(tmp_path: Path
 def test_a_signal_at_the_end_of_an_evaluation_ends_the_seeds_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = sys.modules["workbench.evaluate"]
-    out, tested = tmp_path / "run", module._tested
+    out = tmp_path / "run"
     main([*WORDS, "--out", str(out)])
 
     def signalled(*arguments):
         signal.raise_signal(signal.SIGTERM)
-        return tested(*arguments)
+        return _tested(*arguments)
 
     small = ["--epochs", "1", "--batch-size", "512", "--channels", "4", "--device", "cpu"]
-    monkeypatch.setattr(module, "_tested", signalled)
+    monkeypatch.setattr("workbench.evaluate._tested", signalled)
     with pytest.raises(SystemExit) as ended:
         main(["evaluate", str(out), *small, "--seeds", "3"])
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""What every error of the user's input is: one line with the fact, the rule and the remedy."""
+"""Errors that are told in one line with the fact, the rule and the remedy: of input, of memory."""
 
 from __future__ import annotations
 

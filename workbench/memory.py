@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.engine import Machine
-from workbench.errors import OutOfMemory as OutOfMemory
-from workbench.errors import is_out_of_memory as is_out_of_memory
+from workbench.errors import OutOfMemory, is_out_of_memory
 
 _GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 

@@ -54,6 +54,7 @@ def search(
         SnapshotError: if `start` is another search's.
         DivergenceError: if a loss, a gradient or a score is not finite, a row of mixing weights is
             not valid, or a node is left without anything alive.
+        OutOfMemory: if device or host have too little of it.
     """
     machine = machine or Machine()
     if isinstance(method, Walk):  # no weights to move: another loop, the same events

@@ -175,9 +175,7 @@ class Paused:
 
 def pauses(base: Path, cycles: int) -> tuple[Paused, Paused]:
     """Pause by not asking for events, and by the control file; the end is the same bits."""
-    epochs = (
-        math.ceil(cycles / 60) + 1
-    )  # of 180 steps; a pause lets one through, on a busy machine 3
+    epochs = math.ceil(cycles / 60) + 1  # of 180 steps: three a pause; 1.5 were taken
     settings = LONG | {"epochs": epochs, "batch_size": 8, "checkpoint_minutes": None}
     whole, slow, gated = base / "whole", base / "slow", base / "gated"
     assert ended(started(search_into, whole, settings), 7200) == 0

@@ -138,12 +138,10 @@ def _record_evaluation(
     start: Checkpoint | None,
     asked_to_stop: Callable[[], bool],
 ) -> Generator[EvaluationEvent]:
-    begun = False
     try:
         for event in events:
-            if not begun:
+            if not keeper.begun:
                 keeper.begin(start)
-                begun = True
             if isinstance(event, EpochEnded):
                 keeper.append(event_line(event))
             elif isinstance(event, Evaluated):
