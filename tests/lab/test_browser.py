@@ -1,9 +1,16 @@
-"""The panel and the live view, driven as a person drives them."""
+"""Panel, live view and the notebook that compares, driven in a browser as a person drives them.
+
+One module, so that one process has them: two JupyterLabs at a time are too much for two cores.
+"""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 
+from tests.fakes import fake_run
 from tests.lab.driver import write_notebook
 from workbench.trace import Run, open_run
 
@@ -12,6 +19,17 @@ POINTS = """() => (document.querySelector('.wb-live .wb-plot')?.calcdata || [])
   .reduce((most, trace) => Math.max(most, trace.length), 0)"""
 STATUS = "(state) => document.querySelector('.wb-live .wb-status')?.textContent === state"
 FIELDS = {"channels": "4", "cells": "2", "nodes": "2", "epochs": "400", "batch_size": "32"}
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "06_compare.ipynb"
+FIGURES = "[...document.querySelectorAll('.js-plotly-plot')]"
+WEIGHTS = (
+    f"{FIGURES}.find((one) => one.layout.title.text.startsWith('Mixing weights of')"
+    " && !one.layout.sliders?.length)"
+)
+MAP = f"{FIGURES}.find((one) => one.layout.sliders?.length)"
+SHOWN = (
+    f"() => {WEIGHTS}.data.filter((curve) => curve.name === 'skip_connect'"
+    " && curve.visible !== 'legendonly').length"
+)
 
 
 def steps(run: Run) -> int:
@@ -71,7 +89,6 @@ def test_a_search_is_filled_in_started_watched_paused_resumed_and_stopped(server
 
 
 def test_every_view_of_a_run_is_drawn_in_light_and_dark(server, lab, tmp_path):
-    from tests.fakes import fake_run
     from workbench.widgets.seen import VIEWS
 
     fake_run(server.root / "watched", nodes=4)
@@ -100,3 +117,43 @@ def test_every_view_of_a_run_is_drawn_in_light_and_dark(server, lab, tmp_path):
     page.until(f"() => ({ink})() === '#E6E6E6'")
     page.theme("Light")
     page.until(f"() => ({ink})() === '#24292F'")
+
+
+def test_an_op_is_switched_in_every_facet_and_the_slider_shows_another_step(server, lab):
+    for seed, name in enumerate(("one", "two")):
+        fake_run(server.root / name, seed=seed)
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    (cell,) = (c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
+    lines = "".join(cell["source"]).splitlines(keepends=True)
+    assert lines[0].startswith("runs: str = ")
+    cell["source"] = ['runs: str = "one\\ntwo"\n', *lines[1:]]
+    (server.root / "compare.ipynb").write_text(json.dumps(notebook))
+
+    page = lab("compare.ipynb")
+    page.run_all()
+    page.until(f"() => {MAP}")
+    assert not page.page.locator(".jp-OutputArea-output[data-mime-type*='error']").count()
+
+    before = page.page.evaluate(SHOWN)
+    assert before > 3  # a curve on every edge
+    place = page.page.evaluate_handle(
+        f"""() => {{ const figure = {WEIGHTS};
+          const names = [...figure.querySelectorAll('.legend .traces')];
+          const mine = names.find((n) => n.textContent.includes('skip_connect'));
+          mine.scrollIntoView({{ block: 'center' }});
+          return mine.querySelector('.legendtoggle'); }}"""
+    ).as_element()
+    place.click(force=True)
+    page.until(f"() => ({SHOWN})() === 0")
+
+    slider = page.page.evaluate_handle(
+        f"() => {{ const rail = {MAP}.querySelector('.slider-rail-touch-rect');"
+        " rail.scrollIntoView({ block: 'center' }); return rail; }"
+    ).as_element()
+    active = f"() => {MAP}._fullLayout.sliders[0].active"
+    values = f"() => JSON.stringify({MAP}.calcdata[0][0].z?.[0] || {MAP}._fullData[0].z[0])"
+    at, was = page.page.evaluate(active), page.page.evaluate(values)
+    box = slider.bounding_box()
+    page.page.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + box["height"] / 2)
+    page.until(f"(at) => ({active})() !== at", at)
+    page.until(f"(was) => ({values})() !== was", was)
