@@ -269,6 +269,8 @@ class Run:
     def close_epoch(self, means: Mapping[str, float], seconds: float) -> EpochEnded:
         """The epoch's event, after which rules know of it."""
         genotype = self.derive()
+        if self.ended and self.ended[-1].genotype == genotype:  # kept for rules: once, not per epoch
+            genotype = self.ended[-1].genotype
         found = cost(
             genotype,
             channels=self.space.channels,

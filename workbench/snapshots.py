@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 from workbench.data import Data, describe
 from workbench.errors import WorkbenchError, is_out_of_memory
 
 State = dict[str, Any]  # of tensors, numbers, texts, lists and dicts of these
+SMALL = 1 << 16  # numbers: a tensor of at most so many is saved beside others of its type
+_PLACE = "<tensor>"  # the one key of what stands for such a tensor: type, first number, shape
+_PARTS = {"tree", "small"}
 
 
 class SnapshotError(WorkbenchError):
@@ -39,7 +44,7 @@ class Moment:
             raise SnapshotError(
                 "the run has gone on since this event; save it before asking for the next one"
             )
-        torch.save(self._take(), stream)
+        torch.save(_packed(self._take()), stream)
 
     @property
     def passed(self) -> bool:
@@ -58,7 +63,7 @@ def load_state(path: Path | str) -> State:
         SnapshotError: if it holds none.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = _unpacked(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as e:  # whatever torch meets in bytes that are none of its own
         if is_out_of_memory(e):
             raise
@@ -67,6 +72,62 @@ def load_state(path: Path | str) -> State:
     if not isinstance(state, dict):
         raise SnapshotError(f"{path} holds a {type(state).__name__}, no saved state")
     return state
+
+
+def _packed(state: State) -> State:
+    """A state in the form it is saved in: its small tensors side by side, one tensor per type.
+
+    A supernet has thousands of them, and each costs as much to save as all of them at once.
+    """
+    found: dict[str, list[Tensor]] = {}
+    sizes: dict[str, int] = {}
+
+    def packed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: packed(part) for name, part in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(packed(part) for part in value)
+        if not isinstance(value, Tensor) or value.numel() > SMALL:
+            return value
+        kind, last = str(value.dtype), _channels_last(value)
+        flat = (value.permute(0, 2, 3, 1) if last else value).detach().reshape(-1)
+        place = sizes.get(kind, 0)
+        found.setdefault(kind, []).append(flat.cpu())
+        sizes[kind] = place + len(flat)
+        return {_PLACE: [kind, place, last, *value.shape]}
+
+    tree = packed(state)
+    return {"tree": tree, "small": {kind: torch.cat(flats) for kind, flats in found.items()}}
+
+
+def _unpacked(saved: Any) -> Any:
+    """The state that `_packed` made this of; one that was saved as it was stays so."""
+    if not isinstance(saved, dict) or set(saved) != _PARTS:
+        return saved
+    small = saved["small"]
+
+    def unpacked(value: Any) -> Any:
+        if isinstance(value, dict) and set(value) != {_PLACE}:
+            return {name: unpacked(part) for name, part in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(unpacked(part) for part in value)
+        if not isinstance(value, dict):
+            return value
+        kind, first, last, *shape = value[_PLACE]
+        flat = small[kind][first : first + math.prod(shape)].clone()  # not the whole row with it
+        if last:
+            n, channels, height, width = shape
+            return flat.view(n, height, width, channels).permute(0, 3, 1, 2)
+        return flat.view(shape)
+
+    return unpacked(saved["tree"])
+
+
+def _channels_last(value: Tensor) -> bool:
+    """Does it lie so that a copy of its numbers in order would lie otherwise?"""
+    if value.ndim != 4 or value.is_contiguous():
+        return False
+    return value.is_contiguous(memory_format=torch.channels_last)
 
 
 def identity(about: Mapping[str, object], data: Data, seed: int) -> dict[str, str]:
