@@ -70,7 +70,7 @@ def until(events: Iterable[SearchEvent | EvaluationEvent], place: int) -> tuple[
                 stream = io.BytesIO()
                 event.now.save(stream)
                 stream.seek(0)
-                return told, torch.load(stream, weights_only=True)
+                return told, load_state(stream)
             places += 1
     raise AssertionError(f"there are only {places} places")
 

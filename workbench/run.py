@@ -13,7 +13,7 @@ from workbench.bilevel import LiveBilevel, LiveTrial, detached, frozen_statistic
 from workbench.data import Data, ImageSet, Loader, describe, evaluation_batches, split_indices
 from workbench.divergence import Watch
 from workbench.engine import Machine, accelerated, independent_seeds, needs
-from workbench.epochs import EpochUnderWay
+from workbench.epochs import EpochUnderWay, kept
 from workbench.events import Derived, EpochEnded, Held, Pruned, Resumed, StageStarted, Stepped
 from workbench.measuring import ProbeError, part_name, told
 from workbench.method import Method
@@ -268,9 +268,7 @@ class Run:
 
     def close_epoch(self, means: Mapping[str, float], seconds: float) -> EpochEnded:
         """The epoch's event, after which rules know of it."""
-        genotype = self.derive()
-        if self.ended and self.ended[-1].genotype == genotype:  # kept for rules: once, not per epoch
-            genotype = self.ended[-1].genotype
+        genotype = kept(self.derive(), self.ended)
         found = cost(
             genotype,
             channels=self.space.channels,

@@ -56,8 +56,8 @@ class Moment:
         self._take = None
 
 
-def load_state(path: Path | str) -> State:
-    """The state that a file holds, on the CPU.  Nothing in the file is executed.
+def load_state(path: Path | str | BinaryIO) -> State:
+    """The state that a file or stream holds, on the CPU.  Nothing in it is executed.
 
     Raises:
         SnapshotError: if it holds none.

@@ -73,7 +73,7 @@ class Place:
 
 
 _WRITER, _ARRAYS = "workbench.trace.writer:RunWriter", "workbench.trace.stage:StageArrays"
-_CHECKPOINTS, _FOLDER = "workbench.trace.checkpoints", "workbench.trace.folder"
+_CHECKPOINTS, _LINES = "workbench.trace.checkpoints", "workbench.trace.appended"
 
 
 def _around(kind: str, owner: str, name: str, **more: Any) -> tuple[Place, Place]:
@@ -96,9 +96,9 @@ PLACES: tuple[Place, ...] = (
     *_around("checkpoint write", "os", "fsync"),
     *_around("checkpoint write", "pathlib:Path", "unlink"),
     *_around("record flush", _ARRAYS, "flush"),
-    *_around("record flush", "zarr:Array", "__setitem__"),
+    *_around("record flush", "workbench.trace.stage", "write_chunk"),
     *_around("record flush", "os", "replace"),
-    Place("half a line", _FOLDER, "append_line", "half"),
+    Place("half a line", _LINES, "append_line", "half"),
     *_around("epoch's end", _WRITER, "_write_rare", about="EpochEnded"),
     *_around("end of the search", _WRITER, "_write_rare", about="Derived"),
     *_around("end of the search", _WRITER, "_close"),
@@ -106,11 +106,11 @@ PLACES: tuple[Place, ...] = (
     *_around("evaluation", f"{_CHECKPOINTS}:Checkpoints", "write", **_OF_EVALUATION),
     *_around("evaluation", _CHECKPOINTS, "remove", **_OF_EVALUATION),
     *_around("evaluation", "os", "replace", **_OF_EVALUATION),
-    *_around("evaluation", _FOLDER, "append_line", **_OF_EVALUATION),
-    Place("evaluation", _FOLDER, "append_line", "half", **_OF_EVALUATION),
+    *_around("evaluation", _LINES, "append_line", **_OF_EVALUATION),
+    Place("evaluation", _LINES, "append_line", "half", **_OF_EVALUATION),
     *_around("resuming", "workbench.trace.writer", "rewind", again=True),
     *_around("resuming", _ARRAYS, "_reopen", again=True),
-    *_around("resuming", _FOLDER, "cut", again=True),
+    *_around("resuming", _LINES, "cut", again=True),
     *_around("resuming", "zarr:Array", "__setitem__", again=True),
 )
 

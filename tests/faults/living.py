@@ -23,7 +23,9 @@ from workbench.tasks import search_events
 from workbench.trace import control, open_run
 
 LONG: Mapping[str, Any] = SEARCHES["pruned"] | {"epochs": 100_000, "checkpoint_steps": None}
+LONG_EPOCHS = LONG | {"batch_size": 8}  # 180 steps in an epoch, half of what CIFAR-10 has
 LOOK_SECONDS = 0.5  # between two looks of a reader, as the live view's
+ANEW = 120  # looks after which a reader opens the run anew, as whoever comes to it: a minute
 
 
 def timed_search(out: Path, times: Path, settings: Mapping[str, Any] = LONG) -> None:
@@ -43,7 +45,11 @@ def reads_on(out: Path, into: Path, stop: Path) -> None:
     """In a process of its own: look at a live run until `stop` is there; write how often."""
     run, steps, epochs, looks = open_run(out), 0, 0, 0
     while not stop.exists():
-        run = run.refresh() if looks % 10 else open_run(out)
+        before, run = run, run.refresh() if looks % ANEW else open_run(out)
+        looks += 1
+        if run is before:  # nothing was written
+            time.sleep(LOOK_SECONDS)
+            continue
         trace, table = run.trace, run.epochs
         numbers = trace["step"].to_numpy()
         assert (numbers == np.arange(len(numbers))).all(), "a step is missing or doubled"
@@ -53,7 +59,7 @@ def reads_on(out: Path, into: Path, stop: Path) -> None:
         _whole(trace["alpha"].values, trace["mix"].values, trace["alive"].values)
         assert not np.isnan(trace["seconds"].values).any()
         assert (np.diff(trace["epoch"].values) >= 0).all()
-        steps, epochs, looks = len(numbers), len(table), looks + 1
+        steps, epochs = len(numbers), len(table)
         into.with_suffix(".began").touch()
         time.sleep(LOOK_SECONDS)
     into.write_text(f"{looks} {steps}", encoding="utf-8")
@@ -122,12 +128,13 @@ def _speed(stamps: np.ndarray, edges: Sequence[tuple[float, float]]) -> tuple[fl
 def memory(base: Path, seconds: float, every: float = 1.0) -> tuple[float, float, float]:
     """Slope of the resident size of a search after the first fifth, its 95 % interval, the size.
 
-    The interval is that of 20 blocks' means, since neighbouring seconds are alike.
+    Rules look back at every epoch's end, so something of each is kept: the epochs are as long as
+    those of a search.  The interval is that of 20 blocks' means, since neighbours are alike.
 
     Returns:
         MiB per hour, half the interval's width, MiB at the end.
     """
-    search = started(search_into, base / "grows", LONG)
+    search = started(search_into, base / "grows", LONG_EPOCHS)
     waited(lambda: begun(base / "grows"), search)
     process, seen, began = psutil.Process(search.pid), [], time.monotonic()
     while time.monotonic() - began < seconds:

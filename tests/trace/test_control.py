@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.fakes import fake_events
+from tests.fakes import fake_events, fake_run
 from workbench.events import Pruned, SearchEvent, Stepped
 from workbench.trace import Run, RunError, open_run, record
 from workbench.trace.control import Steering
@@ -144,22 +144,36 @@ def test_a_control_file_that_is_none_is_named(tmp_path):
 def test_reading_again_reads_whole_chunks_once(tmp_path, monkeypatch):
     events = record(fake_events(epochs=3, steps_per_epoch=150), tmp_path / "run", flush_seconds=0.0)
     run, asked = None, []
-    from workbench.trace import dataset
+    from workbench.trace import store
 
-    whole = dataset._read
+    whole = store.read_chunk
 
-    def spy(group, name, rows=None, known=None):
-        asked.append((name, 0 if known is None else len(known) - len(known) % 200))
-        return whole(group, name, rows, known)
+    def spy(array, chunk):
+        asked.append((array.basename, chunk))
+        return whole(array, chunk)
 
-    monkeypatch.setattr(dataset, "_read", spy)
     for count, _ in enumerate(events):
         if count % 130 == 129:
             run = open_run(tmp_path / "run") if run is None else run.refresh()
-            fresh = open_run(tmp_path / "run")
-            assert run.trace.identical(fresh.trace)
+            with monkeypatch.context() as patch:
+                patch.setattr(store, "read_chunk", spy)
+                seen = run.trace
+            assert seen.identical(open_run(tmp_path / "run").trace)
     assert run.refresh().trace.identical(open_run(tmp_path / "run").trace)
-    assert ("alpha", 200) in asked
+    alphas = [chunk for name, chunk in asked if name == "alpha"]
+    assert alphas == sorted(alphas)  # a chunk again only while it grew
+    assert alphas.count(0) < 4
+
+
+def test_a_run_that_nobody_wrote_is_not_read_again(tmp_path):
+    run = fake_run(tmp_path / "run")
+    assert run.refresh() is run
+    trace = run.trace
+    assert run.refresh() is run
+    (tmp_path / "run" / "evaluation.json").write_text("{}")
+    assert run.refresh() is not run
+    assert run.refresh().trace.identical(trace)
+    assert run.refresh().events == run.events
 
 
 def test_a_word_that_cannot_be_read_does_not_end_a_search(search, caplog):

@@ -184,9 +184,9 @@ def test_a_damaged_run_beside_others_is_left_out_and_named(tmp_path: Path, caplo
 def test_what_was_cached_is_dropped_when_the_search_went_back(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run")
     before = run.trace
-    assert run.refresh()._read
+    assert run.refresh()._known.arrays.read
     write_sealed(run.path / "run.json", {**run.header, "resumed": [{"step": 3}]})
-    assert not run.refresh()._read
+    assert not run.refresh()._known.arrays.read
     assert run.refresh().trace.identical(before)
 
 

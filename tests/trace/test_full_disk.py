@@ -17,9 +17,10 @@ from workbench.events import EvaluationEvent, Resumable, SearchEvent, Stepped
 from workbench.snapshots import State, load_state
 from workbench.spaces.genotype import Genotype
 from workbench.trace import Run, RunError, open_run, record, record_evaluation
+from workbench.trace.appended import append_line, read_lines
 from workbench.trace.checkpoints import Checkpointing, Checkpoints, newest
 from workbench.trace.evaluation_record import unfinished
-from workbench.trace.folder import CHECKPOINTS, EVALUATION_CHECKPOINTS, append_line, read_lines
+from workbench.trace.folder import CHECKPOINTS, EVALUATION_CHECKPOINTS
 from workbench.trace.unwritten import Unwritten
 
 from ..fakes import fake_evaluation, fake_events, fake_run
@@ -208,7 +209,7 @@ def test_whatever_a_disk_says_is_one_line_with_the_way_on(
 
     events = record(searching(), tmp_path / "run", checkpoints=WHEN, flush_seconds=1000)
     next(event for event in events if isinstance(event, Stepped))
-    monkeypatch.setattr("workbench.trace.folder.append_line", refuse)
+    monkeypatch.setattr("workbench.trace.appended.append_line", refuse)
     with pytest.raises(Unwritten, match=rf"events\.jsonl .*{os.strerror(number)}.*{remedy}"):
         list(events)
     assert open_run(tmp_path / "run").status == "failed"

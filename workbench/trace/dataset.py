@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
@@ -11,11 +11,22 @@ import numpy as np
 import xarray as xr
 
 from workbench.trace.header import is_sealed, least_steps
-from workbench.trace.store import DIMS, EDGES, StageStore
+from workbench.trace.store import DIMS, EDGES, Opened, StageStore
 
 FILL = {"alpha": np.nan, "mix": 0.0, "alive": False}
-Read = dict[tuple[int, str], np.ndarray]  # by stage and name, as it lies in the store
 PROBED = "probed"  # attribute of a variable that a probe measured
+
+
+@dataclass
+class Arrays:
+    """What was read of a run's arrays, by stage and name as in the store, and what was opened."""
+
+    read: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)
+    opened: Opened = field(default_factory=dict)
+
+    def copy(self) -> Arrays:
+        """Another one that goes on from here."""
+        return Arrays(dict(self.read), dict(self.opened))
 
 
 class SpaceLine(TypedDict):
@@ -93,20 +104,20 @@ class _Axes:
 
 
 def read_trace(
-    store: Path, stages: Sequence[StageLine], header: Mapping[str, object], read: Read
+    store: Path, stages: Sequence[StageLine], header: Mapping[str, object], known: Arrays
 ) -> xr.Dataset:
     """Every step that is wholly written, of all `stages`, one after the other.
 
     Args:
         header: read before `stages`: it says how much there was.
-        read: what was read before of this store; whole chunks of it are not read again.
+        known: what was read before of this store; whole chunks of it are not read again.
 
     Raises:
         RunError: if something is lost or damaged.
     """
     axes = _Axes.of(stages)
-    stores = [_store(store, stage, header) for stage in stages]
-    parts = [_read_stage(*pair, axes, read) for pair in zip(stores, stages, strict=True)]
+    stores = [_store(store, stage, header, known.opened) for stage in stages]
+    parts = [_read_stage(*pair, axes, known) for pair in zip(stores, stages, strict=True)]
     names = dict.fromkeys(name for part in parts for name in part)
     forms = {name: part[name].ndim for part in parts for name in part}
     others = (*FILL, "step", "epoch", "stage", "seconds")
@@ -142,7 +153,7 @@ def count_steps(store: Path, stages: Sequence[StageLine], header: Mapping[str, o
     Raises:
         RunError: if some are lost.
     """
-    return sum(len(_store(store, stage, header).steps()) for stage in stages)
+    return sum(len(_store(store, stage, header, {}).steps()) for stage in stages)
 
 
 def first_state(stages: Sequence[StageLine]) -> xr.Dataset:
@@ -159,14 +170,15 @@ def first_state(stages: Sequence[StageLine]) -> xr.Dataset:
 
 
 def _read_stage(
-    store: StageStore, stage: StageLine, axes: _Axes, read: Read
+    store: StageStore, stage: StageLine, axes: _Axes, known: Arrays
 ) -> dict[str, np.ndarray]:
-    step = store.steps()  # first: whatever else belongs to them is there by then
+    read, number = known.read, stage["stage"]
+    step = store.steps(read.get((number, "step")))  # first: all else of them is there by then
+    read[number, "step"] = step
 
     def rows(name: str) -> np.ndarray:
-        key = (stage["stage"], name)
-        read[key] = _read(store, name, len(step), read.get(key))
-        return read[key]
+        read[number, name] = store.read(name, len(step), read.get((number, name)))
+        return read[number, name]
 
     part = {name: rows(name) for name in (*FILL, *store.scalars, "epoch", "seconds")}
     for name, fill in FILL.items():
@@ -181,12 +193,10 @@ def _read_stage(
     return part
 
 
-def _store(store: Path, stage: StageLine, header: Mapping[str, object]) -> StageStore:
+def _store(
+    store: Path, stage: StageLine, header: Mapping[str, object], opened: Opened
+) -> StageStore:
     number, space = stage["stage"], stage["space"]
     inner = (len(space["edges"]), len(space["ops"]))
     least = least_steps(header).get(number, 0)
-    return StageStore(store / f"stage_{number}", inner, is_sealed(header), least)
-
-
-def _read(store: StageStore, name: str, rows: int, known: np.ndarray | None = None) -> np.ndarray:
-    return store.read(name, rows, known)
+    return StageStore(store / f"stage_{number}", inner, is_sealed(header), least, opened)

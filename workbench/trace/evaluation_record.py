@@ -11,7 +11,7 @@ from typing import cast
 
 from workbench.errors import OutOfMemory
 from workbench.events import DivergenceError, EpochEnded, Evaluated, EvaluationEvent, Resumable
-from workbench.trace import folder
+from workbench.trace import appended, folder
 from workbench.trace.checkpoints import Checkpoint, Checkpointing, Checkpoints, newest, remove
 from workbench.trace.evaluations import LINES, Place, first_place, place_of, places, seed_of
 from workbench.trace.folder import RunError, refuse_other_than_json
@@ -192,13 +192,13 @@ class _Keeper:
             return
         if not start.file.exists():
             raise RunError(f"{start.file} is gone: that evaluation has ended; read the run again")
-        folder.cut(self.place.epochs, cast("int", start.record["epochs_bytes"]))
-        self.lines = len(folder.read_lines(self.place.epochs, remedy=folder.EVALUATE))
+        appended.cut(self.place.epochs, cast("int", start.record["epochs_bytes"]))
+        self.lines = len(appended.read_lines(self.place.epochs, remedy=folder.EVALUATE))
 
     def append(self, line: Line) -> None:
         """Write a line of the epochs."""
         with writing(self.place.epochs, self.told):
-            folder.append_line(self.place.epochs, line)
+            appended.append_line(self.place.epochs, line)
         self.lines += 1
 
     def end(self, figures: Line) -> None:
@@ -206,7 +206,7 @@ class _Keeper:
         with writing(self.place.figures, self.told):
             folder.write_sealed(self.place.figures, figures, indent=1)
         with writing(self.place.epochs, self.told):
-            folder.append_line(self.place.epochs, {"event": Evaluated.__name__})  # they are there
+            appended.append_line(self.place.epochs, {"event": Evaluated.__name__})  # they are there
             remove(self.checkpoints.path)
 
     def fail(self, error: DivergenceError) -> None:

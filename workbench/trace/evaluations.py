@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from workbench.trace import folder
+from workbench.trace.appended import read_lines
 from workbench.trace.checks import check_figures, check_line
 from workbench.trace.folder import RunError
 
@@ -36,7 +37,7 @@ class Place:
         """
         if self.figures.exists():
             return True
-        lines = folder.read_lines(self.epochs, required=self.sealed, remedy=folder.EVALUATE)
+        lines = read_lines(self.epochs, required=self.sealed, remedy=folder.EVALUATE)
         if lines and lines[-1].get("event") == "Evaluated" and not self.figures.exists():
             raise RunError(
                 f"{self.figures} is missing, and {self.epochs.name} says that this evaluation has "
@@ -65,7 +66,7 @@ class Place:
             RunError: if one is damaged, or fewer are there than `figures` says.
         """
         least = cast("int", self._figures.get(LINES, 0)) if self.ended() else 0
-        lines = folder.read_lines(self.epochs, required=self.sealed, remedy=folder.EVALUATE)
+        lines = read_lines(self.epochs, required=self.sealed, remedy=folder.EVALUATE)
         if len(lines) < least:
             raise RunError(
                 f"{self.epochs} holds {len(lines)} lines, and {self.figures.name} says {least}; "

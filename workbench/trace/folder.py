@@ -206,66 +206,6 @@ def unseal(
     return cast("dict[str, object]", value)
 
 
-def append_line(path: Path, value: object) -> None:
-    """Append one JSON object with its seal as a line, whole or, where that fails, not at all."""
-    line = (seal(to_json(value)) + "\n").encode()
-    with path.open("ab", buffering=0) as file:
-        size = file.seek(0, os.SEEK_END)
-        try:
-            rest = memoryview(line)
-            while rest:  # a full disk takes a part first, then refuses the rest
-                rest = rest[file.write(rest) :]
-        except OSError:
-            file.truncate(size)
-            raise
-
-
-def cut(path: Path, size: int) -> None:
-    """Take everything behind the first `size` bytes, which are whole lines, out of a file.
-
-    Raises:
-        RunError: if there are fewer, or no line ends there.
-    """
-    if not path.exists() or path.stat().st_size < size:
-        raise RunError(f"{path} is shorter than it was at the checkpoint; it is damaged")
-    with path.open("r+b") as file:
-        file.seek(max(size - 1, 0))
-        if size and file.read(1) != b"\n":
-            raise RunError(f"{path} has no line that ends where the checkpoint was; it is damaged")
-        file.truncate(size)
-
-
-def read_lines(
-    path: Path, *, required: bool = True, remedy: str = RESTORE
-) -> list[dict[str, object]]:
-    """The objects of a JSON-lines file, none if it is not there.
-
-    A last line without its newline is still being written, and left out.
-
-    Raises:
-        RunError: if a line is damaged, which it names by its number, or the file is too large.
-    """
-    try:
-        size = path.stat().st_size
-        if size > MOST_LINES_BYTES:
-            raise RunError(f"{path} has {size:,} bytes; at most {MOST_LINES_BYTES:,} are read")
-        data = path.read_bytes()  # bytes: a half-written arrow would not decode
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise RunError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from error
-    return list(_unsealed(data, path, required=required, remedy=remedy))
-
-
-def _unsealed(
-    data: bytes, path: Path, *, required: bool, remedy: str
-) -> Iterator[dict[str, object]]:
-    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
-        if len(line) > MOST_BYTES:
-            raise RunError(f"{path}, line {number}, has over {MOST_BYTES:,} bytes")
-        yield unseal(line, f"{path}, line {number},", required=required, remedy=remedy)
-
-
 def refuse_unwritable(path: Path, *, file: bool = False) -> None:
     """Whether `path`, a folder or with `file` a file, can be written, with parents if they lack.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import zarr
 
+from workbench.trace.chunks import write_chunk
 from workbench.trace.folder import RunError
 from workbench.trace.store import PROBES, describe, open_array
 
@@ -157,9 +158,7 @@ class ProbedArrays:
 
     def _write(self, names: set[str]) -> None:
         for name in sorted(names):
-            array = self._arrays[name]
-            stop = min(self._start + self._chunk, array.shape[0])
-            array[self._start : stop] = self._blocks[name][: stop - self._start]
+            write_chunk(self._arrays[name], self._start // self._chunk, self._blocks[name])
 
 
 def probed_axes(group: zarr.Group) -> dict[str, int]:

@@ -3,43 +3,82 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from workbench.spaces.genotype import Genotype, GenotypeError
 from workbench.trace import folder
+from workbench.trace.appended import read_on
 from workbench.trace.checks import check_line
+from workbench.trace.dataset import Arrays
 from workbench.trace.folder import RunError
 from workbench.trace.header import is_sealed, least_events, read_header, times_resumed
 
 T = TypeVar("T")
+_STEPS = f"{folder.TRACE}/stage_*/step/c"
 
 
-def read_events(run_path: Path, header: Mapping[str, object]) -> list[dict[str, object]]:
+@dataclass(frozen=True)
+class Events:
+    """The lines of a run's `events.jsonl`, and how many bytes they are."""
+
+    lines: list[dict[str, object]] = field(default_factory=list)
+    size: int = 0
+
+
+@dataclass
+class Known:
+    """What was read of a run: true until the search goes back to a checkpoint.
+
+    `stamp` is that of the folder before anything of it was read.
+    """
+
+    stamp: object = None
+    events: Events = field(default_factory=Events)
+    arrays: Arrays = field(default_factory=Arrays)
+
+
+def read_events(run_path: Path, header: Mapping[str, object], known: Events) -> Events:
     """The lines of a run's `events.jsonl`.
 
     Args:
         header: as it was read before.  A writer appends a line before it counts it there; so a
             reader that looks into the header first never finds too few.
+        known: those that were read before, which are not read again.
 
     Raises:
         RunError: if a line is damaged, or some are lost.
     """
     file = run_path / folder.EVENTS
-    lines = folder.read_lines(file, required=is_sealed(header))
+    lines, size = read_on(file, known.lines, known.size, required=is_sealed(header))
     least = least_events(header)
     if len(lines) < least:  # or the search went back to a checkpoint, which says so first
-        least = least_events(read_header(run_path))
-        lines = folder.read_lines(file, required=is_sealed(header))
+        least, known = least_events(read_header(run_path)), Events()
+        lines, size = read_on(file, [], 0, required=is_sealed(header))
     if len(lines) < least:
         what = f"holds {len(lines)} whole lines" if file.exists() else "is missing"
         raise RunError(
             f"{file} {what}, and {folder.HEADER} says there are {least}; {folder.RESTORE}"
         )
-    for number, line in enumerate(lines, start=1):
+    first = len(known.lines) if size >= known.size else 0
+    for number, line in enumerate(lines[first:], start=first + 1):
         check_line(line, f"{file}, line {number},")
-    return lines
+    return Events(lines, size)
+
+
+def stamp(run_path: Path) -> object:
+    """It changes with whatever is written into a run's folder."""
+    seen: list[object] = []
+    for place in (run_path, run_path / "evaluation", *run_path.glob(_STEPS)):
+        with suppress(OSError), os.scandir(place) as entries:  # gone meanwhile: that is a change
+            for entry in entries:
+                now = entry.stat(follow_symlinks=False)
+                seen.append((entry.name, now.st_ino, now.st_size, now.st_mtime_ns))
+    return sorted(seen, key=repr)
 
 
 def read_genotype(

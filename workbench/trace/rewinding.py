@@ -11,6 +11,7 @@ import zarr
 
 from workbench.events import Resumed
 from workbench.trace import folder
+from workbench.trace.appended import cut, read_lines
 from workbench.trace.checkpoints import Checkpoint
 from workbench.trace.folder import RunError
 from workbench.trace.probed import probed_axes
@@ -52,8 +53,8 @@ def rewind(path: Path, place: Mapping[str, Any], event: Resumed) -> StageArrays:
     """
     assert event.space is not None
     (path / folder.GENOTYPE).unlink(missing_ok=True)
-    folder.cut(path / folder.EVENTS, place["events_bytes"])
-    folder.read_lines(path / folder.EVENTS)  # whole, or it says which is not
+    cut(path / folder.EVENTS, place["events_bytes"])
+    read_lines(path / folder.EVENTS)  # whole, or it says which is not
     store = path / folder.TRACE
     for later in store.glob("stage_*"):
         number = later.name.removeprefix("stage_")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,12 +15,13 @@ import xarray as xr
 from workbench.spaces.genotype import Genotype
 from workbench.trace import folder
 from workbench.trace.control import Steering, lost, over
-from workbench.trace.dataset import Read, StageLine, count_steps, first_state, read_trace
+from workbench.trace.dataset import StageLine, count_steps, first_state, read_trace
 from workbench.trace.evaluations import Place, first_place, places, seed_of
 from workbench.trace.folder import RunError
-from workbench.trace.frames import COSTS, epochs_frame, tidy
+from workbench.trace.frames import epochs_frame, tidy
 from workbench.trace.header import is_sealed, read_header, times_resumed
-from workbench.trace.reading import genotype_in, read_events, read_genotype, steady
+from workbench.trace.reading import Known, genotype_in, read_events, read_genotype, stamp, steady
+from workbench.trace.telling import about, table
 
 
 def open_run(path: Path | str) -> Run:
@@ -36,8 +36,8 @@ def open_run(path: Path | str) -> Run:
             f"{path} is no run folder; one holds {folder.HEADER}, {folder.EVENTS} and "
             f"{folder.TRACE}, as record(events, path) writes them"
         )
-    run = Run(path)
-    vars(run)["header"] = read_header(path)
+    run, known = Run(path), Known(stamp(path))  # first: whatever comes later is news
+    vars(run).update(_known=known, header=read_header(path))
     return run
 
 
@@ -53,10 +53,16 @@ class Run:
     path: Path
 
     def refresh(self) -> Run:
-        """The same run as it is now; steps that were read before are not read again."""
+        """The same run as it is now, itself if nothing was written since it was opened.
+
+        Steps and lines that were read before are not read again.
+        """
+        if stamp(self.path) == self._known.stamp:
+            return self
         fresh = open_run(self.path)
         if times_resumed(fresh.header) == times_resumed(self.header):  # else steps came anew
-            fresh._read.update(self._read)
+            fresh._known.events = self._known.events
+            fresh._known.arrays = self._known.arrays.copy()
         return fresh
 
     @property
@@ -105,7 +111,12 @@ class Run:
     @cached_property
     def events(self) -> list[dict[str, object]]:
         """Every event but `Stepped`, as in `events.jsonl`: steps and epochs of their own stage."""
-        return read_events(self.path, self.header)
+        self._known.events = read_events(self.path, self.header, self._known.events)
+        return self._known.events.lines
+
+    @cached_property
+    def _known(self) -> Known:
+        return Known()
 
     @cached_property
     def trace(self) -> xr.Dataset:
@@ -118,9 +129,10 @@ class Run:
         """
         return steady(self.path, vars(self), self._read_trace)
 
-    @cached_property
-    def _read(self) -> Read:
-        return {}
+    @property
+    def steps(self) -> int:
+        """How many steps are written, of all stages."""
+        return steady(self.path, vars(self), self._count_steps)
 
     @cached_property
     def initial(self) -> xr.Dataset:
@@ -217,9 +229,9 @@ class Run:
 
         What is not known is left out.
         """
-        about = {what: self.named(what) for what in ("method", "space", "data")}
-        about |= {"seed": self.meta.get("seed"), "status": self.status, "run": str(self.path)}
-        return self.trace.assign_attrs({k: v for k, v in about.items() if v is not None})
+        of = {what: self.named(what) for what in ("method", "space", "data")}
+        of |= {"seed": self.meta.get("seed"), "status": self.status, "run": str(self.path)}
+        return self.trace.assign_attrs({k: v for k, v in of.items() if v is not None})
 
     def to_csv(self, path: Path | str) -> Path:
         """Write `to_dataframe()` into a file, as a whole or not at all.
@@ -236,49 +248,17 @@ class Run:
         return path
 
     def __repr__(self) -> str:
-        about = self._about()
-        return f"<Run {about.pop('path')}: {', '.join(f'{k} {v}' for k, v in about.items())}>"
+        told = about(self)
+        return f"<Run {told.pop('path')}: {', '.join(f'{k} {v}' for k, v in told.items())}>"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-            for name, value in {**self._about(), **self._results()}.items()
-        )
-        return f"<table>{rows}</table>"
-
-    def _about(self) -> dict[str, str]:
-        words = {"method": self.named("method"), "space": self.named("space")}
-        words |= {"data": self.named("data")}
-        status = self.state
-        if status == self.status and not self.ended:
-            status += f" (last sign of life {self.header['heartbeat']})"
-        return {
-            "path": str(self.path),
-            **{name: word for name, word in words.items() if word is not None},
-            "status": status,
-            "epochs": str(len(self.epochs)),
-            "steps": str(steady(self.path, vars(self), self._count_steps)),
-        }
+        return table(self)
 
     def _read_trace(self) -> xr.Dataset:
-        return read_trace(self.path / folder.TRACE, self._stages, self.header, self._read)
+        return read_trace(self.path / folder.TRACE, self._stages, self.header, self._known.arrays)
 
     def _count_steps(self) -> int:
         return count_steps(self.path / folder.TRACE, self._stages, self.header)
-
-    def _results(self) -> dict[str, str]:
-        """What there is to say of the end, for the table."""
-        out = {"error": str(self.header["error"])} if self.header["error"] else {}
-        if len(self.epochs):
-            last = self.epochs.iloc[-1].drop(["epoch", "stage", "step", "genotype", *COSTS])
-            out |= {str(name): f"{value:.4g}" for name, value in last.dropna().items()}
-        if self.genotype is not None:
-            out["genotype"] = str(self.genotype)
-        if self.evaluations:
-            found = [f"{evaluation['test_accuracy']:.4f}" for evaluation in self.evaluations]
-            out["test accuracy"] = ", ".join(found)
-        return out
 
     @cached_property
     def _places(self) -> list[Place]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from workbench.trace.chunks import write_chunk
 from workbench.trace.folder import RunError
 from workbench.trace.probed import ProbedArrays
 from workbench.trace.store import CHUNK, EDGES, SCALARS, describe, new_array, open_array
@@ -203,9 +204,8 @@ class StageArrays:
         self._name_scalars([name for name in self._waiting.scalars if name not in self._scalars])
         self._waiting.wait()
         self._fill()
-        stop = min(self._start + CHUNK, self._size)
         for name in self._order():
-            self._arrays[name][self._start : stop] = self._block[name][: stop - self._start]
+            write_chunk(self._arrays[name], self._start // CHUNK, self._block[name])
         self.written = self.rows
         self._waiting.clear()
         if self.rows == self._start + CHUNK:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from workbench.trace.chunks import LEVEL, file_of, fits, read_chunk
 from workbench.trace.folder import KEY, RESTORE, RunError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ EDGES = "edge_weight"  # (step, edge), of methods that weigh edges; an attribute
 SCALARS = "scalars"  # attribute: names
 PROBES = "probes"  # attribute: names
 _CONFIG: ArrayConfigParams = {"write_empty_chunks": True}  # zarr keeps it nowhere
-T = TypeVar("T")
+Opened = dict[Path, tuple[tuple[int, ...], "zarr.Group | zarr.Array"]]  # by place, and of when
 _SEPARATORS = (",", ":")
 
 
@@ -44,7 +45,7 @@ def new_array(
         chunks=(CHUNK, *shape[1:]),
         dtype=TYPES.get(name, "float32"),
         fill_value=fill,
-        compressors=[ZstdCodec(level=0), Crc32cCodec()],
+        compressors=[ZstdCodec(level=LEVEL), Crc32cCodec()],
         dimension_names=DIMS[: len(shape)],
         config=_CONFIG,
         overwrite=True,  # of a search that was killed before it could name the array
@@ -85,12 +86,14 @@ class StageStore:
         inner: edges and operations, as the line `StageStarted` says.
         sealed: whether chunks and attributes have checksums, as since schema 2.
         least: steps that `run.json` says are there.
+        opened: what was opened before, here or in another look at the run.
     """
 
     path: Path
     inner: tuple[int, int]
     sealed: bool = True
     least: int = 0
+    opened: Opened = field(default_factory=dict)
 
     @cached_property
     def scalars(self) -> list[str]:
@@ -109,15 +112,15 @@ class StageStore:
         """Is there an array of the weights of edges?"""
         return self._attributes.get(EDGES) is True if self.sealed else EDGES in self._group
 
-    def steps(self) -> np.ndarray:
-        """The steps that are wholly written.
+    def steps(self, known: np.ndarray | None = None) -> np.ndarray:
+        """The steps that are wholly written; whole chunks that are `known` are not read again.
 
         Raises:
             RunError: if some are lost, or the array is damaged.
         """
         array = self._array("step")
-        count = min(self._chunks_there() * CHUNK, array.shape[0]) if self.sealed else None
-        step = self._values(array, "step", 0, count)
+        there = min(self._chunks_there() * CHUNK, array.shape[0]) if self.sealed else None
+        step = self._after(array, known, there)
         blank = np.flatnonzero(step < 0)
         rows = int(blank[0]) if len(blank) else len(step)
         if (step[rows:] >= 0).any() or rows < self.least:
@@ -134,13 +137,18 @@ class StageStore:
             RunError: if something of it is lost or damaged.
         """
         array = self._array(name)
-        # The last chunk grows, and a probe may still fill in the last row.
-        whole = 0 if known is None else min(max(len(known) - 1, 0), rows) // CHUNK * CHUNK
         if array.shape[0] < rows:
             raise self._damaged(name, f"an array of {array.shape[0]} steps, not {rows}")
-        if self.sealed:
-            self._expect_chunks(array, name, range(whole // CHUNK, -(-rows // CHUNK)))
-        new = self._values(array, name, whole, rows)
+        return self._after(array, known, rows)
+
+    def _after(self, array: zarr.Array, known: np.ndarray | None, rows: int | None) -> np.ndarray:
+        """The first `rows`, or all: what is `known` up to its last chunk, and then what is there.
+
+        The last chunk grows, and a probe may still fill in the last row.
+        """
+        most = array.shape[0] if rows is None else rows
+        whole = 0 if known is None else min(max(len(known) - 1, 0), most) // CHUNK * CHUNK
+        new = self._values(array, whole, rows)
         return new if known is None else np.concatenate([known[:whole], new])
 
     def _names(self, attribute: str) -> list[str]:
@@ -160,12 +168,14 @@ class StageStore:
 
     @cached_property
     def _group(self) -> zarr.Group:
-        return self._opened(
+        group = self._opened(
             "", lambda: zarr.open_group(self.path, mode="r", use_consolidated=False)
         )
+        assert isinstance(group, zarr.Group)
+        return group
 
     def _array(self, name: str) -> zarr.Array:
-        array = self._opened(name, lambda: self._group[name])
+        array = self._opened(name, lambda: cast("zarr.Array", self._group[name]))
         if not isinstance(array, zarr.Array):
             raise self._damaged(name, "no array")
         inner = self.inner[: array.ndim - 1]
@@ -174,14 +184,21 @@ class StageStore:
             raise self._damaged(name, f"an array of shape {array.shape}")
         if array.dtype != dtype or array.chunks != (CHUNK, *inner):
             raise self._damaged(name, f"an array of {array.dtype} in chunks {array.chunks}")
-        codecs = getattr(array.metadata, "codecs", ())
-        if self.sealed and not (codecs and isinstance(codecs[-1], Crc32cCodec)):
-            raise self._damaged(name, "an array without checksums")
+        if self.sealed and not fits(array):
+            raise self._damaged(name, "an array of chunks in another form")
         return array
 
-    def _opened(self, name: str, make: Callable[[], T]) -> T:
+    def _opened(
+        self, name: str, make: Callable[[], zarr.Group | zarr.Array]
+    ) -> zarr.Group | zarr.Array:
+        """What `make` opens, or what it opened when its zarr.json was the one that is there."""
+        place = self.path / name
         try:
-            return make()
+            now = (place / "zarr.json").stat()
+            stamp = (now.st_ino, now.st_size, now.st_mtime_ns)
+            if self.opened.get(place, ((), None))[0] != stamp:
+                self.opened[place] = stamp, make()
+            return self.opened[place][1]
         except Exception as error:  # whatever zarr meets in bytes that are none of its own
             there = (self.path / name / "zarr.json").is_file()
             what = " ".join(f"{type(error).__name__}: {error}".split()) if there else "missing"
@@ -202,31 +219,23 @@ class StageStore:
             raise RunError(f"{place / str(lost)} is missing; {RESTORE}")
         return len(there)
 
-    def _expect_chunks(self, array: zarr.Array, name: str, chunks: range) -> None:
-        for chunk in chunks:
-            file = self._chunk(array, name, chunk)
-            if not file.is_file():
-                raise RunError(f"{file} is missing; {RESTORE}")
+    def _values(self, array: zarr.Array, start: int, stop: int | None) -> np.ndarray:
+        """Steps from the beginning of a chunk on."""
+        stop = array.shape[0] if stop is None else stop
+        chunks = range(start // CHUNK, -(-stop // CHUNK))
+        empty = np.empty((0, *array.shape[1:]), array.dtype)
+        return np.concatenate([empty, *(self._chunk(array, k) for k in chunks)])[: stop - start]
 
-    def _chunk(self, array: zarr.Array, name: str, chunk: int) -> Path:
-        place = (chunk, *(0 for _ in array.shape[1:]))
-        return self.path / name / array.metadata.encode_chunk_key(place)
-
-    def _values(self, array: zarr.Array, name: str, start: int, stop: int | None) -> np.ndarray:
+    def _chunk(self, array: zarr.Array, chunk: int) -> np.ndarray:
         try:
-            return np.asarray(array[start:stop])
-        except Exception as error:  # of whichever codec met it first
-            raise self._which(array, name, start, error) from error
-
-    def _which(self, array: zarr.Array, name: str, start: int, error: Exception) -> RunError:
-        """The error that names the damaged chunk."""
-        for chunk in range(start // CHUNK, -(-array.shape[0] // CHUNK)):
-            try:
-                np.asarray(array[chunk * CHUNK : (chunk + 1) * CHUNK])
-            except Exception as own:  # the same again, of a known chunk
-                what = " ".join(f"{type(own).__name__}: {own}".split())[:200]
-                return RunError(f"{self._chunk(array, name, chunk)} is damaged ({what}); {RESTORE}")
-        return RunError(f"{self.path / name} cannot be read ({error}); {RESTORE}")
+            if self.sealed:
+                return read_chunk(array, chunk)
+            return np.asarray(array[chunk * CHUNK : (chunk + 1) * CHUNK])
+        except FileNotFoundError as error:
+            raise RunError(f"{file_of(array, chunk)} is missing; {RESTORE}") from error
+        except Exception as error:  # of schema 1: whichever codec met it first
+            what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise RunError(f"{file_of(array, chunk)} is damaged ({what}); {RESTORE}") from error
 
     def _damaged(self, name: str, what: str) -> RunError:
         return RunError(f"{self.path / name / 'zarr.json'} is damaged ({what}); {RESTORE}")

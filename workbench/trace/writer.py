@@ -25,7 +25,7 @@ from workbench.events import (
     StageStarted,
     Stepped,
 )
-from workbench.trace import checkpoints, folder
+from workbench.trace import appended, checkpoints, folder
 from workbench.trace.checkpoints import Checkpoint, Checkpointing, Checkpoints
 from workbench.trace.facts import made_with, new_header, resumed_header
 from workbench.trace.folder import RunError
@@ -272,7 +272,7 @@ class RunWriter:
 
     def _append(self, line: Line) -> None:
         with self._writing(folder.EVENTS):
-            folder.append_line(self.path / folder.EVENTS, line)
+            appended.append_line(self.path / folder.EVENTS, line)
         self._header["events"] = cast("int", self._header["events"]) + 1
 
     def _flush_steps(self) -> None:
