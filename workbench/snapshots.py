@@ -79,8 +79,8 @@ def _packed(state: State) -> State:
 
     A supernet has thousands of them, and each costs as much to save as all of them at once.
     """
-    found: dict[str, list[Tensor]] = {}
-    sizes: dict[str, int] = {}
+    found: dict[torch.dtype, list[Tensor]] = {}
+    sizes: dict[torch.dtype, int] = {}
 
     def packed(value: Any) -> Any:
         if isinstance(value, dict):
@@ -89,15 +89,15 @@ def _packed(state: State) -> State:
             return type(value)(packed(part) for part in value)
         if not isinstance(value, Tensor) or value.numel() > SMALL:
             return value
-        kind, last = str(value.dtype), _channels_last(value)
+        kind, last = value.dtype, _channels_last(value)
         flat = (value.permute(0, 2, 3, 1) if last else value).detach().reshape(-1)
         place = sizes.get(kind, 0)
-        found.setdefault(kind, []).append(flat.cpu())
-        sizes[kind] = place + len(flat)
-        return {_PLACE: [kind, place, last, *value.shape]}
+        found.setdefault(kind, []).append(flat if flat.device.type == "cpu" else flat.cpu())
+        sizes[kind] = place + value.numel()
+        return {_PLACE: [str(kind), place, last, *value.shape]}
 
     tree = packed(state)
-    return {"tree": tree, "small": {kind: torch.cat(flats) for kind, flats in found.items()}}
+    return {"tree": tree, "small": {str(kind): torch.cat(flats) for kind, flats in found.items()}}
 
 
 def _unpacked(saved: Any) -> Any:

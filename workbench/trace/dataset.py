@@ -80,6 +80,8 @@ class _Axes:
 
     def spread(self, values: np.ndarray, space: SpaceLine, fill: float) -> np.ndarray:
         """`(…, edges, ops)` of one stage on the axes of all; what the stage lacks is `fill`."""
+        if space["edges"] == list(self.edges) and space["ops"] == list(self.ops):
+            return values
         shape = (*values.shape[:-2], len(self.edges), len(self.ops))
         out = np.full(shape, fill, dtype=values.dtype)
         columns = np.array([self.ops.index(op) for op in space["ops"]], dtype=np.int64)
@@ -127,7 +129,7 @@ def read_trace(
     def joined(name: str, dtype: str, inner: tuple[int, ...] = ()) -> np.ndarray:
         blank = [np.full((n, *inner), np.nan, np.float32) for n in lengths]
         own = [part.get(name, gap) for part, gap in zip(parts, blank, strict=True)]
-        return np.concatenate([np.empty((0, *inner), dtype), *own]).astype(dtype)
+        return np.concatenate([np.empty((0, *inner), dtype), *own]).astype(dtype, copy=False)
 
     inner = (len(axes.edges), len(axes.ops))
     state = {"alpha": "float32", "mix": "float32", "alive": "bool"}

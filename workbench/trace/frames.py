@@ -21,9 +21,15 @@ def epochs_frame(lines: Iterable[Mapping[str, object]]) -> pd.DataFrame:
         genotype = cast("dict[str, str] | None", line["genotype"])
         names |= dict.fromkeys(scalars)
         rows.append({**scalars, **line, "genotype": genotype and genotype["text"]})
-    columns = ["epoch", "stage", "step", *names, "genotype", *COSTS]
-    frame = pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
-    return frame.assign(**{n: pd.to_numeric(frame[n]) for n in frame.columns if n != "genotype"})
+    columns = dict.fromkeys(["epoch", "stage", "step", *names, "genotype", *COSTS])
+    found = {name: [row.get(name) for row in rows] for name in columns}
+    texts = {"genotype": np.array(found.pop("genotype"), dtype=object)}
+    return pd.DataFrame({n: _numbers(v) for n, v in found.items()} | texts, columns=list(columns))
+
+
+def _numbers(values: list[object]) -> np.ndarray:
+    """Integers where all are, else floats, NaN for None."""
+    return np.array([np.nan if value is None else value for value in values])
 
 
 def tidy(trace: xr.Dataset) -> pd.DataFrame:
