@@ -79,7 +79,7 @@ def serving(root: Path) -> Iterator[Server]:
             if not open_run(header.parent).ended:
                 open_run(header.parent).control.stop()
         process.terminate()
-        process.wait(20)
+        process.wait(SECONDS)
 
 
 def _own_port() -> int:

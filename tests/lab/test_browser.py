@@ -19,6 +19,11 @@ POINTS = """() => (document.querySelector('.wb-live .wb-plot')?.calcdata || [])
   .reduce((most, trace) => Math.max(most, trace.length), 0)"""
 STATUS = "(state) => document.querySelector('.wb-live .wb-status')?.textContent === state"
 FIELDS = {"channels": "4", "cells": "2", "nodes": "2", "epochs": "400", "batch_size": "32"}
+THROWS = """async () => {
+  const [plotly] = await Promise.all(workbenchLibraries.values()), react = plotly.react;
+  window.thrown = 0;
+  plotly.react = () => { window.thrown++; plotly.react = react; throw new Error("no change"); };
+}"""  # where the figure on the page cannot be changed into the next one
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "06_compare.ipynb"
 FIGURES = "[...document.querySelectorAll('.js-plotly-plot')]"
 WEIGHTS = (
@@ -110,6 +115,12 @@ def test_every_view_of_a_run_is_drawn_in_light_and_dark(server, lab, tmp_path):
         elif view != "weight_evolution":
             page.until(f"(before) => ({DRAWN})() > before", before)
         assert not page.page.locator(".wb-live [role=alert]").count(), title
+    page.page.evaluate(THROWS)
+    before = page.page.evaluate(DRAWN)
+    page.page.locator(".wb-view-choice select").select_option(label="weight evolution")
+    page.until(f"(before) => ({DRAWN})() > before", before)  # drawn anew
+    page.until(f"() => ({POINTS})() > 3")
+    assert page.page.evaluate("() => window.thrown") == 1
     page.run_cell(1)  # a figure that cannot be drawn is the only one that is not
     page.theme("Dark")
     ink = "() => document.querySelector('.wb-live .wb-plot').layout?.template?.layout?.font?.color"

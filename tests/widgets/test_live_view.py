@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from pathlib import Path
 
+import plotly
 import pytest
 import torch
+from plotly.offline import get_plotlyjs
 
 from tests.fakes import fake_events, fake_run
 from workbench import widgets
@@ -18,6 +21,7 @@ from workbench.trace import RunError, open_run, record
 from workbench.widgets import jobs
 from workbench.widgets.jobs import SearchError
 from workbench.widgets.live_view import LiveView, live
+from workbench.widgets.plot import LivePlot
 from workbench.widgets.seen import VIEWS, Wanted, picture, progress
 
 TINY = {"channels": 2, "cells": 1, "nodes": 1, "epochs": 1, "batch_size": 256}
@@ -211,3 +215,16 @@ def test_a_kernel_of_a_kernel_is_not_watched(monkeypatch):
     nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"
     said = subprocess.run([sys.executable, "-c", nested], capture_output=True, text=True)
     assert said.stdout.strip() == "False"
+
+
+def test_plotly_is_sent_when_a_page_asks_and_is_no_part_of_the_state(monkeypatch) -> None:
+    sent: list[tuple[object, object]] = []
+    plot = LivePlot()
+    monkeypatch.setattr(plot, "send", lambda message, buffers: sent.append((message, buffers)))
+    assert len(json.dumps(plot.get_state())) < 20_000
+    plot._handle_custom_msg({"plotly": "another version"}, [])
+    assert not sent
+    plot._handle_custom_msg({"plotly": plotly.__version__}, [])
+    ((message, (packed,)),) = sent
+    assert message == {"plotly": plotly.__version__}
+    assert get_plotlyjs().encode() in gzip.decompress(packed)

@@ -129,7 +129,7 @@ class LiveView(w.VBox):
         if self._task is not None:
             self._task.cancel()
         for child in (*self.buttons.values(), self.view, self.value, self.x, *self.children):
-            child.close()  # the plot alone holds 5 MB
+            child.close()
         super().close()
 
     def _button(self, name: str) -> w.Button:

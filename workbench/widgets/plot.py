@@ -3,14 +3,21 @@
 plotly's own `FigureWidget` comes back empty when a page is loaded again, and knows nothing of
 JupyterLab's light and dark themes; here the whole figure is a text that the kernel keeps, and the
 page draws what is different.
+
+plotly.js is no part of that text's widget: a page that is loaded again gets the state of all its
+widgets at once, and shows none of them while 5 MB for each plot are on their way.  It asks for the
+library when it has none, once for all its plots.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
+from functools import cache
 from typing import TYPE_CHECKING
 
 import anywidget
+import plotly
 import traitlets
 from plotly.offline import get_plotlyjs
 
@@ -20,12 +27,27 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _RENDER = """
-const templates = TEMPLATES, config = CONFIG;
+const templates = TEMPLATES, config = CONFIG, version = VERSION;
+const libraries = globalThis.workbenchLibraries ??= new Map();  // of the whole page, by version
 const page = () => document.body.dataset.jpThemeLight === "false" ? "dark" : "light";
-function render({ model, el }) {
-  const place = document.createElement("div");
-  place.className = "wb-plot";
-  el.appendChild(place);
+async function unpacked(bytes) {
+  const code = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const script = new Blob([await new Response(code).blob()], { type: "text/javascript" });
+  const url = URL.createObjectURL(script);
+  try { return (await import(url)).default; } finally { URL.revokeObjectURL(url); }
+}
+function library(model) {
+  return new Promise((found, failed) => {
+    if (libraries.has(version)) { found(libraries.get(version)); return; }
+    model.on("msg:custom", (message, buffers) => {
+      if (message.plotly !== version) return;
+      if (!libraries.has(version)) libraries.set(version, unpacked(buffers[0]));
+      libraries.get(version).then(found, failed);
+    });
+    model.send({ plotly: version });
+  });
+}
+function follow(Plotly, model, el, place) {
   let drawn = 0, busy = false, again = false;
   async function put(text) {
     if (!text) { Plotly.purge(place); place.style.minHeight = ""; return; }
@@ -54,33 +76,59 @@ function render({ model, el }) {
     && Plotly.Plots.resize(place));
   sizes.observe(el);
   draw();
-  return () => { themes.disconnect(); sizes.disconnect(); Plotly.purge(place); };
+  return () => {
+    model.off("change:figure", draw); themes.disconnect(); sizes.disconnect();
+    Plotly.purge(place);
+  };
+}
+function render({ model, el }) {
+  const place = document.createElement("div");
+  place.className = "wb-plot";
+  el.appendChild(place);
+  let gone = false, stop = () => {};
+  library(model).then((Plotly) => { if (!gone) stop = follow(Plotly, model, el, place); });
+  return () => { gone = true; stop(); };
 }
 export default { render };
 """
 
 # Within a function, so that plotly.js finds no loader of modules and hands itself back.
 _LIBRARY = """
-const Plotly = (function () {
+export default (function () {
   const module = { exports: {} }, exports = module.exports, define = undefined;
   LIBRARY
   return module.exports;
 }).call(globalThis);
 """
+_VERSION = plotly.__version__  # each has a plotly.js of its own
 
 
 def _script() -> str:
     templates = {name: theme.template(name).to_plotly_json() for name in ("light", "dark")}
     render = _RENDER.replace("TEMPLATES", json.dumps(templates))
-    render = render.replace("CONFIG", json.dumps(theme.CONFIG))
-    return _LIBRARY.replace("LIBRARY", get_plotlyjs()) + render
+    render = render.replace("VERSION", json.dumps(_VERSION))
+    return render.replace("CONFIG", json.dumps(theme.CONFIG))
+
+
+@cache
+def _library() -> bytes:
+    """plotly.js as a module, packed: 1.5 MB."""
+    return gzip.compress(_LIBRARY.replace("LIBRARY", get_plotlyjs()).encode(), mtime=0)
 
 
 class LivePlot(anywidget.AnyWidget):
-    """A place for one figure; 5 MB of plotly.js go to the page for each."""
+    """A place for one figure; a page that has no plotly.js yet is sent it."""
 
     _esm = _script()
     figure = traitlets.Unicode("").tag(sync=True)  # JSON
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_msg(self._told)
+
+    def _told(self, _: object, message: object, buffers: object) -> None:
+        if message == {"plotly": _VERSION}:
+            self.send(message, buffers=[_library()])
 
 
 def figure_text(figure: go.Figure, view: str) -> str:
