@@ -20,7 +20,10 @@ from workbench.methods.bilevel import darts
 from workbench.protocols import Clock
 from workbench.refusals import with_flags
 from workbench.run import Run as Stage
+from workbench.snapshots import State, _packed
 from workbench.trace import open_run
+from workbench.trace.checkpoints import newest
+from workbench.trace.folder import CHECKPOINTS
 from workbench.training import Training
 
 from .tiny import CPU, SPACES, shrunk, start
@@ -217,6 +220,27 @@ def test_a_search_and_an_evaluation_without_memory_can_go_on(
     main(["evaluate", str(runs[1].path), "--resume"])
     whole, again = (open_run(run.path).evaluation for run in runs)
     assert again["test_accuracy"] == whole["test_accuracy"]
+
+
+def test_a_state_that_cannot_be_saved_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, left = tmp_path / "run", iter(range(4))
+
+    def starved(state: State) -> State:
+        if next(left, None) is None:
+            torch.empty(2**50, dtype=torch.uint8)
+        return _packed(state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("workbench.snapshots._packed", starved)
+        line = refused(["search", *WORDS, "--out", str(out)], capsys)
+    assert "out of host memory at saving the state, on cpu: held weights " in line
+    assert "Lower --batch-size 128, --channels 4, --cells 3" in line
+    assert line.endswith(f"; go on with: workbench search --resume {out}")
+    assert newest(out / CHECKPOINTS, out).number == 3
+    main(["search", "--resume", str(out)])
+    assert open_run(out).status == "finished"
 
 
 def test_a_command_without_memory_of_no_training_says_so_in_a_line(

@@ -28,7 +28,7 @@ from workbench.search import search
 from workbench.settings import ConfigError
 from workbench.snapshots import SnapshotError, State, load_state
 from workbench.spaces.genotype import Genotype
-from workbench.tasks import resume
+from workbench.tasks import DEMO, resume
 from workbench.trace import Run, RunError, open_run, record
 from workbench.trace.checkpoints import Checkpointing, newest
 from workbench.trace.folder import CHECKPOINTS
@@ -300,3 +300,25 @@ def test_a_signal_at_the_end_of_an_evaluation_ends_the_seeds_after_it(
     main(shlex.split(command))
     seeds = [found["recipe"]["seed"] for found in open_run(out).evaluations]
     assert seeds == [0, 1, 2]
+
+
+def test_a_signal_at_the_end_of_the_demos_search_begins_no_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, derived = tmp_path / "demo", Stage.derived
+
+    def signalled(self: Stage):
+        signal.raise_signal(signal.SIGTERM)
+        return derived(self)
+
+    small = {"channels": 4, "cells": 1, "nodes": 1, "batch_size": 256}
+    monkeypatch.setattr("workbench.tasks.DEMO", DEMO.model_copy(update=small))
+    monkeypatch.setattr(Stage, "derived", signalled)
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "--out", str(out), "--epochs", "1", "--evaluation-epochs", "1"])
+    assert ended.value.code == 75
+    _, command = capsys.readouterr().err.strip().splitlines()[-1].split("go on with: workbench ")
+    assert open_run(out).status == "finished"
+    assert not open_run(out).evaluations
+    main([*shlex.split(command), "--channels", "4"])
+    assert len(open_run(out).evaluations) == 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
+from functools import partial
 
 import torch
 from torchmetrics.classification import (
@@ -85,7 +87,8 @@ def evaluate(
         whole.go_on(start["seconds"])
         yield Resumed(training.clock)
     with told_of_memory(lambda: f"step {training.clock.step}", machine, lower, training.held):
-        yield from telling(_trained(training, genotype, found, whole, mine))
+        saving = partial(told_of_memory, "saving the state", machine, lower, training.held)
+        yield from telling(_trained(training, genotype, found, whole, mine, saving))
     with told_of_memory("measuring the test split", machine, lower, training.held):
         yield _tested(training.net, genotype, data, recipe, machine, found, whole)
 
@@ -96,8 +99,9 @@ def _trained(
     found: Cost,
     whole: Stopwatch,
     mine: Mapping[str, str],
+    saving: Callable[[], AbstractContextManager[None]],
 ) -> Iterator[EvaluationEvent]:
-    """The events of the training."""
+    """The events of the training; its state is saved within `saving`."""
     for scalars in training.steps():
         if scalars is not None:
             yield EpochEnded(
@@ -105,7 +109,8 @@ def _trained(
                 genotype, found.parameters, found.macs,
             )  # fmt: skip
         moment = Moment(
-            lambda: {"of": dict(mine), "training": training.state_dict(), "seconds": whole.seconds}
+            lambda: {"of": dict(mine), "training": training.state_dict(), "seconds": whole.seconds},
+            saving,
         )
         yield Resumable(training.clock, moment, epoch_ended=scalars is not None)
         moment.passes()

@@ -127,7 +127,7 @@ def epoch_of(run: Run, epoch: int, probes: Sequence[Probe] = ()) -> Iterator[Sea
     yield from _resumable(run, epoch_ended=True)
 
 
-def _told_of_memory(run: Run) -> AbstractContextManager[None]:
+def _told_of_memory(run: Run, doing: str = "") -> AbstractContextManager[None]:
     """Within, running out of memory is told with what the stage of `run` held."""
 
     def held() -> dict[str, int]:
@@ -135,7 +135,8 @@ def _told_of_memory(run: Run) -> AbstractContextManager[None]:
         return held_by(run.net, run.weight_optimizer, run.train.held() + run.val.held(), arch)
 
     lower = {"batch_size": run.stage.batch_size, **_sizes(run.space)}
-    return told_of_memory(lambda: f"step {run.clock.step}", run.machine, lower, held, supernet=True)
+    at = doing or (lambda: f"step {run.clock.step}")
+    return told_of_memory(at, run.machine, lower, held, supernet=True)
 
 
 def _sizes(space: Space) -> dict[str, int]:
@@ -144,7 +145,7 @@ def _sizes(space: Space) -> dict[str, int]:
 
 def _resumable(run: Run, *, epoch_ended: bool = False) -> Iterator[Resumable]:
     """The chance to save the run as it is now."""
-    moment = Moment(lambda: state_of(run))
+    moment = Moment(lambda: state_of(run), lambda: _told_of_memory(run, "saving the state"))
     yield Resumable(run.clock, moment, epoch_ended)
     moment.passes()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,10 +30,16 @@ class Moment:
 
     Args:
         take: the state of now.
+        within: what it is saved within, such as `told_of_memory`.
     """
 
-    def __init__(self, take: Callable[[], State]) -> None:
+    def __init__(
+        self,
+        take: Callable[[], State],
+        within: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._take: Callable[[], State] | None = take
+        self._within = within
 
     def save(self, stream: BinaryIO) -> None:
         """Write the state into `stream`.
@@ -44,7 +51,8 @@ class Moment:
             raise SnapshotError(
                 "the run has gone on since this event; save it before asking for the next one"
             )
-        torch.save(_packed(self._take()), stream)
+        with self._within():
+            torch.save(_packed(self._take()), stream)
 
     @property
     def passed(self) -> bool:

@@ -42,10 +42,15 @@ def run_search(config: SearchConfig, *, quiet: bool | None = None) -> Run:
         ConfigError, DataError, SpaceError, MachineError, RunError: before anything is written.
         Interrupted: if a signal ended it; the run is saved and can go on.
     """
+    return _searched(config, quiet)[0]
+
+
+def _searched(config: SearchConfig, quiet: bool | None = None) -> tuple[Run, str | None]:
+    """The run that was searched, and the signal that came when nothing was left to do."""
     out = config.out or default_out(config)
     with interruptible() as asked:
         followed(search_events(config, out, asked=asked), config.method, quiet)
-    return _uninterrupted(out, asked)
+    return _uninterrupted(out, asked), asked.name
 
 
 def search_events(
@@ -152,11 +157,19 @@ DEMO = SearchConfig(
 def run_demo(
     out: Path, *, seed: int = 0, epochs: int | None = None, evaluation_epochs: int | None = None
 ) -> Run:
-    """Search on the bundled digits and evaluate what was found, within minutes on two cores."""
+    """Search on the bundled digits and evaluate what was found, within minutes on two cores.
+
+    Raises:
+        Interrupted: if a signal ended the search or the evaluation, or came between them.
+    """
     given = {"out": out, "seed": seed, "epochs": DEMO.epochs if epochs is None else epochs}
     search_config = checked(SearchConfig, {**DEMO.model_dump(), **given})
     evaluate_config = checked(EvaluateConfig, {"epochs": evaluation_epochs, "seed": seed})
-    return run_evaluation(run_search(search_config).path, evaluate_config)
+    run, signal = _searched(search_config)
+    if signal is not None:  # the search was at its end; the evaluation is not begun
+        command = evaluate_config.command("evaluate", str(run.path))
+        raise Interrupted(signal, run.path, command)
+    return run_evaluation(run.path, evaluate_config)
 
 
 def derive(path: Path, space: str, rule: str) -> Genotype:
