@@ -20,7 +20,7 @@ from workbench.rich import runs as rich_runs
 from workbench.trace import Run, RunError, Runs, find_runs, open_run
 from workbench.trace.folder import read_sealed, write_sealed
 from workbench.trace.header import read_header
-from workbench.trace.reading import read_events
+from workbench.trace.reading import Events, read_events
 from workbench.widgets import style
 from workbench.widgets.live_view import live
 from workbench.widgets.run_list import RunList
@@ -159,7 +159,7 @@ def test_an_axis_named_with_markup_is_refused(tmp_path: Path, axis: str) -> None
         line.pop("crc32")
     events.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     with pytest.raises(RunError, match=r"line 1, has space .* which cannot be"):
-        read_events(run.path, read_header(run.path))
+        read_events(run.path, read_header(run.path), Events())
 
 
 # --- figures ------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ from workbench.trace import control, open_run
 
 LONG: Mapping[str, Any] = SEARCHES["pruned"] | {"epochs": 100_000, "checkpoint_steps": None}
 LONG_EPOCHS = LONG | {"batch_size": 8}  # 180 steps in an epoch, half of what CIFAR-10 has
+SMALLEST: Mapping[str, Any] = {"channels": 2, "cells": 1, "nodes": 1}
+STEPS_A_PAUSE = 4  # or the search is over before it was paused often enough
 LOOK_SECONDS = 0.5  # between two looks of a reader, as the live view's
 ANEW = 120  # looks after which a reader opens the run anew, as whoever comes to it: a minute
 
@@ -134,7 +136,7 @@ def memory(base: Path, seconds: float, every: float = 1.0) -> tuple[float, float
     Returns:
         MiB per hour, half the interval's width, MiB at the end.
     """
-    search = started(search_into, base / "grows", LONG_EPOCHS)
+    search = started(search_into, base / "grows", LONG_EPOCHS, forked=False)
     waited(lambda: begun(base / "grows"), search)
     process, seen, began = psutil.Process(search.pid), [], time.monotonic()
     while time.monotonic() - began < seconds:
@@ -182,8 +184,8 @@ class Paused:
 
 def pauses(base: Path, cycles: int) -> tuple[Paused, Paused]:
     """Pause by not asking for events, and by the control file; the end is the same bits."""
-    epochs = math.ceil(cycles / 60) + 1  # of 180 steps: three a pause; 1.5 were taken
-    settings = LONG | {"epochs": epochs, "batch_size": 8, "checkpoint_minutes": None}
+    epochs = math.ceil(cycles * STEPS_A_PAUSE / 180)
+    settings = LONG_EPOCHS | SMALLEST | {"epochs": epochs, "checkpoint_minutes": None}
     whole, slow, gated = base / "whole", base / "slow", base / "gated"
     assert ended(started(search_into, whole, settings), 7200) == 0
     assert ended(started(slowly_asked, slow, settings, cycles, base / "told"), 7200) == 0

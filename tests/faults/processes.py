@@ -18,10 +18,16 @@ from pathlib import Path
 SLOW = 600.0  # seconds after which a process that should have ended counts as hung
 
 
-def started(work: Callable[..., object], *arguments: object) -> BaseProcess:
-    """A process that does `work`, which a module defines by name."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.faults.warm"])
+def started(work: Callable[..., object], *arguments: object, forked: bool = True) -> BaseProcess:
+    """A process that does `work`, which a module defines by name.
+
+    Args:
+        forked: from the warm one.  Of such a process, pages of libraries and of its parent count
+            as it comes to touch them: its size grows for an hour without a byte of its own.
+    """
+    context = multiprocessing.get_context("forkserver" if forked else "spawn")
+    if forked:
+        context.set_forkserver_preload(["tests.faults.warm"])
     process = context.Process(target=work, args=arguments)  # pyright: ignore
     process.start()
     return process

@@ -1,6 +1,17 @@
-from pathlib import Path
+"""What a killed writer leaves is taken away; how often a state is saved."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import BinaryIO
+
+import pytest
+
+from workbench.events import Resumable
+from workbench.protocols import Clock
+from workbench.snapshots import Moment
+from workbench.trace import checkpoints as module
 from workbench.trace.checkpoints import Checkpointing, Checkpoints, remove
+from workbench.trace.folder import RunError
 
 
 def test_what_a_killed_writer_left_of_a_checkpoint_goes(tmp_path: Path):
@@ -10,3 +21,31 @@ def test_what_a_killed_writer_left_of_a_checkpoint_goes(tmp_path: Path):
     Checkpoints(path, Checkpointing()).begin()
     remove(path)
     assert not path.exists()
+
+
+@pytest.mark.parametrize(("share", "saved_after"), [(0.01, [0, 300]), (None, [0, 100, 200, 300])])
+def test_epochs_of_seconds_do_not_each_have_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float | None, saved_after: list[int]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    kept = Checkpoints(tmp_path, Checkpointing(minutes=None, share=share))
+    kept.begin()
+    ended = Resumable(Clock(0, 0, 1, 0, 1), Moment(dict), epoch_ended=True)
+
+    def save(stream: BinaryIO) -> None:
+        stream.write(b"state")
+        now[0] += 3.0  # what it takes: 1 % of 300 s
+
+    saved = []
+    for after in (0, 100, 200, 300, 400):
+        now[0] = 1000 + after + 3.0 * (after > 0)
+        if kept.due(ended):
+            kept.write(save, {})
+            saved.append(after)
+    assert saved[: len(saved_after)] == saved_after
+
+
+def test_a_share_is_more_than_nothing() -> None:
+    with pytest.raises(RunError, match="`share` must be more than 0, not 0"):
+        Checkpointing(share=0.0)

@@ -27,7 +27,7 @@ from ..fakes import fake_evaluation, fake_events, fake_run
 from ..full_disk import Disk, resumable
 
 GENOTYPE = Genotype.parse("|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")
-WHEN = Checkpointing(minutes=None)
+WHEN = Checkpointing(minutes=None, share=None)
 ROOT = Path(__file__).parents[2]
 MORE = range(2, 20)
 RECIPE = {"epochs": 2, "classes": [str(digit) for digit in range(10)]}

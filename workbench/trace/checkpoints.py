@@ -31,14 +31,17 @@ class Checkpointing:
         steps: at most so many steps apart; None is no matter.
         minutes: at most so many minutes apart; None is no matter.
         keep: how many are kept, the newest ones.
+        share: of the time that those before stages and at epochs' ends may take: where epochs are
+            over in seconds, not each has one.  None is no matter.
     """
 
     steps: int | None = None
     minutes: float | None = 10.0
     keep: int = 2
+    share: float | None = 0.01
 
     def __post_init__(self) -> None:
-        for name in ("steps", "minutes", "keep"):
+        for name in ("steps", "minutes", "keep", "share"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise RunError(f"checkpoints: `{name}` must be more than 0, not {value}")
@@ -80,6 +83,7 @@ class Checkpoints:
         self._next = 0
         self._saved_at = time.monotonic()
         self._steps = 0  # since the last one
+        self._took = 0.0  # seconds, to write that
 
     def begin(self) -> None:
         """Take the folder over; whoever does holds its lock."""
@@ -99,12 +103,12 @@ class Checkpoints:
 
     def due(self, event: Resumable) -> bool:
         """Whether the state is to be saved at this event; each is to be asked about once."""
+        seconds = time.monotonic() - self._saved_at
         if event.epoch_ended:
-            return True
+            return self.when.share is None or self._took <= self.when.share * seconds
         self._steps += 1
         by_steps = self.when.steps is not None and self._steps >= self.when.steps
-        minutes = (time.monotonic() - self._saved_at) / 60
-        return by_steps or (self.when.minutes is not None and minutes >= self.when.minutes)
+        return by_steps or (self.when.minutes is not None and seconds / 60 >= self.when.minutes)
 
     def write(self, save: Callable[[BinaryIO], None], facts: Mapping[str, object]) -> None:
         """Save a state, then let go of the oldest.
@@ -112,6 +116,7 @@ class Checkpoints:
         Raises:
             OSError: if there is no room for it; those from before are as they were.
         """
+        began = time.monotonic()
         self.path.mkdir(exist_ok=True)
         file = self.path / f"checkpoint_{self._next}.json"
         state = file.with_suffix(".pt")
@@ -131,6 +136,7 @@ class Checkpoints:
             raise
         self._next += 1
         self._saved_at, self._steps = time.monotonic(), 0
+        self._took = self._saved_at - began
         remove(self.path, keep=self.when.keep)
 
 
