@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from workbench.config import SearchConfig
 from workbench.evaluate_config import EvaluateConfig
 from workbench.evaluating import resume_evaluation, run_evaluation
 from workbench.tasks import resume, run_search
-from workbench.trace import Run, open_run
+from workbench.trace import Run, checkpoints, open_run
 
 SMALL = {"data": "digits", "channels": 4, "cells": 3, "nodes": 2, "batch_size": 64}
 SMALL |= {"threads": 1, "kernel_threads": 1, "checkpoint_steps": 7}
@@ -36,6 +36,7 @@ SEARCHES: Mapping[str, Mapping[str, Any]] = {
     "stages": SMALL | PROBED | {"method": methods.NAME, "epochs": 2},
     "evaluation": {"epochs": 3, "channels": 4, "batch_size": 64},
 }
+_PLAIN = checkpoints.Checkpointing
 EVALUATION = "evaluation"  # of a search that ended; a run folder is there from the beginning
 UNLIKE = ("seconds", "memory")  # of an epoch: what the machine did, not the search
 
@@ -180,6 +181,7 @@ def search_into(out: Path, settings: Mapping[str, Any], counts: Path | None = No
 
 
 def _done(out: Path, settings: Mapping[str, Any]) -> None:
+    _saves_at_every_epochs_end()
     if dict(settings) == SEARCHES[EVALUATION]:
         run_evaluation(out, EvaluateConfig(**settings), quiet=True)
     else:
@@ -192,8 +194,14 @@ def search_until(out: Path, settings: Mapping[str, Any], place: Place, nth: int)
     _done(out, settings)
 
 
+def _saves_at_every_epochs_end() -> None:
+    """However short an epoch is: the calls of a place are counted, and time must not matter."""
+    checkpoints.Checkpointing = partial(_PLAIN, share=None)  # pyright: ignore
+
+
 def resume_until(out: Path, place: Place | None = None, nth: int = 0) -> None:
     """In a process of its own: a search that goes on, perhaps until it kills itself."""
+    _saves_at_every_epochs_end()
     if place:
         _dies_at(place, nth)
     if open_run(out).status == "finished":

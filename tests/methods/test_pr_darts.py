@@ -100,8 +100,14 @@ def test_a_darts_edge_has_the_published_number_of_operations_unless_there_is_no_
     assert full > 0.9 * 4 * len(EDGE_OPS)
 
 
-@pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "space"),
+    [
+        pytest.param(name, space, marks=[pytest.mark.long] if name != NAMES[0] and other else [])
+        for name in NAMES
+        for other, space in enumerate(SPACES)
+    ],
+)
 def test_every_edge_keeps_a_convolution_and_the_genotype_is_of_the_last_space(
     name: str, space: str
 ) -> None:

@@ -188,7 +188,11 @@ def test_an_idle_operation_gets_no_gradient_of_its_own_in_gdas() -> None:
 # A truth planted beforehand
 
 
-@pytest.mark.parametrize("name", ["fair_darts", "d_darts", "snas", "gdas", "hou_jin"])
+@pytest.mark.parametrize(
+    "name",
+    ["fair_darts", "snas", "gdas"]
+    + [pytest.param(name, marks=pytest.mark.long) for name in ("d_darts", "hou_jin")],
+)
 def test_a_planted_operation_comes_to_weigh_on_every_edge(name: str) -> None:
     """Through sigmoids and draws alike; of all the parts but the rate the method's own."""
     method, space = getattr(methods, name), darts_space(channels=4, cells=3, nodes=1)

@@ -14,7 +14,7 @@ from workbench.events import EpochEnded, Probed, Stepped
 from workbench.probes import Every, EveryEpoch, OpOutputs
 from workbench.trace import open_run, record
 
-SPACE = SPACES["nasbench201"]
+SPACE, LONG = SPACES["nasbench201"], pytest.mark.long
 
 
 def step_of(view, bilevel):
@@ -41,8 +41,17 @@ def test_a_probe_waits_for_its_turn_and_is_no_event_before():
         Every(0, step_of)
 
 
-@pytest.mark.parametrize("machine", [READABLE, CPU], ids=["readable", "fast"])
-@pytest.mark.parametrize("method", ["darts", "entmax3_prune_single_level", "pc_darts"])
+@pytest.mark.parametrize(
+    ("method", "machine"),
+    [
+        pytest.param("darts", READABLE, id="darts-readable"),
+        pytest.param("darts", CPU, id="darts-fast"),
+        pytest.param("entmax3_prune_single_level", READABLE, id="pruned-readable", marks=LONG),
+        pytest.param("entmax3_prune_single_level", CPU, id="pruned-fast"),
+        pytest.param("pc_darts", READABLE, id="pc_darts-readable"),
+        pytest.param("pc_darts", CPU, id="pc_darts-fast", marks=LONG),
+    ],
+)
 def test_all_probes_together_change_no_bit_of_the_search(method, machine, tmp_path: Path):
     method = shrunk(getattr(methods, method), epochs=2)
     plain, watched = (start(method, SPACE, machine=machine) for _ in range(2))
