@@ -125,6 +125,9 @@ def test_a_node_that_leads_nowhere_may_die():
     assert dead_nodes(cell, from_dead) == [1]
 
 
+EVERY_EPOCH = Checkpointing(share=None)  # however short
+
+
 def test_a_recorded_search_names_its_last_state_and_goes_on_there(tmp_path: Path, monkeypatch):
     method = shrunk(methods.single_level.but(objective=Breaks()), epochs=3)
     path = tmp_path / "run"
@@ -132,7 +135,7 @@ def test_a_recorded_search_names_its_last_state_and_goes_on_there(tmp_path: Path
     per_epoch = len(steps(whole)) // 3
     monkeypatch.setattr(Breaks, "at", per_epoch + 1)
     with pytest.raises(DivergenceError, match=r"last saved state: epoch 0, step .*checkpoint_1"):
-        list(record(search(method, DARTS, tiny_data(), machine=CPU), path))
+        list(record(search(method, DARTS, tiny_data(), machine=CPU), path, checkpoints=EVERY_EPOCH))
     run = open_run(path)
     assert run.header["status"] == "failed"
     assert "checkpoint_1.json" in run.header["error"]
