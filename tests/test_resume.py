@@ -26,7 +26,7 @@ from workbench.events import EpochEnded, EvaluationEvent, Resumable, Resumed, Se
 from workbench.run import Run as Stage
 from workbench.search import search
 from workbench.settings import ConfigError
-from workbench.snapshots import SnapshotError, State, load_state
+from workbench.snapshots import SMALL, Moment, SnapshotError, State, load_state
 from workbench.spaces.genotype import Genotype
 from workbench.tasks import DEMO, resume
 from workbench.trace import Run, RunError, open_run, record
@@ -151,6 +151,44 @@ def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(SnapshotError, match=r"state\.pt"):
             load_state(file)
+
+
+LAST = torch.arange(48.0).view(2, 3, 2, 4).to(memory_format=torch.channels_last)
+STATE: State = {
+    "scalar": torch.tensor(3),
+    "none of it": torch.empty(0, 4),
+    "half": torch.arange(6, dtype=torch.bfloat16).view(2, 3),
+    "alive": [torch.tensor([True, False]), None, {"betas": (0.9, 0.999)}],
+    "channels last": LAST,
+    "turned": torch.arange(6.0).view(2, 3).T,
+    "large": torch.arange(SMALL + 1),
+}
+
+
+def same(one: object, other: object) -> bool:
+    """Are they one tree, tensors of one type and shape and to the bit?"""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    return one == other
+
+
+def test_a_state_comes_back_as_it_was_saved() -> None:
+    stream = io.BytesIO()
+    Moment(lambda: STATE).save(stream)
+    stream.seek(0)
+    state = load_state(stream)
+    assert same(state, STATE)
+    assert state["channels last"].stride() == LAST.stride()  # another order picks another kernel
+    assert state["half"].untyped_storage().nbytes() == 12  # and holds nothing else in memory
+
+
+def test_a_state_of_before_small_tensors_lay_side_by_side_is_read(tmp_path: Path) -> None:
+    torch.save(STATE, tmp_path / "state.pt")
+    assert same(load_state(tmp_path / "state.pt"), STATE)
 
 
 # --- in a run folder ----------------------------------------------------------------------------

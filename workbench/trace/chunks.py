@@ -14,7 +14,6 @@ import zarr
 from numcodecs.checksum32 import CRC32C
 from numcodecs.zstd import Zstd
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
-from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import LocalStore
 
 LEVEL = 0  # of zstd
@@ -31,7 +30,6 @@ def fits(array: zarr.Array) -> bool:
 def file_of(array: zarr.Array, chunk: int) -> Path:
     """Where the chunk of steps `chunk` lies; the other axes are not cut."""
     assert isinstance(array.store, LocalStore)
-    assert isinstance(array.metadata, ArrayV3Metadata)
     key = array.metadata.encode_chunk_key((chunk, *(0 for _ in array.shape[1:])))
     return array.store.root / array.path / key
 

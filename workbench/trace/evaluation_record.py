@@ -47,7 +47,7 @@ def record_evaluation(
         recipe: How the network was trained, as JSON values; `seed` tells evaluations of a run
             apart; `classes` are the names of the classes, by default those of the run's `data`.
         note: What to keep with a saved state, as JSON values: `Checkpoint.record["note"]`.
-        checkpoints: When the state is saved; by default at every epoch's end and every 10 minutes.
+        checkpoints: When the state is saved; by default at epochs' ends and every 10 minutes.
         start: The checkpoint whose state `events` go on from.
         asked_to_stop: Looked at between steps; the state is saved and it ends once that is true.
 

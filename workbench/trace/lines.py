@@ -20,12 +20,12 @@ from workbench.events import (
     Stopped,
 )
 from workbench.spaces.space import Space
+from workbench.trace.appended import Line
 from workbench.trace.stage import Layout
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Line = dict[str, object]
 _OF_DIVERGED = ("what", "edge", "cell", "op", "remedy")
 RareEvent = StageStarted | Probed | Pruned | Held | EpochEnded | Stopped | Derived | Diverged
 
