@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import random
@@ -184,6 +185,26 @@ def test_a_state_comes_back_as_it_was_saved() -> None:
     assert same(state, STATE)
     assert state["channels last"].stride() == LAST.stride()  # another order picks another kernel
     assert state["half"].untyped_storage().nbytes() == 12  # and holds nothing else in memory
+
+
+def test_saving_and_reading_a_state_leave_nothing_to_the_collector() -> None:
+    """Among the objects of a search it comes once in many minutes."""
+
+    def tensors() -> int:
+        return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
+
+    stream = io.BytesIO()
+    gc.collect()
+    before = tensors()
+    gc.disable()
+    try:
+        Moment(lambda: STATE).save(stream)
+        assert tensors() == before
+        stream.seek(0)
+        load_state(stream)
+        assert tensors() == before
+    finally:
+        gc.enable()
 
 
 def test_a_state_of_before_small_tensors_lay_side_by_side_is_read(tmp_path: Path) -> None:

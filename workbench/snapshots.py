@@ -87,48 +87,52 @@ def _packed(state: State) -> State:
 
     A supernet has thousands of them, and each costs as much to save as all of them at once.
     """
-    found: dict[torch.dtype, list[Tensor]] = {}
-    sizes: dict[torch.dtype, int] = {}
+    small: dict[torch.dtype, list[Tensor]] = {}
+    tree = _taken_out(state, small, {})
+    return {"tree": tree, "small": {str(kind): torch.cat(flats) for kind, flats in small.items()}}
 
-    def packed(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: packed(part) for name, part in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(packed(part) for part in value)
-        if not isinstance(value, Tensor) or value.numel() > SMALL:
-            return value
-        kind, last = value.dtype, _channels_last(value)
-        flat = (value.permute(0, 2, 3, 1) if last else value).detach().reshape(-1)
-        place = sizes.get(kind, 0)
-        found.setdefault(kind, []).append(flat if flat.device.type == "cpu" else flat.cpu())
-        sizes[kind] = place + value.numel()
-        return {_PLACE: [str(kind), place, last, *value.shape]}
 
-    tree = packed(state)
-    return {"tree": tree, "small": {str(kind): torch.cat(flats) for kind, flats in found.items()}}
+def _taken_out(value: Any, small: dict[torch.dtype, list[Tensor]], sizes: dict) -> Any:
+    """A tree without its small tensors, which come into `small`; `sizes` counts their numbers.
+
+    No function within another: one that calls itself would keep `small` until the collector comes,
+    and among so many objects it comes once in an hour.
+    """
+    if isinstance(value, dict):
+        return {name: _taken_out(part, small, sizes) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_taken_out(part, small, sizes) for part in value)
+    if not isinstance(value, Tensor) or value.numel() > SMALL:
+        return value
+    kind, last = value.dtype, _channels_last(value)
+    flat = (value.permute(0, 2, 3, 1) if last else value).detach().reshape(-1)
+    place = sizes.get(kind, 0)
+    small.setdefault(kind, []).append(flat if flat.device.type == "cpu" else flat.cpu())
+    sizes[kind] = place + value.numel()
+    return {_PLACE: [str(kind), place, last, *value.shape]}
 
 
 def _unpacked(saved: Any) -> Any:
     """The state that `_packed` made this of; one that was saved as it was stays so."""
     if not isinstance(saved, dict) or set(saved) != _PARTS:
         return saved
-    small = saved["small"]
+    return _put_back(saved["tree"], saved["small"])
 
-    def unpacked(value: Any) -> Any:
-        if isinstance(value, dict) and set(value) != {_PLACE}:
-            return {name: unpacked(part) for name, part in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(unpacked(part) for part in value)
-        if not isinstance(value, dict):
-            return value
-        kind, first, last, *shape = value[_PLACE]
-        flat = small[kind][first : first + math.prod(shape)].clone()  # not the whole row with it
-        if last:
-            n, channels, height, width = shape
-            return flat.view(n, height, width, channels).permute(0, 3, 1, 2)
-        return flat.view(shape)
 
-    return unpacked(saved["tree"])
+def _put_back(value: Any, small: dict[str, Tensor]) -> Any:
+    """A tree with the tensors of `small` in their places again."""
+    if isinstance(value, dict) and set(value) != {_PLACE}:
+        return {name: _put_back(part, small) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_put_back(part, small) for part in value)
+    if not isinstance(value, dict):
+        return value
+    kind, first, last, *shape = value[_PLACE]
+    flat = small[kind][first : first + math.prod(shape)].clone()  # not the whole row with it
+    if last:
+        n, channels, height, width = shape
+        return flat.view(n, height, width, channels).permute(0, 3, 1, 2)
+    return flat.view(shape)
 
 
 def _channels_last(value: Tensor) -> bool:
