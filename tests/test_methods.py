@@ -39,12 +39,14 @@ from workbench.zero_cost.te_nas import TeNas
 METHODS = {name: m for name, m in methods.named().items() if isinstance(m, Method)}
 EVERY = pytest.mark.parametrize("name", METHODS)
 # Each method on one space of the two, in turn; all pairs in the long form.
+ELSEWHERE = ("pr_darts_depth_restricted", "pr_darts_unrestricted")  # in tests of their own
 ON_BOTH = pytest.mark.parametrize(
     ("name", "space"),
     [
-        pytest.param(name, space, marks=[pytest.mark.long] if (i + j) % 2 else [])
+        pytest.param(name, space, marks=[pytest.mark.long] if more else [])
         for i, name in enumerate(METHODS)
         for j, space in enumerate(SPACES)
+        for more in [(i + j) % 2 or name in ELSEWHERE]
     ],
 )
 

@@ -8,11 +8,6 @@ from dataclasses import asdict, replace
 from functools import partial
 
 import torch
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassAveragePrecision,
-    MulticlassConfusionMatrix,
-)
 
 from workbench.data import Data, Loader, evaluation_batches
 from workbench.divergence import telling
@@ -171,9 +166,12 @@ def _tested(
 ) -> Evaluated:
     net.eval()
     device, classes = machine.torch_device, len(data.classes)
-    accuracy = MulticlassAccuracy(classes, average="micro").to(device)
-    precision = MulticlassAveragePrecision(classes, average="macro", thresholds=None).to(device)
-    confusion = MulticlassConfusionMatrix(classes).to(device)
+    import torchmetrics.classification as measures  # takes longer to import than torch does
+
+    accuracy = measures.MulticlassAccuracy(classes, average="micro").to(device)
+    precision = measures.MulticlassAveragePrecision(classes, average="macro", thresholds=None)
+    precision = precision.to(device)
+    confusion = measures.MulticlassConfusionMatrix(classes).to(device)
     for batch in evaluation_batches(data.test, data, batch_size=recipe.batch_size, device=device):
         scores = torch.softmax(net(batch.images.to(machine.dtype))[0], dim=1)
         for metric in (accuracy, precision, confusion):

@@ -40,7 +40,7 @@ NARROW = {  # in float64: the vectors of 1, 2 and 4 numbers that the tests of ke
 @pytest.mark.parametrize(
     "other",
     [
-        replace(CPU64, engine="batched"),
+        pytest.param(replace(CPU64, engine="batched"), marks=pytest.mark.long),
         replace(CPU64, recompute=True),
         replace(CPU64, engine="batched", recompute=True),
         replace(CPU64, engine="readable", channels_last=True),

@@ -51,8 +51,15 @@ def test_the_eigenvalue_is_the_full_hessians(space):
     assert measured(run, 1) < want
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("engine", ["auto", "batched"])
+@pytest.mark.parametrize(
+    ("engine", "recompute"),
+    [
+        ("auto", False),
+        ("batched", True),
+        pytest.param("auto", True, marks=pytest.mark.long),
+        pytest.param("batched", False, marks=pytest.mark.long),
+    ],
+)
 @BOTH
 def test_both_supernets_have_the_same_eigenvalue(space, engine, recompute):
     fast = trained(space, Machine("cpu", "float64", engine=engine, recompute=recompute))

@@ -45,11 +45,11 @@ def test_a_probe_waits_for_its_turn_and_is_no_event_before():
     ("method", "machine"),
     [
         pytest.param("darts", READABLE, id="darts-readable"),
-        pytest.param("darts", CPU, id="darts-fast"),
+        pytest.param("darts", CPU, id="darts-fast", marks=LONG),
         pytest.param("entmax3_prune_single_level", READABLE, id="pruned-readable", marks=LONG),
         pytest.param("entmax3_prune_single_level", CPU, id="pruned-fast"),
-        pytest.param("pc_darts", READABLE, id="pc_darts-readable"),
-        pytest.param("pc_darts", CPU, id="pc_darts-fast", marks=LONG),
+        pytest.param("pc_darts", READABLE, id="pc_darts-readable", marks=LONG),
+        pytest.param("pc_darts", CPU, id="pc_darts-fast"),
     ],
 )
 def test_all_probes_together_change_no_bit_of_the_search(method, machine, tmp_path: Path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -241,18 +242,25 @@ def cost(
 
     Built and run on torch's meta device: nothing is allocated or computed.
     """
+    net = {
+        "channels": channels,
+        "cells": cells,
+        "in_channels": in_channels,
+        "classes": classes,
+        "auxiliary": auxiliary,
+        "hidden": tuple(hidden),
+        "stem": stem,
+    }
+    return _cost(genotype, tuple(net.items()), in_channels, tuple(size))
+
+
+@lru_cache(maxsize=1024)  # genotypes come again from epoch to epoch
+def _cost(
+    genotype: Genotype, net: tuple[tuple[str, Any], ...], channels: int, size: tuple[int, int]
+) -> Cost:
     with torch.device("meta"):
-        net = Network(
-            genotype,
-            channels=channels,
-            cells=cells,
-            in_channels=in_channels,
-            classes=classes,
-            auxiliary=auxiliary,
-            hidden=hidden,
-            stem=stem,
-        ).eval()
+        network = Network(genotype, **dict(net)).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            net(torch.empty(1, in_channels, *size))
-    parameters = sum(weight.numel() for weight in net.parameters())
+            network(torch.empty(1, channels, *size))
+    parameters = sum(weight.numel() for weight in network.parameters())
     return Cost(parameters, counter.get_total_flops() // 2)

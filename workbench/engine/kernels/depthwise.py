@@ -9,9 +9,9 @@ from __future__ import annotations
 from workbench.engine.kernels.simd import (
     add_to,
     broadcast,
-    kernel,
     lanes,
     load,
+    piece,
     size,
     spread,
     store,
@@ -23,7 +23,7 @@ from workbench.engine.kernels.simd import (
 PART = 128  # pixels that are added up in the maps' own number format
 
 
-@kernel
+@piece
 def fill_padded(tile, x, start, pixel, scale, shift, at, pad, to, height, width, channels, border):
     """`relu(scale x + shift)` into the middle of a padded map, whose border stays 0."""
     row = (width + 2 * border) * channels
@@ -37,7 +37,7 @@ def fill_padded(tile, x, start, pixel, scale, shift, at, pad, to, height, width,
                 store(pad, into + i * channels, where_positive(value, value))
 
 
-@kernel
+@piece
 def place_padded(tile, x, start, pad, to, height, width, channels, border):
     """A map into the middle of a padded one, whose border stays 0."""
     row = (width + 2 * border) * channels
@@ -47,7 +47,7 @@ def place_padded(tile, x, start, pad, to, height, width, channels, border):
             store(pad, into + i, load(x, source + i, tile))
 
 
-@kernel
+@piece
 def depthwise(tile, pad, start, w, at, out, to, height, width, channels, row, step, far, more):
     """`out[y, x] (+)= sum over taps w[tap] pad[step y + far ky, step x + far kx]`; + if `more`.
 
@@ -93,7 +93,7 @@ def depthwise(tile, pad, start, w, at, out, to, height, width, channels, row, st
                 i += 1
 
 
-@kernel
+@piece
 def scatter(tile, dd, start, w, at, pad, to, height, width, channels, row, step, far):
     """The transpose of `depthwise`: `pad[step y + far ky, step x + far kx] += w[tap] dd[y, x]`."""
     for block in range(0, channels, lanes(tile)):
@@ -109,7 +109,7 @@ def scatter(tile, dd, start, w, at, pad, to, height, width, channels, row, step,
                         store(pad, here, load(pad, here, tile) + value)
 
 
-@kernel
+@piece
 def tap_gradients(tile, pad, start, dd, at, dw, to, height, width, channels, row, step, far):
     """`dw[tap] += sum over pixels dd[y, x] pad[step y + far ky, step x + far kx]`.
 
@@ -153,7 +153,7 @@ def tap_gradients(tile, pad, start, dd, at, dw, to, height, width, channels, row
                     add_to(dw, tap + 2 * channels, a2 + b2)
 
 
-@kernel
+@piece
 def pointwise(tile, d, start, w, at, out, to, pixels, c_in, c_out):
     """`out[p] = d[p] w` for `w` `(c_in, c_out)`; eight pixels share every load of a weight."""
     for block in range(0, c_out, lanes(tile)):
@@ -190,7 +190,7 @@ def pointwise(tile, d, start, w, at, out, to, pixels, c_in, c_out):
             p += 1
 
 
-@kernel
+@piece
 def outer_gradients(tile, d, start, dy, at, dw, to, pixels, c_in, c_out):
     """`dw[k] += sum over pixels d[p, k] dy[p]` for `dw` `(c_in, c_out)`."""
     for block in range(0, c_out, lanes(tile)):
@@ -227,7 +227,7 @@ def outer_gradients(tile, d, start, dy, at, dw, to, pixels, c_in, c_out):
             k += 1
 
 
-@kernel
+@piece
 def moments(tile, y, start, sums, at, pixels, channels):
     """Add the sum and the sum of squares over pixels, `(2, channels)`, to the float64 `sums`.
 

@@ -14,7 +14,16 @@ from __future__ import annotations
 import numpy as np
 
 from workbench.engine.kernels.depthwise import moments
-from workbench.engine.kernels.simd import add_to, kernel, lanes, load, store, where_positive, zero
+from workbench.engine.kernels.simd import (
+    add_to,
+    kernel,
+    lanes,
+    load,
+    piece,
+    store,
+    where_positive,
+    zero,
+)
 
 CHUNK = 4_096  # numbers of a node that are worked on together
 
@@ -100,7 +109,7 @@ def mix(
                     _add(tile, nodes, source, gap[t], scale, where, out, into, stride, count)
 
 
-@kernel
+@piece
 def _add(tile, y, source, gap, scale, at, out, to, stride, count):
     factor = load(scale, at, tile)
     for p in range(count):
@@ -135,7 +144,7 @@ def mix_sums(tile, g, go, outputs, first, second, nodes, base, at, gap, sums, be
                     _product(tile, g, here, nodes, source, gap[t], sums, to, count, c)
 
 
-@kernel
+@piece
 def _product(tile, g, here, y, source, gap, sums, to, count, c):
     total = zero(g, tile)
     more = total

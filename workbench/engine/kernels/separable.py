@@ -30,6 +30,7 @@ from workbench.engine.kernels.simd import (
     kernel,
     lanes,
     load,
+    piece,
     size,
     store,
     where_positive,
@@ -127,7 +128,7 @@ def backward(
                 )  # fmt: skip
 
 
-@kernel
+@piece
 def _input_gradient(tile, conv, dd, w, g, ddp, back, fresh, count, height, width, c):
     """`back` (+)= the transposed depthwise convolution of `dd`; + unless it is `fresh`.
 
@@ -152,7 +153,7 @@ def _input_gradient(tile, conv, dd, w, g, ddp, back, fresh, count, height, width
         )  # fmt: skip
 
 
-@kernel
+@piece
 def _weight_gradients(tile, conv, pad, w, at, d, dd, dw, count, height, width, c):
     """Add the taps' gradients to `dw`; make `d`, the depthwise output, anew."""
     step, far = conv
@@ -166,7 +167,7 @@ def _weight_gradients(tile, conv, pad, w, at, d, dd, dw, count, height, width, c
         tap_gradients(tile, pad, n * whole, dd, middle, dw, at, h, wide, c, row, step, far)
 
 
-@kernel
+@piece
 def _turned(tile, w, wo, groups, c):
     """Pointwise weights transposed, and depthwise ones with their taps in reverse."""
     taps = size(tile) * size(tile)
@@ -181,7 +182,7 @@ def _turned(tile, w, wo, groups, c):
     return turned, flipped
 
 
-@kernel
+@piece
 def norm_gradient(tile, grad, start, y, ys, coef, at, dy, pixels, channels):
     """`dy = coef[0] grad + coef[1] y + coef[2]`: what a batch norm hands back."""
     for block in range(0, channels, lanes(tile)):
@@ -193,7 +194,7 @@ def norm_gradient(tile, grad, start, y, ys, coef, at, dy, pixels, channels):
             store(dy, here, value)
 
 
-@kernel
+@piece
 def _finish(tile, shape, x, start, pixel, scale, shift, at, back, inset, dx, to, sums, moment, own):
     """Cut off the padding and what the ReLU stopped; write (`own`) or add to `dx`."""
     count, height, width, c = shape

@@ -23,7 +23,9 @@ from numba import njit, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model, typeof_impl
 
-kernel = njit(cache=True, nogil=True, error_model="numpy")
+# What Python calls, and pieces that only these call, and that are kept as part of them.
+kernel = njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+piece = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, no_cpython_wrapper=True)
 
 
 def emitted(build: Callable[..., object]) -> Callable[..., float]:
