@@ -40,7 +40,7 @@ SPACES = {
     "nasbench201": nasbench201(channels=3, cells_per_stage=1, nodes=2),
 }
 BOTH = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-SINGLE = pytest.mark.parametrize(  # in float32: vectors of 4, 8 and 16 numbers, as in tests.tiny
+SINGLE = pytest.mark.parametrize(  # in float32: vectors as in tests.tiny
     "space",
     [darts(channels=2, cells=1, nodes=2), nasbench201(channels=4, cells_per_stage=1, nodes=2)],
     ids=SPACES,

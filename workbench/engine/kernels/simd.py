@@ -15,8 +15,8 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import cast
+from functools import cache, cached_property, partial
+from typing import Any, cast
 
 from llvmlite import ir
 from numba import njit, types
@@ -24,8 +24,9 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model, typeof_impl
 
 # What Python calls, and pieces that only these call, and that are kept as part of them.
-kernel = njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
-piece = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, no_cpython_wrapper=True)
+_compiled = partial(cast("Callable[..., Any]", njit), nogil=True, error_model="numpy")
+kernel = _compiled(cache=True, no_cfunc_wrapper=True)
+piece = _compiled(no_cfunc_wrapper=True, no_cpython_wrapper=True)
 
 
 def emitted(build: Callable[..., object]) -> Callable[..., float]:
