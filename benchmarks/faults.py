@@ -100,10 +100,13 @@ def pauses(base: Path, quick: bool, seed: int) -> list[Row]:
 
 
 def damage(base: Path, quick: bool, seed: int) -> list[Row]:
-    """Every file of a run truncated, flipped, emptied, removed."""
-    from tests.damage import run
+    """Every file of a run truncated, flipped, emptied, removed; an interrupted one then resumed."""
+    from tests import damage, damage_resumed
 
-    found = run(1 if quick else 60, seed, base)
+    for name in ("read", "resumed"):
+        (base / name).mkdir()
+    found = damage.run(1 if quick else 60, seed, base / "read")
+    found += damage_resumed.run(1 if quick else 6, seed, base / "resumed")
     rows = []
     for kind in dict.fromkeys(each.kind for each in found):
         outcomes = Counter(each.outcome for each in found if each.kind == kind)

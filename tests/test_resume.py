@@ -21,9 +21,12 @@ from tests.faults.methods import two_stages
 from tests.test_methods import METHODS, small
 from tests.test_walk import WALKS, few
 from tests.tiny import CPU, SPACES, assert_same, holdings, prunings, tiny_data, trajectory
+from workbench import methods
 from workbench.cli import main
 from workbench.evaluate import DIGITS, _tested, evaluate
 from workbench.events import EpochEnded, EvaluationEvent, Resumable, Resumed, SearchEvent
+from workbench.method import Method
+from workbench.parts.schedules import Alternating
 from workbench.run import Run as Stage
 from workbench.search import search
 from workbench.settings import ConfigError
@@ -257,6 +260,33 @@ def test_a_stopped_record_is_gone_on_with_as_if_nothing_had_been(
     assert_same_record(whole, open_run(path))
     assert times_resumed(open_run(path).header) == 1
     assert not (path / CHECKPOINTS).exists()
+
+
+LATE = {  # methods whose scalars are not all measured in every step
+    "every second": methods.multi_step.but(schedule=Alternating(2, order="weights_first")),
+    "warm-up": methods.darts.but(schedule=Alternating(warmup_epochs=1)),
+}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+@pytest.mark.parametrize("method", LATE.values(), ids=LATE)
+def test_a_record_goes_on_where_a_scalar_was_not_measured_yet(
+    tmp_path: Path, method: Method, steps: int
+) -> None:
+    def search_on(start: State | None = None) -> Iterator[SearchEvent]:
+        return search(small(method), SPACES["darts"], tiny_data(), machine=CPU, start=start)
+
+    when = Checkpointing(steps=1, minutes=None)
+    list(record(search_on(), tmp_path / "whole", flush_seconds=0))
+    path, taken = tmp_path / "run", iter(range(10**6))
+    events = record(
+        search_on(), path, checkpoints=when, flush_seconds=0,
+        asked_to_stop=lambda: next(taken) >= steps,
+    )  # fmt: skip
+    list(events)
+    start = newest(path / CHECKPOINTS, path)
+    list(record(search_on(load_state(start.state)), path, start=start, flush_seconds=0))
+    assert_same_record(open_run(tmp_path / "whole"), open_run(path))
 
 
 def test_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over(

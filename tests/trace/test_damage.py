@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import damage
+from tests import damage, damage_resumed
 from tests.fakes import fake_events, fake_run
 from workbench.trace import RunError, find_runs, open_run, record
 from workbench.trace.folder import MOST_BYTES, read_sealed, seal, unseal, write_sealed
@@ -25,6 +26,21 @@ def test_no_damage_to_a_file_ends_in_a_traceback_or_a_wrong_answer(tmp_path: Pat
     faults = [row for row in rows if row.outcome not in ("refused", "same")]
     assert not faults
     assert {"trace.zarr/stage_1/norm/c/0/0/0", "evaluation/seed_1.json"} <= {x.file for x in rows}
+
+
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")  # zarr's own, where it fails
+def test_an_interrupted_run_with_damage_goes_on_as_it_was_or_says_which_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = random.Random(0)  # of all files; the long form takes each
+    monkeypatch.setattr(
+        damage_resumed, "damages", lambda *given: [few.choice([*damage.damages(*given)])]
+    )
+    rows = damage_resumed.run(1, seed=0, folder=tmp_path)
+    assert not [row for row in rows if row.outcome not in ("refused", "same")]
+    outcomes = {(row.file, row.outcome) for row in rows}
+    assert ("checkpoints/checkpoint_10.pt", "same") in outcomes  # the one before is taken
+    assert ("trace.zarr/stage_1/alpha/c/0/0/0", "refused") in outcomes
 
 
 def test_a_lost_genotype_is_read_from_the_event(tmp_path: Path) -> None:

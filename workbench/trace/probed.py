@@ -10,7 +10,7 @@ import zarr
 
 from workbench.trace.chunks import write_chunk
 from workbench.trace.folder import RunError
-from workbench.trace.store import PROBES, describe, open_array
+from workbench.trace.store import PROBES, StageStore, describe, open_array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,18 +53,19 @@ class ProbedArrays:
         self._there: dict[str, int] = {}  # how many chunks there are, by array
         self._waiting: list[tuple[int, str, Tensor | Rows]] = []
 
-    def reopen(self, rows: int, written: int) -> None:
-        """Take the arrays that are there, and blank what came after `rows` of `written` steps.
+    def reopen(self, kept: StageStore, written: int) -> None:
+        """Take the arrays that are there, and blank what came after what is `kept` of `written`.
 
-        What is measured next may belong to the last of these.
+        What is measured next may belong to the last of these steps.
         """
+        rows = kept.least
         self._start = max(rows - 1, 0) // self._chunk * self._chunk
         for name, axes in probed_axes(self._group).items():
             self.axes[name] = axes
             array = self._arrays[name] = open_array(self._group, name)
             stop = min(-(-written // self._chunk) * self._chunk, array.shape[0])
-            values = np.asarray(array[self._start : stop])
-            values[rows - self._start :] = np.nan
+            values = np.full((stop - self._start, *array.shape[1:]), np.nan, dtype=np.float32)
+            values[: rows - self._start] = kept.read(name, rows)[self._start :]
             array[self._start : stop] = values
             block = np.full((self._chunk, *array.shape[1:]), np.nan, dtype=np.float32)
             block[: len(values)] = values[: self._chunk]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import zarr
 
@@ -15,7 +15,8 @@ from workbench.trace.appended import cut, read_lines
 from workbench.trace.checkpoints import Checkpoint
 from workbench.trace.folder import RunError
 from workbench.trace.probed import probed_axes
-from workbench.trace.stage import StageArrays
+from workbench.trace.stage import Layout, StageArrays, names_in
+from workbench.trace.store import StageStore, damaged
 
 _WHOLE = ("stage", "rows", "step_offset", "epochs", "events", "events_bytes")
 _SECONDS = ("seconds", "waited", "waited_before")
@@ -52,16 +53,30 @@ def rewind(path: Path, place: Mapping[str, Any], event: Resumed) -> StageArrays:
         RunError: if what came before is damaged.
     """
     assert event.space is not None
+    store, number = path / folder.TRACE, place["stage"]
+    inner = Layout(event.space).shape
+    kept = StageStore(store / f"stage_{number}", inner, least=place["rows"])
+    kept.steps()
+    for name in (*names_in(kept), *kept.probes):  # whole, or it says which is not
+        kept.read(name, kept.least)
+    _group(store, "r")
+    probed: dict[str, int] = {}
+    for before in range(number):
+        probed |= probed_axes(_group(store / f"stage_{before}", "r"))
+    group = _group(store / f"stage_{number}", "r+")
     (path / folder.GENOTYPE).unlink(missing_ok=True)
     cut(path / folder.EVENTS, place["events_bytes"])
-    read_lines(path / folder.EVENTS)  # whole, or it says which is not
-    store = path / folder.TRACE
+    read_lines(path / folder.EVENTS)  # likewise
     for later in store.glob("stage_*"):
-        number = later.name.removeprefix("stage_")
-        if number.isdecimal() and int(number) > place["stage"]:
+        which = later.name.removeprefix("stage_")
+        if which.isdecimal() and int(which) > number:
             shutil.rmtree(later)
-    probed: dict[str, int] = {}
-    for number in range(place["stage"]):
-        probed |= probed_axes(zarr.open_group(store, path=f"stage_{number}", mode="r"))
-    group = zarr.open_group(store, path=f"stage_{place['stage']}", mode="r+")
-    return StageArrays(group, event.space, event.clock, probed, place["rows"])
+    return StageArrays(group, event.space, event.clock, probed, kept)
+
+
+def _group(place: Path, mode: Literal["r", "r+"]) -> zarr.Group:
+    """A group, of no other format: what those may name is executed."""
+    try:
+        return zarr.open_group(place, mode=mode, zarr_format=3)
+    except Exception as error:  # whatever zarr meets in bytes that are none of its own
+        raise damaged(place / "zarr.json", error) from error

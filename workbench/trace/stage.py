@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workbench.trace.chunks import write_chunk
 from workbench.trace.folder import RunError
 from workbench.trace.probed import ProbedArrays
-from workbench.trace.store import CHUNK, EDGES, SCALARS, describe, new_array, open_array
+from workbench.trace.store import (
+    CHUNK,
+    EDGES,
+    SCALARS,
+    StageStore,
+    describe,
+    new_array,
+    open_array,
+)
 from workbench.trace.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -94,7 +102,7 @@ class StageArrays:
 
     Args:
         probed: axes after `step` of what probes measured in earlier stages, which keep their form.
-        rows: go on after so many steps, which are in `group`; what came after them is taken out.
+        kept: go on after its `least` steps, which are in `group`; what came after is taken out.
     """
 
     def __init__(
@@ -103,11 +111,11 @@ class StageArrays:
         space: Space,
         clock: Clock,
         probed: Mapping[str, int],
-        rows: int | None = None,
+        kept: StageStore | None = None,
     ) -> None:
         self.group, self.number = group, clock.stage
         self.layout = Layout(space)
-        self.rows = self.written = rows or 0  # steps seen, and those that a reader sees
+        self.rows = self.written = kept.least if kept else 0  # seen, and those that a reader sees
         self._size = clock.steps
         self._start = self.rows // CHUNK * CHUNK  # first step of the chunk that is being filled
         shapes = self.layout.shapes
@@ -117,38 +125,31 @@ class StageArrays:
         self._arrays: dict[str, zarr.Array] = {}
         self._scalars: list[str] = []
         self._probed = ProbedArrays(group, self._array, shapes, self.layout.placed, CHUNK, probed)
-        if rows is None:
+        if kept is None:
             describe(group, {**self.layout.attributes(), "stage": self.number, SCALARS: []})
             for name in (*STATE, *LINES):
                 self._create(name)
         else:
-            self._reopen()
+            self._reopen(kept)
 
-    def _reopen(self) -> None:
+    def _reopen(self, kept: StageStore) -> None:
         """Take the arrays as they are, and blank what came after `rows` steps."""
-        self._scalars = list(cast("list[str]", self.group.attrs[SCALARS]))
-        edges = [EDGES] if self.group.attrs.get(EDGES) is True else []
-        for name in (*STATE, *LINES, *edges, *self._scalars):
+        written = len(kept.steps())
+        for name in names_in(kept):
             self._arrays[name] = open_array(self.group, name)
-        step = self._arrays["step"]
-        self._size = step.shape[0]
-        written = int((np.asarray(step[:]) >= 0).sum())
-        if written < self.rows:
-            raise RunError(
-                f"{self.group.store_path} holds {written} steps, but the checkpoint was written "
-                f"after {self.rows}; it is damaged"
-            )
+        self._scalars = list(kept.scalars)
+        self._size = self._arrays["step"].shape[0]
         for name in ("step", *(name for name in self._order() if name != "step")):
             array, block = self._arrays[name], self._empty(name)
-            known = self.rows - self._start
-            block[:known] = array[self._start : self.rows]
+            known = kept.read(name, self.rows)[self._start :]
+            block[: len(known)] = known
             self._block[name] = block
             for start in range(self._start, written, CHUNK):  # a reader sees the steps go first
                 stop = min(start + CHUNK, self._size)
                 array[start:stop] = (block if start == self._start else self._empty(name))[
                     : stop - start
                 ]
-        self._probed.reopen(self.rows, written)
+        self._probed.reopen(kept, written)
 
     def _empty(self, name: str) -> np.ndarray:
         """A chunk of an array in which nothing was written."""
@@ -261,6 +262,12 @@ class StageArrays:
         """A new array of that many axes after `step`, as long as the stage."""
         shape = (self._size, *self.layout.shape[:axes])
         return new_array(self.group, name, shape, {**STATE, **LINES}.get(name, np.nan))
+
+
+def names_in(kept: StageStore) -> tuple[str, ...]:
+    """The arrays of a stage's steps; those of probes are beside them."""
+    edges = (EDGES,) if kept.weighs_edges else ()
+    return (*STATE, *LINES, *edges, *kept.scalars)
 
 
 def _named(what: str, others: Iterable[str]) -> RunError:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.storage import LocalStore
 
 from workbench.trace.chunks import LEVEL, file_of, fits, read_chunk
 from workbench.trace.folder import KEY, RESTORE, RunError
@@ -56,12 +57,24 @@ def open_array(group: zarr.Group, name: str) -> zarr.Array:
     """An array of a stage, to be written on.
 
     Raises:
-        RunError: if it is not there.
+        RunError: if it is not there, or damaged.
     """
-    array = group.get(name)
+    assert isinstance(group.store, LocalStore)
+    file = group.store.root / group.path / name / "zarr.json"
+    try:
+        array = group[name]
+    except Exception as error:  # whatever zarr meets in bytes that are none of its own
+        raise damaged(file, error) from error
     if not isinstance(array, zarr.Array):
-        raise RunError(f"{group.store_path} holds no array {name!r}; {RESTORE}")
+        raise damaged(file, "no array")
     return array.with_config(_CONFIG)
+
+
+def damaged(file: Path, what: object) -> RunError:
+    """A refusal of `file` that says what was met there, and what to do."""
+    if isinstance(what, Exception):
+        what = "missing" if not file.is_file() else f"{type(what).__name__}: {what}"
+    return RunError(f"{file} is damaged ({' '.join(str(what).split())[:200]}); {RESTORE}")
 
 
 def describe(group: zarr.Group, changes: Mapping[str, object]) -> None:
@@ -169,7 +182,8 @@ class StageStore:
     @cached_property
     def _group(self) -> zarr.Group:
         group = self._opened(
-            "", lambda: zarr.open_group(self.path, mode="r", use_consolidated=False)
+            "",
+            lambda: zarr.open_group(self.path, mode="r", use_consolidated=False, zarr_format=3),
         )
         assert isinstance(group, zarr.Group)
         return group
@@ -200,9 +214,7 @@ class StageStore:
                 self.opened[place] = stamp, make()
             return self.opened[place][1]
         except Exception as error:  # whatever zarr meets in bytes that are none of its own
-            there = (self.path / name / "zarr.json").is_file()
-            what = " ".join(f"{type(error).__name__}: {error}".split()) if there else "missing"
-            raise self._damaged(name, what[:200]) from error
+            raise damaged(place / "zarr.json", error) from error
 
     def _chunks_there(self) -> int:
         """How many chunks of `step` there are.
@@ -234,8 +246,7 @@ class StageStore:
         except FileNotFoundError as error:
             raise RunError(f"{file_of(array, chunk)} is missing; {RESTORE}") from error
         except Exception as error:  # of schema 1: whichever codec met it first
-            what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise RunError(f"{file_of(array, chunk)} is damaged ({what}); {RESTORE}") from error
+            raise damaged(file_of(array, chunk), error) from error
 
     def _damaged(self, name: str, what: str) -> RunError:
-        return RunError(f"{self.path / name / 'zarr.json'} is damaged ({what}); {RESTORE}")
+        return damaged(self.path / name / "zarr.json", what)

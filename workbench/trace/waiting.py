@@ -82,6 +82,8 @@ class Waiting:
         """A scalar or a line, `(steps,)`; NaN where a scalar was not measured."""
         if name in self._lines:
             return np.array(self._lines[name])
+        if name not in self._columns:  # measured before the search was taken up again
+            return np.full(self.count, np.nan, dtype=np.float32)
         return self._columns[name].read(self.count)
 
     def clear(self) -> None:

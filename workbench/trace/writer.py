@@ -251,7 +251,7 @@ class RunWriter:
             self._step_offset += self._stage.rows
             self._count_steps()
         offsets = {"step_offset": self._step_offset, "epoch_offset": self._epochs}
-        root = zarr.open_group(self.path / folder.TRACE, mode="a")
+        root = zarr.open_group(self.path / folder.TRACE, mode="a", zarr_format=3)
         group = root.create_group(f"stage_{event.clock.stage}", attributes={**offsets})
         probed = self._stage.probed if self._stage else {}
         self._stage = StageArrays(group, event.space, event.clock, probed)
