@@ -150,7 +150,9 @@ def test_compare_writes_a_report_and_a_table(runs, tmp_path: Path, capsys):
     out, csv = tmp_path / "compare.html", tmp_path / "runs.csv"
     latex, markdown = tmp_path / "table.tex", tmp_path / "table.md"
     files = ["--csv", str(csv), "--latex", str(latex), "--markdown", str(markdown)]
-    main(["compare", str(runs[0].path.parent), "--out", str(out), *files])
+    folder = tmp_path / "with a blank"
+    folder.symlink_to(runs[0].path.parent, target_is_directory=True)
+    main(["compare", str(folder), "--out", str(out), *files])
     said = capsys.readouterr().out
     assert "| darts_small | 2 |" in said
     page = out.read_text(encoding="utf-8")

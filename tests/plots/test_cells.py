@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from workbench.plots import CellGraph, cell_graph, cells
+from workbench.plots import CellGraph, cell_graph, cells, theme
 from workbench.spaces.genotype import CellGenes, Gene, Genotype
 from workbench.trace import Run
 
@@ -30,7 +30,7 @@ def test_every_gene_is_a_labelled_edge_in_its_colour() -> None:
     dot = cell_graph(GENOTYPE, "normal").dot
     for gene in GENES:
         assert (str(gene.src), str(gene.dst)) in edges(dot, f'label=" {gene.op} "')
-    assert edges(dot, "#0072B2") == {("0", "2")}
+    assert edges(dot, theme.colour("sep_conv_3x3")) == {("0", "2")}
 
 
 def test_edges_that_were_not_chosen_are_faint_and_have_no_label() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import shutil
@@ -37,9 +38,10 @@ def test_an_interrupted_run_with_damage_goes_on_as_it_was_or_says_which_file(
         damage_resumed, "damages", lambda *given: [few.choice([*damage.damages(*given)])]
     )
     rows = damage_resumed.run(1, seed=0, folder=tmp_path)
+    gc.collect()  # so that zarr's warnings come here
     assert not [row for row in rows if row.outcome not in ("refused", "same")]
     outcomes = {(row.file, row.outcome) for row in rows}
-    assert ("checkpoints/checkpoint_10.pt", "same") in outcomes  # the one before is taken
+    assert ("checkpoints/checkpoint_12.pt", "same") in outcomes  # the one before is taken
     assert ("trace.zarr/stage_1/alpha/c/0/0/0", "refused") in outcomes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import time
@@ -12,13 +13,14 @@ import pytest
 import torch
 from plotly.offline import get_plotlyjs
 
+from tests import damage_resumed
 from tests.fakes import fake_events, fake_run
 from workbench import widgets
 from workbench.config import SearchConfig
 from workbench.events import Probed, Stepped
 from workbench.settings import ConfigError
 from workbench.trace import RunError, open_run, record
-from workbench.widgets import jobs
+from workbench.widgets import jobs, live_view
 from workbench.widgets.jobs import SearchError
 from workbench.widgets.live_view import LiveView, live
 from workbench.widgets.plot import LivePlot
@@ -196,6 +198,27 @@ def test_a_run_that_is_gone_or_broken_is_looked_at_again(tmp_path):
         (run.path / "run.json").write_text(text)
         view.look()
         assert state(view) == "finished"
+
+
+def test_a_run_that_ended_is_looked_at_again_and_seen_to_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(live_view, "ENDED_SECONDS", 0.05)
+    monkeypatch.setattr(live_view, "attended", lambda: True)
+    path = tmp_path / "run"
+    damage_resumed.interrupted(path)
+
+    async def seen(view: LiveView, what: str) -> None:
+        async with asyncio.timeout(30):
+            while f">{what}<" not in view._head.value:
+                await asyncio.sleep(0.02)
+
+    async def watched() -> None:
+        view = live(path)
+        await seen(view, "stopped")
+        await asyncio.to_thread(lambda: list(damage_resumed.search(path, go_on=True)))
+        await seen(view, "finished")
+        view.close()
+
+    asyncio.run(watched())
 
 
 def test_a_closed_view_lets_go_of_its_plot(tmp_path):

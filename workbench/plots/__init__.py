@@ -1,4 +1,4 @@
-"""Figures of a run: `X_frame(run)` is the table, `X(run)` draws it and returns the figure.
+"""Figures of a run: `X(run)` draws it, `X_frame(run)` is its table where it is one of its own.
 
 A notebook shows a figure that is the last line of a cell; elsewhere call its `.show()`.
 """

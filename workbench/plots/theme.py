@@ -1,8 +1,9 @@
 """How every figure looks: one colour and dash per operation, and text for light and dark pages.
 
 Backgrounds are transparent and every colour has a contrast of 3:1 or more on white and on #111,
-so a figure can stand in a light or a dark notebook.  Colours are derived from Okabe and Ito's
-colour-blind-safe set; the dash is the second channel.
+so a figure can stand in a light or a dark notebook.  Within a space colours are told apart by the
+red-blind and the green-blind too: they differ by 15 or more in CIELAB as Machado et al. (2009)
+simulate them.  Dash and marker are the second channel.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ if TYPE_CHECKING:
 
 # Spaces that share a colour share no operation: sep_conv_3x3 (DARTS), nor_conv_3x3 (NAS-Bench-201).
 COLOURS: dict[str, str] = {
-    "none": "#7F7F7F",
-    "skip_connect": "#D55E00",
+    "none": "#656565",
+    "skip_connect": "#B92F05",
     "noise": "#8A6FB0",
-    "max_pool_3x3": "#C98200",
-    "avg_pool_3x3": "#A69400",
-    "sep_conv_3x3": "#0072B2",
-    "sep_conv_5x5": "#3796D6",
+    "max_pool_3x3": "#CA861B",
+    "avg_pool_3x3": "#A68F44",
+    "sep_conv_3x3": "#1663CF",
+    "sep_conv_5x5": "#338CD0",
     "sep_conv_7x7": "#6F7FD8",
-    "dil_conv_3x3": "#009E73",
-    "dil_conv_5x5": "#C978A5",
+    "dil_conv_3x3": "#1A8952",
+    "dil_conv_5x5": "#DF5C9B",
     "conv_7x1_1x7": "#9C6B4F",
-    "nor_conv_1x1": "#009E73",
-    "nor_conv_3x3": "#0072B2",
+    "nor_conv_1x1": "#1A8952",
+    "nor_conv_3x3": "#1663CF",
 }
 DASHES: dict[str, str] = {
     "none": "dot",
@@ -74,10 +75,9 @@ def dash(op: str) -> str:
 
 
 def symbol(op: str) -> str:
-    """The operation's marker: square for pooling, others for what is no layer."""
-    if op in ("none", "skip_connect"):
-        return "x" if op == "none" else "diamond"
-    return "square" if "pool" in op else "circle"
+    """The operation's marker: angular for pooling, others for what is no layer."""
+    known = {"none": "x", "skip_connect": "diamond", "avg_pool_3x3": "triangle-up"}
+    return known.get(op, "square" if "pool" in op else "circle")
 
 
 def series(index: int) -> str:

@@ -39,7 +39,8 @@ _BUTTONS = {
     "resume": ("Resume", "go on"),
     "stop": ("Stop", "end after the step it is at; what is recorded stays whole"),
 }
-_ENDS = ("finished", "stopped", "failed", "killed")  # after these there is nothing to wait for
+_ENDS = ("finished", "stopped", "failed", "killed")  # it may be resumed, or evaluated
+ENDED_SECONDS = 5.0  # between two looks then
 _WORKS = {"running": ("pause", "step", "stop"), "paused": ("step", "resume", "stop")}
 
 
@@ -176,15 +177,17 @@ class LiveView(w.VBox):
             self._task = self._loop.create_task(self._follow())
 
     async def _follow(self) -> None:
-        """Look again and again until the run has ended."""
+        """Look again and again; less often at a run that has ended, unless nobody watches."""
         while True:
             self._soon.clear()
             began = time.monotonic()
             look = await asyncio.to_thread(self._seen, self._now())
             self._show(look)
-            if look.state in _ENDS and not self._soon.is_set():
-                return
             rest = max(POLL_SECONDS, SHARE * (time.monotonic() - began))
+            if look.state in _ENDS and not self._soon.is_set():
+                if not attended():
+                    return
+                rest = max(rest, ENDED_SECONDS)
             try:
                 await asyncio.wait_for(self._soon.wait(), rest)
             except TimeoutError:
