@@ -33,6 +33,7 @@ SEARCHES: Mapping[str, Mapping[str, Any]] = {
     "pruned": SMALL
     | PROBED
     | {"method": "entmax3_prune_single_level", "epochs": 2, "arch_lr": 0.05},
+    "late": SMALL | {"method": "multi_step", "epochs": 2},  # scalars that not every step has
     "stages": SMALL | PROBED | {"method": methods.NAME, "epochs": 2},
     "evaluation": {"epochs": 3, "channels": 4, "batch_size": 64},
 }

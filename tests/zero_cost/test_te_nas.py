@@ -122,6 +122,7 @@ def test_a_round_with_nothing_to_do_measures_nothing() -> None:
     assert rule(view)["cell"] is alive["cell"]
 
 
+@pytest.mark.long
 def test_two_edges_into_a_node_are_left_in_the_darts_space() -> None:
     space = darts(nodes=3, ops=("none", "skip_connect", "max_pool_3x3"))
     liked = torch.tensor([0.0, 0.0, 1.0, 3.0, 2.0, 4.0, 1.0, 3.0, 2.0])  # by edge: regions
