@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the short forms are tests 
 Row = dict[str, object]
 WHOLE = ("refused", "same")  # what may come of damage: a line that names the file, or a repair
 SECONDS_TO_END = 5.0  # after a signal
-MIB_AN_HOUR = 8.0  # what rules look back at is 5 KB an epoch, here 800 epochs an hour
+MIB_AN_HOUR = 8.0  # rules look back at some 5 KB an epoch, and here 750 are over in an hour
 
 
 def kill(base: Path, quick: bool, seed: int) -> list[Row]:

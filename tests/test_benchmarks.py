@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from workbench.zero_cost import proxies
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +44,6 @@ def test_the_step_benchmark_measures_both_supernets():
     assert 0 < fast["operations"] < readable["operations"]
 
 
-@pytest.mark.long
 def test_scores_are_compared_with_a_table(tmp_path: Path):
     codes = ["333333", "222222", "100000", "000000", "321040", "444444"]
     rows = [f"{i},{code},{90 - i},{70 - i},{40 - i}\n" for i, code in enumerate(codes)]

@@ -105,7 +105,6 @@ def test_two_threads_compute_what_one_does(monkeypatch):
     assert_same(trajectory(one), trajectory(two), atol=1e-9)
 
 
-@pytest.mark.long  # 20 s of torch's compiler
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # the tracer's own look
 def test_cells_in_torch_operations_can_be_traced_whole():
     """What `compile` does on a GPU, with a backend that generates no code."""

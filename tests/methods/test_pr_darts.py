@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -153,9 +152,8 @@ def test_mixing_weights_are_0_where_an_edge_has_no_such_candidate() -> None:
 
 def test_the_same_seed_draws_the_same_operations_and_another_seed_others() -> None:
     method = shrunk(methods.pr_darts, batch_size=24)
-    few = replace(method, stages=method.stages[:4])
     runs = [
-        spaces(list(search(few, SPACES["darts"], tiny_data(), machine=READABLE, seed=seed)))
+        spaces(list(search(method, SPACES["darts"], tiny_data(), machine=READABLE, seed=seed)))
         for seed in (0, 0, 1)
     ]
     assert runs[0] == runs[1]

@@ -53,7 +53,7 @@ def test_a_group_of_which_all_went_is_drawn_again() -> None:
     """At a large rate: the distribution over subsets, against draws that are thrown away."""
     rule, draw = GroupedDropout(rate=0.4), torch.Generator().manual_seed(1)
     group = groups(DARTS)[1]
-    kept = torch.cat(drawn(rule, DARTS, 2000))[:, group]
+    kept = torch.cat(drawn(rule, DARTS, 4000))[:, group]
     plain = torch.rand(60_000, 4, generator=draw) >= 0.4 ** (1 / 4)
     plain = plain[plain.any(dim=1)]
     bits = torch.tensor([1, 2, 4, 8])
@@ -66,7 +66,7 @@ def test_a_group_of_which_all_went_is_drawn_again() -> None:
 
 def test_edges_and_groups_are_drawn_independently() -> None:
     """Pairs go together as often as the product says."""
-    out = ~torch.stack(drawn(GroupedDropout(rate=0.1), DARTS, 2000))
+    out = ~torch.stack(drawn(GroupedDropout(rate=0.1), DARTS, 4000))
     p = out.double().mean()
     for a, b in (((0, 0), (1, 0)), ((0, 0), (0, 7)), ((3, 5), (9, 5))):
         both = (out[:, *a] & out[:, *b]).double().mean()
@@ -88,9 +88,9 @@ def test_only_what_is_alive_is_kept_and_the_last_of_a_group_always() -> None:
     alive[0] = False
     alive[1] = torch.tensor([0, 0, 0, 1, 1, 0, 0, 0]).bool()  # one of each group
     alive[2] = torch.tensor([1, 1, 0, 0, 0, 0, 0, 0]).bool()  # none with weights
-    rows = torch.stack(drawn(GroupedDropout(rate=0.3), DARTS, 2000, alive))
+    rows = torch.stack(drawn(GroupedDropout(rate=0.3), DARTS, 4000, alive))
     assert not (rows & ~alive).any()
-    assert torch.equal(rows[:, 1], alive[1].expand(2000, 8))
+    assert torch.equal(rows[:, 1], alive[1].expand(4000, 8))
     p, rate = 0.3**0.5, 0.3  # two alive: a square root
     frequency = 1 - rows[:, 2, :2].double().mean(dim=0)
     want = torch.full((2,), (p - rate) / (1 - rate)).double()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import cast
 
 import torch
@@ -138,7 +137,9 @@ class PackedCell(nn.Module):
         """Where maps of inputs of that size lie."""
         key = (images, height, width)
         if self._geometry is None or key != self._geometry_key:
-            c, most = self.layout.channels, _register() // self.weights.element_size()
+            from workbench.engine.kernels.simd import REGISTER
+
+            c, most = self.layout.channels, REGISTER // self.weights.element_size()
             lanes = next(n for n in (16, 8, 4, 2, 1) if n <= most and c % n == 0)
             self._geometry, self._geometry_key = Geometry(self.layout, *key, lanes), key
         return self._geometry
@@ -259,11 +260,3 @@ class PackedCell(nn.Module):
         ]
         unexpected = [name for name in others if name not in own]
         return set(ours) - set(wrong), missing, unexpected, errors
-
-
-@cache
-def _register() -> int:
-    """Bytes of a vector of this machine: a longer one runs no faster and is compiled once more."""
-    from llvmlite import binding  # is there wherever the kernels are
-
-    return 64 if binding.get_host_cpu_features().get("avx512f") else 32

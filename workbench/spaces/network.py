@@ -242,25 +242,24 @@ def cost(
 
     Built and run on torch's meta device: nothing is allocated or computed.
     """
-    net = {
-        "channels": channels,
-        "cells": cells,
-        "in_channels": in_channels,
-        "classes": classes,
-        "auxiliary": auxiliary,
-        "hidden": tuple(hidden),
-        "stem": stem,
-    }
-    return _cost(genotype, tuple(net.items()), in_channels, tuple(size))
+    return _cost(
+        genotype,
+        tuple(size),
+        channels=channels,
+        cells=cells,
+        in_channels=in_channels,
+        classes=classes,
+        auxiliary=auxiliary,
+        hidden=tuple(hidden),
+        stem=stem,
+    )
 
 
 @lru_cache(maxsize=1024)  # genotypes come again from epoch to epoch
-def _cost(
-    genotype: Genotype, net: tuple[tuple[str, Any], ...], channels: int, size: tuple[int, int]
-) -> Cost:
+def _cost(genotype: Genotype, size: tuple[int, int], **settings: Any) -> Cost:
     with torch.device("meta"):
-        network = Network(genotype, **dict(net)).eval()
+        net = Network(genotype, **settings).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(torch.empty(1, channels, *size))
-    parameters = sum(weight.numel() for weight in network.parameters())
+            net(torch.empty(1, settings["in_channels"], *size))
+    parameters = sum(weight.numel() for weight in net.parameters())
     return Cost(parameters, counter.get_total_flops() // 2)

@@ -120,7 +120,7 @@ def check(case: Case) -> None:
 @pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2), (2, 2)])
-@pytest.mark.parametrize("side", [3, 5, pytest.param(7, marks=pytest.mark.long)])
+@pytest.mark.parametrize("side", [3, 5, 7])
 def test_both_passes_are_torchs(side, stride, dilation, size, own):
     check(Case(side, stride, dilation, size, own))
 

@@ -18,10 +18,13 @@ from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any, cast
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import njit, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model, typeof_impl
+
+# Bytes of a vector: a longer one runs no faster, and its kernels are compiled once more.
+REGISTER = 64 if binding.get_host_cpu_features().get("avx512f") else 32
 
 # What Python calls, and pieces that only these call, and that are kept as part of them.
 _compiled = partial(cast("Callable[..., Any]", njit), nogil=True, error_model="numpy")
