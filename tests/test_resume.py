@@ -7,6 +7,7 @@ import io
 import json
 import random
 import shlex
+import shutil
 import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -268,25 +269,28 @@ LATE = {  # methods whose scalars are not all measured in every step
 }
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 5])
 @pytest.mark.parametrize("method", LATE.values(), ids=LATE)
-def test_a_record_goes_on_where_a_scalar_was_not_measured_yet(
-    tmp_path: Path, method: Method, steps: int
-) -> None:
+def test_a_record_goes_on_from_wherever_it_was_saved(tmp_path: Path, method: Method) -> None:
+    """From before the first of a scalar too, which the record behind the checkpoint has."""
+
     def search_on(start: State | None = None) -> Iterator[SearchEvent]:
         return search(small(method), SPACES["darts"], tiny_data(), machine=CPU, start=start)
 
-    when = Checkpointing(steps=1, minutes=None)
     list(record(search_on(), tmp_path / "whole", flush_seconds=0))
     path, taken = tmp_path / "run", iter(range(10**6))
-    events = record(
-        search_on(), path, checkpoints=when, flush_seconds=0,
-        asked_to_stop=lambda: next(taken) >= steps,
-    )  # fmt: skip
-    list(events)
-    start = newest(path / CHECKPOINTS, path)
-    list(record(search_on(load_state(start.state)), path, start=start, flush_seconds=0))
-    assert_same_record(open_run(tmp_path / "whole"), open_run(path))
+    when = Checkpointing(steps=1, minutes=None, keep=99)
+    stop = {"asked_to_stop": lambda: next(taken) >= 6}
+    list(record(search_on(), path, checkpoints=when, flush_seconds=0, **stop))
+    saved = len(list((path / CHECKPOINTS).glob("*.json")))
+    assert saved > 4
+    for first in range(saved):
+        again = tmp_path / f"from {first}"
+        shutil.copytree(path, again)
+        for later in range(first + 1, saved):
+            (again / CHECKPOINTS / f"checkpoint_{later}.json").unlink()
+        start = newest(again / CHECKPOINTS, again)
+        list(record(search_on(load_state(start.state)), again, start=start, flush_seconds=0))
+        assert_same_record(open_run(tmp_path / "whole"), open_run(again))
 
 
 def test_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over(

@@ -45,6 +45,16 @@ def test_an_interrupted_run_with_damage_goes_on_as_it_was_or_says_which_file(
     assert ("trace.zarr/stage_1/alpha/c/0/0/0", "refused") in outcomes
 
 
+@pytest.mark.parametrize("place", ["trace.zarr", "trace.zarr/stage_1"])
+def test_no_other_format_of_arrays_is_opened(tmp_path: Path, place: str) -> None:
+    """What the metadata of Zarr 2 may name is executed: pickle, for one."""
+    damage_resumed.interrupted(tmp_path)
+    (tmp_path / place / "zarr.json").unlink()
+    (tmp_path / place / ".zgroup").write_text('{"zarr_format": 2}', encoding="utf-8")
+    with pytest.raises(RunError, match=rf"{place}/zarr\.json is damaged \(missing\)"):
+        list(damage_resumed.search(tmp_path, go_on=True))
+
+
 def test_a_lost_genotype_is_read_from_the_event(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run")
     (run.path / "genotype.json").unlink()
