@@ -59,7 +59,7 @@ def rewind(path: Path, place: Mapping[str, Any], event: Resumed) -> StageArrays:
     kept.steps()
     for name in (*names_in(kept), *kept.probes):  # whole, or it says which is not
         kept.read(name, kept.least)
-    _group(store, "r")
+    _group(store, "r")  # of the stages that are still to come
     probed: dict[str, int] = {}
     for before in range(number):
         probed |= probed_axes(_group(store / f"stage_{before}", "r"))
