@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.damage import Row, damaged_events, damages
+from tests.faults.killing import differences
 from tests.full_disk import resumable
 from workbench.events import SearchEvent, Stepped
 from workbench.snapshots import load_state
-from workbench.trace import RunError, open_run, record
+from workbench.trace import Run, RunError, open_run, record
 from workbench.trace.checkpoints import Checkpointing, newest
 from workbench.trace.folder import CHECKPOINTS
 
-_UNLIKE = ("seconds", "memory")  # what the machine did, not the search
 STEPS = 9  # of twelve: in the second stage, where the scalar `late` is there
 
 
@@ -37,24 +37,12 @@ def interrupted(path: Path) -> None:
     events.close()  # pyright: ignore
 
 
-def told(path: Path) -> Mapping[str, object]:
-    """What a run says of its search."""
-    run = open_run(path)
-    values = {
-        str(name): (array.dtype, array.values.tobytes())
-        for name, array in run.trace.variables.items()
-        if name not in _UNLIKE and array.dtype.kind not in "UO"
-    }
-    lines = [{k: v for k, v in line.items() if k not in _UNLIKE} for line in run.events]
-    return {**values, "events": lines, "genotype": run.genotype, "status": run.status}
-
-
 def run(cases: int, seed: int, folder: Path) -> list[Row]:
     """Of every file: emptied, removed, and `cases` times truncated and flipped; then resumed."""
     whole, part, copy = folder / "ended", folder / "interrupted", folder / "resumed"
     list(search(whole))
     interrupted(part)
-    want, generator, rows = told(whole), random.Random(seed), list[Row]()
+    want, generator, rows = open_run(whole), random.Random(seed), list[Row]()
     for file in sorted(path for path in part.rglob("*") if path.is_file()):
         for kind, at, damage in damages(file.read_bytes(), cases, generator):
             shutil.rmtree(copy, ignore_errors=True)
@@ -66,14 +54,13 @@ def run(cases: int, seed: int, folder: Path) -> list[Row]:
     return rows
 
 
-def _judged(copy: Path, place: Path, want: Mapping[str, object]) -> tuple[str, str]:
+def _judged(copy: Path, place: Path, want: Run) -> tuple[str, str]:
     try:
         list(search(copy, go_on=True))
-        found = told(copy)
+        unlike = differences(want, open_run(copy))
     except RunError as error:
         named = any(str(at) in str(error) for at in (place, *place.parents[:2]))  # or its array
         return ("refused" if named else "unnamed"), str(error)
     except Exception as error:
         return "traceback", f"{type(error).__name__}: {error}"
-    unlike = [name for name in want if found.get(name) != want[name]]
     return ("wrong" if unlike else "same"), ", ".join(unlike)
