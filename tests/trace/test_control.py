@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.fakes import fake_events, fake_run
-from workbench.events import Pruned, SearchEvent, Stepped
+from workbench.events import EpochEnded, Pruned, Resumable, SearchEvent, StageStarted, Stepped
+from workbench.snapshots import Moment
 from workbench.trace import Run, RunError, open_run, record
 from workbench.trace.control import Steering
 from workbench.trace.folder import read_sealed, write_sealed
@@ -207,3 +208,29 @@ def test_many_steps_asked_for_at_once_are_all_counted(search):
     for thread in threads:
         thread.join()
     until(lambda: search.steps() == before + 20)
+
+
+def resumable(events: Iterator[SearchEvent]) -> Iterator[SearchEvent]:
+    """As of a real search: twice between an epoch's last step and the next epoch's first."""
+    for event in events:
+        yield event
+        if isinstance(event, StageStarted | Stepped | EpochEnded):
+            yield Resumable(event.clock, Moment(dict), not isinstance(event, Stepped))
+
+
+def test_a_step_at_the_end_of_an_epoch_is_a_step_too(tmp_path):
+    events = resumable(fake_events(epochs=3, steps_per_epoch=2, stages=2))
+    taken, pipe = [], record(events, tmp_path / "run", flush_seconds=0.05)
+    taken.append(next(pipe))
+    control = open_run(tmp_path / "run").control
+    control.pause()
+    thread = threading.Thread(target=lambda: taken.extend(pipe), daemon=True)
+    thread.start()
+    for steps in range(1, 13):
+        control.step()
+        until(lambda steps=steps: sum(isinstance(e, Stepped) for e in taken) == steps)
+        until(lambda: open_run(tmp_path / "run").status == "paused")
+        assert sum(isinstance(event, Stepped) for event in taken) == steps  # and no more
+    control.resume()
+    thread.join(10)
+    assert open_run(tmp_path / "run").status == "finished"

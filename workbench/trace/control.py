@@ -135,6 +135,11 @@ class Gate:
         self._seen: tuple[int, int, int] | None = None  # date, number and size of the file read
         self._control = Control()
         self._taken = 0  # of the steps that were let through one by one
+        self._under_way = False  # is one of these let through, and not taken yet?
+
+    def stepped(self) -> None:
+        """A step was taken.  Until then whoever was let through is: an epoch ends between steps."""
+        self._under_way = False
 
     def passes(self, waiting: Callable[[], None]) -> bool:
         """True once the next step may be written, False if the search shall end instead.
@@ -147,10 +152,12 @@ class Gate:
             if control.wish == "stop" or self._asked():
                 return False
             if control.wish == "run":
-                self._taken = control.steps
+                self._taken, self._under_way = control.steps, False
+                return True
+            if self._under_way:
                 return True
             if self._taken < control.steps:
-                self._taken += 1
+                self._taken, self._under_way = self._taken + 1, True
                 return True
             waiting()
             time.sleep(POLL_SECONDS)

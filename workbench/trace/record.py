@@ -71,6 +71,8 @@ def _record(events: Iterator[SearchEvent], writer: RunWriter, gate: Gate) -> Gen
                 writer.stopped = True
             else:
                 writer.write(event)
+            if isinstance(event, Stepped):
+                gate.stepped()
             if isinstance(event, Resumable) and not gate.passes(writer.pause):
                 writer.save()
                 writer.stopped = True
