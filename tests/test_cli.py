@@ -57,6 +57,17 @@ def test_cost_reads_a_genotype_from_a_file(
     assert json.loads(capsys.readouterr().out)["parameters"] == 3349342
 
 
+def test_a_file_that_is_no_genotype_is_not_read_to_its_end(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "large.txt"
+    with file.open("wb") as stream:
+        stream.truncate(1 << 40)
+    assert "large.txt has more than 400,000 bytes" in refusal(capsys, "cost", str(file))
+    file.write_bytes(b"\xff")
+    assert "large.txt cannot be read: it is not UTF-8 text" in refusal(capsys, "cost", str(file))
+
+
 def test_derive_follows_each_rule(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     k = np.arange(112).reshape(14, 8)
     file = tmp_path / "alphas.npz"

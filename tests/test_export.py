@@ -5,7 +5,7 @@ import pytest
 
 from tests.fakes import fake_run
 from tests.test_cli import refusal
-from workbench import Genotype, plots
+from workbench import Genotype, comparison, plots
 from workbench.cli import main
 from workbench.export import ExportError, export
 
@@ -35,11 +35,27 @@ def test_every_figure_has_a_frame_and_both_are_exported_names():
     with_two = {"time_and_memory"}  # step_time and memory
     assert set(plots.FIGURES) - with_two <= set(plots.FRAMES)
     frames = {n.removesuffix("_frame") for n in plots.__all__ if n.endswith("_frame")}
-    # of several runs, genotypes or scores; of a space; of a probe that has to be named
+    # of genotypes, of several runs or scores; of a space; of a probe that has to be named
     of_many_or_none = {
-        "accuracy", "genotype_difference", "overlaid", "probe", "scores", "space_cell",
+        "accuracy", "genotype_difference", "genotype_graph", "overlaid", "probe", "scores",
+        "space_cell",
     }  # fmt: skip
     assert frames - of_many_or_none <= set(plots.FRAMES)
+
+
+def test_everything_that_is_drawn_can_be_had_as_a_table():
+    elsewhere = {
+        "accuracy_against_time": plots.accuracy_frame,
+        "agreement": plots.agreement_matrix,
+        "cell_graph": plots.genotype_graph_frame,
+        "curves": comparison.curves_frame,
+        "retraining": comparison.retraining_frame,
+        "time_and_memory": plots.step_time_frame,  # and memory_frame
+    }
+    tables = {"agreement_matrix"} | {name for name in plots.__all__ if name.endswith("_frame")}
+    drawn = {name for name in plots.__all__ if name.islower()} - tables - {"probed"}
+    assert {"cells", "genotype_history", "heat_map", *elsewhere} <= drawn
+    assert {name for name in drawn if f"{name}_frame" not in tables} == set(elsewhere)
 
 
 def test_a_folder_with_other_things_is_refused_and_an_earlier_export_is_replaced(

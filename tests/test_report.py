@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import pytest
 
 from tests.fakes import fake_run
+from workbench.cli import main
 from workbench.config import SearchConfig
 from workbench.report import WIDGET, ReportError, _body, find_notebook, report
 from workbench.report_page import POLICY, page
@@ -62,6 +63,33 @@ def test_report_is_one_file_that_needs_no_network(tmp_path: Path) -> None:
     notebook = nbformat.read(run.path / "report.ipynb", as_version=4)
     assert all(cell.get("execution_count") for cell in notebook.cells if cell.cell_type == "code")
     assert not list(run.path.glob(".*.part"))
+
+
+@pytest.mark.parametrize(
+    ("words", "page", "said"),
+    [
+        ("report run", "run/report.html", "run/report.html (SIZE MB)"),
+        ("report run --out new/r.html", "new/r.html", "new/r.html (SIZE MB)"),
+        ("compare run", "compare.html", "compare.html (SIZE MB)"),
+        ("demo --out run", "run/report.html", "open run/report.html (SIZE MB)"),
+    ],
+)
+def test_commands_say_how_large_a_page_is(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    page: str,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = fake_run(Path("run"))
+    monkeypatch.setattr("workbench.tasks.run_demo", lambda *_, **__: run)
+    monkeypatch.setattr("workbench.report._execute", lambda *_: notebook_of())
+    main(words.split())
+    size = f"{Path(page).stat().st_size / 1e6:.1f}"
+    assert 1 < float(size) < 12
+    assert capsys.readouterr().out.splitlines()[-1] == said.replace("SIZE", size)
 
 
 def test_a_cell_that_fails_is_named_and_nothing_is_written(tmp_path: Path) -> None:

@@ -150,6 +150,25 @@ def test_a_state_can_be_saved_until_the_search_goes_on() -> None:
         place.now.save(io.BytesIO())
 
 
+def without(tree: object, words: tuple[str, ...]) -> object:
+    """A tree of dicts without what is under `words`."""
+    assert isinstance(tree, dict)
+    first, *rest = words
+    cut = {key: value for key, value in tree.items() if key != first}
+    return cut | {first: without(tree[first], tuple(rest))} if rest else cut
+
+
+@pytest.mark.parametrize("name", ["darts_second_order", "regularized_evolution"])
+def test_a_state_that_lacks_something_is_refused_before_anything_is_told(name: str) -> None:
+    _, state = until(searching(name, "nasbench201"), 2)
+    inside = [
+        (a, b) for a in ("epoch", "clock", "train", "val") for b in list(state.get(a, {}))[:6]
+    ]
+    for words in [*((key,) for key in state), *inside]:
+        with pytest.raises(SnapshotError, match=r"state (does not hold|of a search)|another"):
+            next(searching(name, "nasbench201", without(state, words)))
+
+
 def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "state.pt"
     for content in (b"", b"no zip", b"PK\x03\x04"):

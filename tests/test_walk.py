@@ -13,10 +13,10 @@ import torch
 
 from tests.tiny import CPU, SPACES, assert_same, steps, tiny_data, trajectory, who
 from workbench import methods
+from workbench.candidates import CandidateBench
 from workbench.config import SearchConfig
 from workbench.data import Data
 from workbench.events import Derived, EpochEnded, Resumable, SearchEvent, StageStarted, Stepped
-from workbench.explore import CandidateBench
 from workbench.listing import card, listed
 from workbench.method import Method
 from workbench.parts.derivations import EdgeArgmax

@@ -214,14 +214,14 @@ def _split_config(word: str) -> list[str]:
 
 
 def _genotype(text: str) -> Genotype:
+    from workbench.limits import GENOTYPE_TEXT, path_fault, read_text, shown
     from workbench.spaces.genotype import Genotype, GenotypeError
 
     if text.lstrip().startswith(("|", "{")) or "(" in text:
         return Genotype.parse(text)
-    try:
-        return Genotype.parse(Path(text).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise GenotypeError(f"{text!r} is no genotype's text and no file of one") from error
+    if path_fault(text) or not Path(text).is_file():
+        raise GenotypeError(f"{shown(text)} is no genotype's text and no file of one")
+    return Genotype.parse(read_text(text, 4 * GENOTYPE_TEXT, "the file", GenotypeError))
 
 
 def _fail(message: str) -> NoReturn:

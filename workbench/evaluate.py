@@ -15,7 +15,7 @@ from workbench.engine import Machine, independent_seeds
 from workbench.epochs import Stopwatch
 from workbench.events import EpochEnded, Evaluated, EvaluationEvent, Resumable, Resumed
 from workbench.memory import told_of_memory
-from workbench.snapshots import Moment, State, identity, refuse_other
+from workbench.snapshots import Moment, State, identity, refuse_other, taken_up
 from workbench.spaces.genotype import Genotype
 from workbench.spaces.network import Cost, Network, cost
 from workbench.training import Recipe as Recipe
@@ -77,9 +77,9 @@ def evaluate(
     found = _cost(genotype, data, recipe)
     if start is not None:
         refuse_other(start, mine)
-        with told_of_memory("reading the saved state", machine, lower):
+        with told_of_memory("reading the saved state", machine, lower), taken_up():
             training.load_state_dict(start["training"])
-        whole.go_on(start["seconds"])
+            whole.go_on(start["seconds"])
         yield Resumed(training.clock)
     with told_of_memory(lambda: f"step {training.clock.step}", machine, lower, training.held):
         saving = partial(told_of_memory, "saving the state", machine, lower, training.held)

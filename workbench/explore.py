@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from workbench.data import Data, Loader, describe, evaluation_batches, split_indices
+from workbench.candidates import CandidateBench
+from workbench.data import Data, describe, split_indices
 from workbench.engine import Machine, independent_seeds
 from workbench.epochs import Stopwatch, not_finite
 from workbench.events import (
@@ -22,18 +22,15 @@ from workbench.events import (
     Stepped,
 )  # fmt: skip
 from workbench.generators import generators, set_generators
-from workbench.protocols import Batch, Clock
-from workbench.snapshots import Moment, State, identity, refuse_other
+from workbench.protocols import Clock
+from workbench.snapshots import Moment, State, identity, refuse_other, taken_up
 from workbench.spaces.choices import one_hot
 from workbench.spaces.genotype import Genotype
-from workbench.spaces.network import Network, cost
+from workbench.spaces.network import cost
 from workbench.spaces.space import Space
-from workbench.training import Recipe, Training
 from workbench.walk import Tried, Walk
 
-_log = logging.getLogger(__name__,
-)  # fmt: skip
-_PROPOSALS, _CANDIDATE = 2, 3  # keys of seeds that share nothing
+_PROPOSALS = 2  # key of seeds that nothing else of a walk has
 
 
 def explore(
@@ -112,6 +109,7 @@ class _State:
             "seconds": self._watch.seconds,
         }
 
+    @taken_up()
     def load_state_dict(self, state: State) -> None:
         """Go on where `state` was taken."""
         refuse_other(state, identity(self.walk.describe(), self.data, self.seed))
@@ -205,96 +203,3 @@ class _State:
         """The best of all; nothing is left open."""
         assert self.best is not None, "a walk has one candidate or more"
         return Derived(self.clock, self.best.genotype, dict.fromkeys(self.space.edge_names, 0.0))
-
-
-class CandidateBench:
-    """A `Bench`: what a score may do with candidate number `index`."""
-
-    def __init__(
-        self,
-        space: Space,
-        data: Data,
-        split: Mapping[str, Tensor],
-        machine: Machine,
-        seed: int,
-        index: int,
-    ) -> None:
-        self._space, self._data, self._machine = space, data, machine
-        self._weights = split["weights"]
-        self._judges = split["arch"] if len(split["arch"]) else split["weights"]
-        self._seeds = independent_seeds(seed, _CANDIDATE, index, count=3)
-        device = machine.torch_device
-        self.generator = torch.Generator(device).manual_seed(self._seeds[0])
-
-    def network(self, genotype: Genotype) -> nn.Module:
-        """An untrained network; another call draws other weights."""
-        return _Logits(self._network(genotype))
-
-    def _network(self, genotype: Genotype) -> Network:
-        with self._machine.seeded(self._seeds[1]):
-            self._seeds[1] = int(torch.randint(2**62, ()))
-            net = Network(
-                genotype,
-                channels=self._space.channels,
-                cells=self._space.depth,
-                in_channels=self._data.channels,
-                classes=len(self._data.classes),
-            )
-        return net.to(self._machine.torch_device, self._machine.dtype)
-
-    def pictures(self, count: int) -> Batch:
-        """The first images that weights may see, not augmented."""
-        batch = next(iter(self._batches(self._weights[:count], count)))
-        return Batch(batch.images.to(self._machine.dtype), batch.labels)
-
-    def noise(self, count: int) -> Batch:
-        """Gaussian pictures; the labels are zeros."""
-        device, dtype = self._machine.torch_device, self._machine.dtype
-        shape = (count, self._data.channels, *self._data.size)
-        images = torch.randn(shape, generator=self.generator, device=device, dtype=dtype)
-        return Batch(images, torch.zeros(count, dtype=torch.long, device=device))
-
-    def accuracy(self, genotype: Genotype, *, epochs: int, batch_size: int, lr: float) -> float:
-        """Share of the held-out images that a network has right after a training on the others.
-
-        0 where the training loss does not stay finite: such a network is no candidate.
-        """
-        space, machine = self._space, self._machine
-        recipe = Recipe(space.channels, space.depth, epochs, batch_size, lr=lr)
-        net = self._network(genotype)
-        loader = Loader(
-            self._data, self._weights, batch_size=batch_size, seed=self._seeds[2],
-            device=machine.torch_device,
-        )  # fmt: skip
-        try:
-            for _ in Training(net, loader, recipe, machine, self.generator).epochs():
-                pass
-        except FloatingPointError as error:
-            _log.warning("a candidate scores 0: %s (%s)", error, genotype)
-            return 0.0
-        return self._right(net, batch_size)
-
-    @torch.no_grad()
-    def _right(self, net: Network, batch_size: int) -> float:
-        net.eval()
-        hits = [
-            (net(batch.images.to(self._machine.dtype))[0].argmax(dim=1) == batch.labels).sum()
-            for batch in self._batches(self._judges, batch_size)
-        ]
-        return int(torch.stack(hits).sum()) / len(self._judges)
-
-    def _batches(self, indices: Tensor, batch_size: int) -> Iterator[Batch]:
-        images = self._data.train.take(indices)
-        device = self._machine.torch_device
-        return evaluation_batches(images, self._data, batch_size=batch_size, device=device)
-
-
-class _Logits(nn.Module):
-    """A derived network without its auxiliary output: what training-free scores expect."""
-
-    def __init__(self, net: Network) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.net(images)[0]

@@ -17,7 +17,7 @@ from workbench.generators import generators, set_generators
 from workbench.method import Method
 from workbench.protocols import Batch, Clock, Mixture
 from workbench.run import Run
-from workbench.snapshots import SnapshotError, State, identity, refuse_other
+from workbench.snapshots import SnapshotError, State, identity, refuse_other, taken_up
 from workbench.spaces.genotype import Genotype
 from workbench.spaces.space import Space
 
@@ -56,11 +56,13 @@ def state_of(run: Run) -> State:
     }
 
 
+@taken_up()
 def reopened(state: State, method: Method, data: Data, machine: Machine, seed: int) -> Run:
     """The run of which `state` was taken.
 
     Raises:
-        SnapshotError: if it was another search's, or was taken on another kind of machine.
+        SnapshotError: if it was another search's, was taken on another kind of machine, or does not
+            hold what is needed.
     """
     refuse_other(state, identity(method.describe(), data, seed))
     device = machine.torch_device

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -80,6 +80,23 @@ def load_state(path: Path | str | BinaryIO) -> State:
     if not isinstance(state, dict):
         raise SnapshotError(f"{path} holds a {type(state).__name__}, no saved state")
     return state
+
+
+@contextmanager
+def taken_up() -> Iterator[None]:
+    """Within, a state that lacks something, or holds what does not fit, is a SnapshotError."""
+    try:
+        yield
+    except WorkbenchError:
+        raise
+    except Exception as error:  # whatever a part meets in values that are none of its own
+        if is_out_of_memory(error):
+            raise
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise SnapshotError(
+            f"the saved state does not hold what is needed to go on ({what}); remove its file, so "
+            "that the one before it is taken, or start anew"
+        ) from error
 
 
 def _packed(state: State) -> State:

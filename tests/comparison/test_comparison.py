@@ -155,6 +155,7 @@ def test_compare_writes_a_report_and_a_table(runs, tmp_path: Path, capsys):
     main(["compare", str(folder), "--out", str(out), *files])
     said = capsys.readouterr().out
     assert "| darts_small | 2 |" in said
+    assert said.endswith(f"{out} ({out.stat().st_size / 1e6:.1f} MB)\n")
     page = out.read_text(encoding="utf-8")
     assert "Comparison of 3 runs" in page
     assert "single_level_small" in page

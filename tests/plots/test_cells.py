@@ -2,10 +2,22 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from workbench.plots import CellGraph, cell_graph, cells, theme
+from tests.fakes import fake_run
+from workbench.plots import (
+    CellGraph,
+    cell_graph,
+    cells,
+    cells_frame,
+    genotype_graph,
+    genotype_graph_frame,
+    theme,
+)
 from workbench.spaces.genotype import CellGenes, Gene, Genotype
 from workbench.trace import Run
 
@@ -68,6 +80,81 @@ def test_every_kind_of_the_run_is_drawn(run: Run) -> None:
 
 def test_a_run_without_genotype_says_so(started: Run) -> None:
     assert "no genotype yet" in cells(started).dot
+
+
+def drawn(dot: str) -> Iterator[tuple[str, str, str, str | None, str]]:
+    """Kind, ends, label and state of every edge of a graph, the state as its look says it."""
+    found = re.findall(r"^\s*(\w+)_(\d+) -> \1_(\w+) \[(.*)\]$", dot, flags=re.MULTILINE)
+    for kind, src, dst, look in found:
+        label = re.search(r'label=" (\w+) "', look)
+        said = re.search(r"was (not chosen|pruned away)", look)
+        state = "chosen" if label else said[1] if said else "output"
+        yield kind, src, dst, label and label[1], state
+
+
+def told(frame: pd.DataFrame) -> list[tuple[str, str, str, str | None, str]]:
+    """The rows of a frame in the form of `drawn`."""
+    return [
+        (
+            row.kind,
+            str(row.src),
+            "out" if row.state == "output" else str(row.dst),
+            None if pd.isna(row.op) else row.op,
+            row.state,
+        )
+        for row in frame.itertuples()
+    ]
+
+
+def test_the_table_says_what_was_chosen_left_out_and_put_together() -> None:
+    frame = genotype_graph_frame(GENOTYPE, alive=["normal:0→3", "normal:3→4"])
+    assert list(frame) == ["kind", "edge", "src", "dst", "op", "state"]
+    genes = frame[frame["state"] == "chosen"]
+    assert [*genes[["op", "src", "dst"]].itertuples(index=False, name=None)] == [*GENES]
+    assert genes["edge"].tolist()[0] == "normal:0→2"
+    by_state = {state: part["edge"].tolist() for state, part in frame.groupby("state")}
+    assert by_state["not chosen"] == ["normal:0→3", "normal:3→4"]
+    assert by_state["pruned away"] == ["normal:1→3", "normal:2→3"]
+    assert by_state["output"] == ["normal:2→out", "normal:3→out", "normal:4→out"]
+    assert frame.loc[frame["state"] == "output", "dst"].tolist() == [5, 5, 5]
+    assert frame.loc[frame["state"] != "chosen", "op"].isna().all()
+
+
+@pytest.mark.parametrize("kinds", [("normal", "reduce"), ("cell",)])
+def test_picture_and_table_tell_the_same(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+    run = fake_run(tmp_path / "run", kinds=kinds, nodes=3, epochs=6)
+    frame = cells_frame(run)
+    assert len(frame) > 5
+    assert sorted(drawn(cells(run).dot), key=str) == sorted(told(frame), key=str)
+    left = ["normal:0→3"]
+    pruned = genotype_graph_frame(GENOTYPE, alive=left)
+    graph = genotype_graph(GENOTYPE, alive=left)
+    assert sorted(drawn(graph.dot), key=str) == sorted(told(pruned), key=str)
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+def test_the_table_of_a_run_has_its_genes_and_their_last_weights(
+    tmp_path: Path, stages: int
+) -> None:
+    run = fake_run(tmp_path / "run", stages=stages)
+    assert run.genotype is not None
+    genes = cells_frame(run).query("state == 'chosen'")
+    assert [*genes[["kind", "src", "dst", "op"]].itertuples(index=False, name=None)] == [
+        *run.genotype.genes
+    ]
+    end = run.trace["mix"].isel(step=-1)
+    weights = [float(end.sel(edge=gene.edge, op=gene.op)) for gene in run.genotype.genes]
+    assert genes["weight"].tolist() == weights
+    assert cells_frame(run).query("state != 'chosen'")["weight"].isna().all()
+
+
+def test_a_genotype_from_elsewhere_has_no_weights(run: Run, started: Run) -> None:
+    frame = cells_frame(run, genotype=GENOTYPE)
+    assert told(frame) == told(genotype_graph_frame(GENOTYPE))
+    assert frame["weight"].isna().all()
+    assert list(cells_frame(started)) == list(frame)
+    assert cells_frame(started).empty
+    assert cells_frame(started, genotype=GENOTYPE).equals(frame)
 
 
 def test_picture_stands_alone_on_any_page() -> None:

@@ -5,10 +5,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.fakes import fake_run
 from workbench.plots import (
+    gene_history_frame,
     genotype_difference,
     genotype_difference_frame,
     genotype_history,
@@ -32,6 +34,8 @@ def history(run: Run, *genotypes: Genotype) -> Run:
     """`run` as if these had been derived, epoch by epoch."""
     shown = replace(run)
     shown.__dict__["genotypes"] = list(enumerate(genotypes))
+    ends = {"epoch": range(len(genotypes)), "stage": 0, "step": range(4, 5 * len(genotypes), 5)}
+    shown.__dict__["epochs"] = pd.DataFrame(ends)
     return shown
 
 
@@ -44,6 +48,39 @@ def test_equal_genotypes_of_epochs_in_a_row_are_one(run: Run) -> None:
     assert frame["skip_connect"].tolist() == [1, 0, 1]
     assert frame["max_pool_3x3"].tolist() == [0, 1, 0]
     assert frame["genotype"].tolist() == [str(FIRST), str(SECOND), str(FIRST)]
+
+
+def test_every_gene_of_the_history_says_when_it_came_and_went(run: Run) -> None:
+    frame = gene_history_frame(history(run, FIRST, FIRST, SECOND))
+    told = frame[["first_epoch", "last_epoch", "step", "edge", "op", "change"]]
+    assert list(told.itertuples(index=False, name=None)) == [
+        (0, 1, 4, "normal:0→2", "sep_conv_3x3", "first"),
+        (0, 1, 4, "normal:1→2", "skip_connect", "first"),
+        (2, 2, 14, "normal:0→2", "sep_conv_3x3", "kept"),
+        (2, 2, 14, "normal:1→2", "max_pool_3x3", "added"),
+        (2, 2, 14, "normal:0→3", "none", "added"),
+        (2, 2, 14, "normal:1→2", "skip_connect", "removed"),
+    ]
+
+
+def test_genes_of_the_history_are_those_that_the_epochs_recorded(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", stages=2)
+    frame, summary = gene_history_frame(run), genotype_history_frame(run)
+    assert len(summary) > 2
+    ended = [event for event in run.events if event["event"] == "EpochEnded"]
+    assert len(ended) == len(run.genotypes)
+    for event, (epoch, genotype) in zip(ended, run.genotypes, strict=True):
+        then = frame[(frame["first_epoch"] <= epoch) & (epoch <= frame["last_epoch"])]
+        genes = then.loc[then["change"] != "removed", ["kind", "src", "dst", "op"]]
+        assert list(genes.itertuples(index=False, name=None)) == list(genotype.genes)
+        if epoch in then["first_epoch"].tolist():
+            assert set(then["stage"]) == {event["stage"]}
+            assert set(then["step"]) == {5 * epoch + 4}
+    for row in summary.itertuples():
+        changes = frame.loc[frame["first_epoch"] == row.first_epoch, "change"].tolist()
+        assert changes.count("added") == row.added
+        assert changes.count("removed") == row.removed
+    assert set(frame["stage"]) == {0, 1}
 
 
 def test_there_is_one_picture_per_genotype_and_the_last_is_seen(run: Run) -> None:
@@ -99,6 +136,7 @@ def test_the_report_passes_the_history_through(run: Run) -> None:
 
 def test_without_epochs_the_text_says_so(started: Run) -> None:
     assert genotype_history_frame(started).empty
+    assert gene_history_frame(started).empty
     bundle = genotype_history(started)._repr_mimebundle_()
     assert bundle == {"text/plain": "no genotype yet: no epoch has ended"}
 

@@ -68,6 +68,18 @@ def test_more_than_there_is_room_for_is_refused(tmp_path: Path) -> None:
     chunks.file_of(array, 0).write_bytes(memoryview(packed))
     with pytest.raises(ValueError, match="too small"):
         chunks.read_chunk(array, 0)
+    with chunks.file_of(array, 0).open("r+b") as file:
+        file.truncate(1 << 40)  # on disk it takes no room; in memory it would
+    with pytest.raises(ValueError, match=r"bytes are no chunk"):
+        chunks.read_chunk(array, 0)
+
+
+def test_noise_takes_no_more_room_than_is_read(tmp_path: Path) -> None:
+    array = array_of(tmp_path, "alpha")
+    noise = np.random.default_rng(0).bytes(int(np.prod(array.chunks)) * array.dtype.itemsize)
+    values = np.frombuffer(noise, array.dtype).reshape(array.chunks)
+    chunks.write_chunk(array, 0, values)
+    assert chunks.read_chunk(array, 0).tobytes() == noise
 
 
 def test_chunks_of_another_form_are_left_to_zarr(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_a_killed_search_cannot_be_steered(search, monkeypatch):
 def test_a_control_file_that_is_none_is_named(tmp_path):
     events = record(fake_events(), tmp_path / "run")
     next(events)
-    for text in ("{}", "[]", "no", '{"wish": "jump", "steps": 0}'):
+    for text in ("{}", "[]", "no", '{"wish": "jump", "steps": 0}', "[" * 3000, " " * 5000):
         (tmp_path / "run" / "control.json").write_text(text)
         with pytest.raises(RunError, match=r"control\.json"):
             Steering(tmp_path / "run").pause()

@@ -17,6 +17,7 @@ from tests import damage, damage_resumed
 from tests.fakes import fake_events, fake_run
 from workbench.trace import RunError, find_runs, open_run, record
 from workbench.trace.folder import MOST_BYTES, read_sealed, seal, unseal, write_sealed
+from workbench.trace.store import MOST_META_BYTES
 
 ROOT = Path(__file__).parents[2]
 SCHEMA_1 = Path(__file__).parent / "schema1"
@@ -194,6 +195,11 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
         file.truncate(MOST_BYTES + 1)
     with pytest.raises(RunError, match=r"run\.json has 67,108,865 bytes"):
         open_run(run.path)
+    run = fake_run(tmp_path / "other")
+    with (run.path / "trace.zarr" / "stage_0" / "alpha" / "zarr.json").open("r+b") as file:
+        file.truncate(MOST_META_BYTES + 1)
+    with pytest.raises(RunError, match=r"alpha/zarr\.json is damaged .*16,777,217 bytes"):
+        open_run(run.path).trace["alpha"].load()
 
 
 def test_a_damaged_run_beside_others_is_left_out_and_named(tmp_path: Path, caplog) -> None:

@@ -174,7 +174,7 @@ def test_a_place_that_cannot_be_locked_is_refused_in_one_line(tmp_path: Path) ->
 
 
 def test_what_the_lock_file_holds_is_shown_only_if_it_is_an_owner(tmp_path: Path) -> None:
-    for text in ("", "no json", '{"pid": "x"}', "[1]", '{"host": "here"}'):
+    for text in ("", "no json", '{"pid": "x"}', "[1]", '{"host": "here"}', "[" * 3000, " " * 5000):
         file = tmp_path / "run.lock"
         lock = WriterLock(file)
         lock.acquire()

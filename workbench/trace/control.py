@@ -6,7 +6,6 @@ process, and from another machine that sees the folder.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -50,11 +49,11 @@ def read_control(path: Path) -> Control:
     """
     file = path / folder.CONTROL
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = folder.read_word(file)
         control = Control(value["wish"], value["steps"])
     except FileNotFoundError:
         return Control()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{file} is no control file ({error}); remove it") from error
     if control.wish not in get_args(Wish) or not isinstance(control.steps, int):
         raise RunError(f"{file} asks for {control.wish!r}; it may ask for run, pause or stop")

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from workbench.errors import WorkbenchError
 
@@ -36,6 +36,7 @@ EVALUATION_LOCK = "evaluation.lock"  # beside the epochs
 KEY = "crc32"
 MOST_BYTES = 1 << 26  # of a file or a line; the indices of ImageNet's images take 10 MB
 MOST_LINES_BYTES = 1 << 30
+MOST_WORD_BYTES = 1 << 12  # of a wish, or of an owner; some 100
 _SEAL = re.compile(rb',\s*"crc32":\s*"([0-9a-f]{8})"\s*\}\s*\Z')
 _TAIL = 64  # bytes, of which the seal and white space are fewer
 
@@ -204,6 +205,22 @@ def unseal(
         raise RunError(f"{where} is damaged (it has no checksum at its end); {remedy}")
     value.pop(KEY, None)
     return cast("dict[str, object]", value)
+
+
+def read_word(path: Path) -> Any:
+    """The JSON value in a small file that has no seal, since it is written anew again and again.
+
+    Raises:
+        OSError, ValueError: if it cannot be read, is no JSON or too large.
+    """
+    with path.open("rb") as stream:
+        data = stream.read(MOST_WORD_BYTES + 1)
+    if len(data) > MOST_WORD_BYTES:
+        raise ValueError(f"it has more than {MOST_WORD_BYTES:,} bytes")
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
 
 
 def refuse_unwritable(path: Path, *, file: bool = False) -> None:

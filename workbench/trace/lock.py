@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from pathlib import Path
@@ -67,7 +66,7 @@ class WriterLock:
 
     def _owner(self) -> str:
         try:
-            owner = json.loads(self._file.read_text(encoding="utf-8"))
+            owner = folder.read_word(self._file)
             return f"process {int(owner['pid'])} on {owner['host']} (since {owner['since']})"
         except (OSError, ValueError, KeyError, TypeError):  # it has not said so yet
             return "another process"

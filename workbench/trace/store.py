@@ -34,6 +34,7 @@ PROBES = "probes"  # attribute: names
 _CONFIG: ArrayConfigParams = {"write_empty_chunks": True}  # zarr keeps it nowhere
 Opened = dict[Path, tuple[tuple[int, ...], "zarr.Group | zarr.Array"]]  # by place, and of when
 _SEPARATORS = (",", ":")
+MOST_META_BYTES = 1 << 24  # of a zarr.json; one of a stage names some 50 scalars
 
 
 def new_array(
@@ -210,6 +211,8 @@ class StageStore:
         try:
             now = (place / "zarr.json").stat()
             stamp = (now.st_ino, now.st_size, now.st_mtime_ns)
+            if now.st_size > MOST_META_BYTES:
+                raise ValueError(f"{now.st_size:,} bytes")
             if self.opened.get(place, ((), None))[0] != stamp:
                 self.opened[place] = stamp, make()
             return self.opened[place][1]
