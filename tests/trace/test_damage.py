@@ -17,7 +17,7 @@ from tests import damage, damage_resumed
 from tests.fakes import fake_events, fake_run
 from workbench.trace import RunError, find_runs, open_run, record
 from workbench.trace.folder import MOST_BYTES, read_sealed, seal, unseal, write_sealed
-from workbench.trace.store import MOST_META_BYTES
+from workbench.trace.store import MOST_META_BYTES, StageStore
 
 ROOT = Path(__file__).parents[2]
 SCHEMA_1 = Path(__file__).parent / "schema1"
@@ -244,3 +244,23 @@ def test_a_reader_of_a_live_run_never_sees_a_torn_row(tmp_path: Path) -> None:
     assert looks >= 2
     assert rows == sorted(rows)
     assert damage.watch(tmp_path / "run", lambda: False)[1][-1] == 260
+
+
+def test_what_is_named_while_steps_are_read_is_read_with_them(tmp_path: Path, monkeypatch) -> None:
+    events = record(damage.long_events(260), tmp_path / "run", flush_seconds=1e9)
+    for _ in range(4):
+        next(events)  # nothing is flushed
+    run, there = open_run(tmp_path / "run"), StageStore._chunks_there
+
+    def meanwhile(store: StageStore) -> int:
+        monkeypatch.undo()
+        for _ in events:  # the first scalars are named, and steps written
+            pass
+        return there(store)
+
+    monkeypatch.setattr(StageStore, "_chunks_there", meanwhile)
+    trace = run.trace
+    assert trace.sizes["step"] == 260
+    for name in ("number", "late", "probe"):
+        assert name in trace
+    assert (trace["number"] == trace["step"]).all()

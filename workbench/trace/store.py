@@ -175,13 +175,17 @@ class StageStore:
 
     @cached_property
     def _attributes(self) -> Mapping[str, object]:
-        found = self._group.attrs.asdict()
+        found = self._now().attrs.asdict()  # after `steps`: who opened it before may lack names
         if self.sealed and found.get(KEY) != _seal(found):
             raise self._damaged("", "its checksum does not fit its attributes")
         return found
 
     @cached_property
     def _group(self) -> zarr.Group:
+        return self._now()
+
+    def _now(self) -> zarr.Group:
+        """The group as it is at this moment."""
         group = self._opened(
             "",
             lambda: zarr.open_group(self.path, mode="r", use_consolidated=False, zarr_format=3),
