@@ -214,7 +214,8 @@ def _one_step(
     elif prune and late and not warm:
         name = walk.space.edge_names[0]
         pruned = ev.Held(clock, name, walk.space.columns[0], "the last operation of its edge")
-    yield ev.Stepped(clock, _scalars(clock, warm=warm), *walk.state())
+    memory = (256 + clock.step) << 20
+    yield ev.Stepped(clock, _scalars(clock, warm=warm), *walk.state(), memory=memory)
     if pruned is not None:
         yield pruned
 

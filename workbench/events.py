@@ -47,7 +47,8 @@ class Stepped:
 
     `scalars` holds for example `loss_train`, `loss_val`, `accuracy_train`, `accuracy_val`, `lr`,
     `arch_lr`; a name that was not measured in this step is missing.  `edges` holds the weights
-    `(edges,)` of whole edges by kind of cell, where the method has such.
+    `(edges,)` of whole edges by kind of cell, where the method has such.  `memory` is in bytes, as
+    in `EpochEnded`; None if nobody looked.
     """
 
     clock: Clock
@@ -56,6 +57,7 @@ class Stepped:
     mix: Rows
     alive: Rows
     edges: Rows = field(default_factory=dict)
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class EpochEnded:
 
     `genotype` is what would be derived now; `parameters` and `macs` are the derived network's, at
     the search's own width and depth; `alive` counts operations; `memory` is in bytes, of the whole
-    process on a CPU, the peak of tensors on a GPU.
+    process on a CPU, the peak of tensors so far on a GPU.
     """
 
     clock: Clock

@@ -152,7 +152,8 @@ class _State:
             raise not_finite(self.clock, what)
         best = self._take(Tried(genotype, score))
         told = {"score": score, "best_score": best.score} if self.walk.score else {}
-        return Stepped(self.clock, told, self._alpha(), self.mix, self._alive())
+        memory = self.machine.memory()
+        return Stepped(self.clock, told, self._alpha(), self.mix, self._alive(), memory=memory)
 
     def _take(self, new: Tried) -> Tried:
         """Take in a candidate; returns the best so far."""

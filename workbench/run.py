@@ -154,7 +154,8 @@ class Run:
         """The event of the step that was just taken."""
         edges = {kind: m.edges for kind, m in self.mix.items() if m.edges is not None}
         alpha, alive = self.arch.snapshot(), dict(self.arch.alive)
-        return Stepped(self.clock, scalars, alpha, self._rows(), alive, edges)
+        memory = self.machine.memory()
+        return Stepped(self.clock, scalars, alpha, self._rows(), alive, edges, memory)
 
     def step(self, clock: Clock) -> tuple[dict[str, Tensor | float], list[Pruned | Held]]:
         """All updates of one step; returns what was measured, and prunings."""

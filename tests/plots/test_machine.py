@@ -49,10 +49,24 @@ def test_the_first_step_of_a_stage_has_no_time(tmp_path: Path) -> None:
     assert step_time_frame(run)["step"].tolist() == [1, 2, 4, 5]
 
 
-def test_memory_is_in_mebibytes(run: Run) -> None:
+def test_memory_is_the_most_of_a_stretch_in_mebibytes(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", epochs=2, steps_per_epoch=10)
+    frame = memory_frame(run)
+    assert frame["memory"].tolist() == [256.0 + step for step in range(20)]
+    assert frame["step"].tolist() == list(range(20))
+    frame = memory_frame(run, stretches=3)
+    assert frame[["first", "last"]].to_numpy().tolist() == [[0, 6], [7, 13], [14, 19]]
+    assert frame["step"].tolist() == [6, 13, 19]
+    assert frame["memory"].tolist() == [262.0, 269.0, 275.0]
+    assert frame["epoch"].tolist() == [0, 1, 1]
+
+
+def test_a_run_that_noted_memory_at_epochs_ends_shows_that(run: Run) -> None:
+    object.__setattr__(run, "trace", run.trace.drop_vars("memory"))
     frame = memory_frame(run)
     assert frame["memory"].tolist() == [256.0] * 3
     assert frame["epoch"].tolist() == [0, 1, 2]
+    assert frame["step"].tolist() == run.epochs["step"].tolist()
 
 
 def test_axes_say_their_units(timed: Run) -> None:

@@ -48,43 +48,62 @@ def step_time_frame(run: Run, *, stretches: int = STRETCHES) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def memory_frame(run: Run) -> pd.DataFrame:
-    """One row per epoch that said how much memory it took.
+def memory_frame(run: Run, *, stretches: int = STRETCHES) -> pd.DataFrame:
+    """One row per stretch of steps: how much memory they took.
+
+    Args:
+        stretches: At most so many; every step is one of its own if there are no more.
 
     Returns:
-        Columns `epoch`, `step` (its last), `memory` in MiB: of the whole process on a CPU, the peak
-        of tensors on a GPU.
+        Columns `first`, `last` (steps of the stretch), `step` (the one that took most), `epoch` (of
+        that step), `memory` in MiB, the most of any step: of the whole process on a CPU, the peak
+        of tensors so far on a GPU.  Of a run that noted it at epochs' ends only, those steps.
     """
-    frame = run.epochs.loc[:, ["epoch", "step", "memory"]].dropna()
-    return frame.assign(memory=frame["memory"].astype(float) / MIB).reset_index(drop=True)
+    trace = run.trace
+    steps, epochs = np.asarray(trace["step"].values), np.asarray(trace["epoch"].values)
+    if "memory" in trace.coords:
+        taken = np.asarray(trace["memory"].values, dtype=np.float64) / MIB
+    else:
+        noted = run.epochs.loc[:, ["epoch", "step", "memory"]].dropna().astype(float)
+        steps, epochs = (noted[name].to_numpy(np.int64) for name in ("step", "epoch"))
+        taken = noted["memory"].to_numpy() / MIB
+    known = np.flatnonzero(np.isfinite(taken))
+    rows = []
+    for part in np.array_split(known, min(stretches, len(known)) or 1):
+        if len(part):
+            most = part[taken[part].argmax()]
+            rows.append(
+                (steps[part[0]], steps[part[-1]], steps[most], epochs[most], taken[part].max())
+            )
+    return pd.DataFrame(rows, columns=["first", "last", "step", "epoch", "memory"])
 
 
 def time_and_memory(run: Run) -> go.Figure:
-    """Left, the median time of a step along the search; right, the memory of every epoch."""
+    """Along the search: left, the median time of a step; right, the memory it took."""
     times, memory = step_time_frame(run), memory_frame(run)
     fig = make_subplots(rows=1, cols=2, horizontal_spacing=0.11)
     for trace in step_time_lines(times):
         fig.add_trace(trace, row=1, col=1)
     fig.add_scatter(
-        x=memory["epoch"].to_numpy(),
+        x=memory["step"].to_numpy(),
         y=memory["memory"].to_numpy(),
-        mode="lines+markers",
+        customdata=memory[["epoch"]].to_numpy(),
+        mode="lines",
         line={"color": theme.series(1), "width": 2},
-        marker={"size": 5},
-        hovertemplate="%{y:,.0f} MiB in epoch %{x}<extra></extra>",
+        hovertemplate="%{y:,.0f} MiB in step %{x:,} (epoch %{customdata[0]})<extra></extra>",
         row=1,
         col=2,
     )
-    titles = (("Time per step (ms)", "Step"), ("Memory (MiB)", "Epoch"))
-    for col, (frame, (title, along)) in enumerate(zip((times, memory), titles, strict=True), 1):
+    titles = ("Time per step (ms)", "Memory (MiB)")
+    for col, (frame, title) in enumerate(zip((times, memory), titles, strict=True), 1):
         fig.update_yaxes(title=title, rangemode="tozero", row=1, col=col)
-        fig.update_xaxes(title=along, row=1, col=col)
+        fig.update_xaxes(title="Step", row=1, col=col)
         if frame.empty:
             theme.note(fig, "Not recorded", row=1, col=col)
     theme.styled(
         fig,
         title="Time and memory",
-        subtitle="line: median of a stretch of steps; band: its quartiles",
+        subtitle="time: median of a stretch and its quartiles; memory: the most in it",
         height=360,
     )
     return fig.update_layout(showlegend=False)

@@ -12,6 +12,7 @@ import xarray as xr
 
 from workbench.trace.header import is_sealed, least_steps
 from workbench.trace.store import DIMS, EDGES, Opened, StageStore
+from workbench.trace.waiting import MEMORY
 
 FILL = {"alpha": np.nan, "mix": 0.0, "alive": False}
 PROBED = "probed"  # attribute of a variable that a probe measured
@@ -122,7 +123,7 @@ def read_trace(
     parts = [_read_stage(*pair, axes, known) for pair in zip(stores, stages, strict=True)]
     names = dict.fromkeys(name for part in parts for name in part)
     forms = {name: part[name].ndim for part in parts for name in part}
-    others = (*FILL, "step", "epoch", "stage", "seconds")
+    others = (*FILL, "step", "epoch", "stage", "seconds", MEMORY)
     probed = {name for one in stores for name in one.probes}
     lengths = [len(part["step"]) for part in parts]
 
@@ -146,6 +147,8 @@ def read_trace(
         "epoch": ("step", joined("epoch", "int64")),
         "seconds": ("step", joined("seconds", "float64")),
     }
+    if MEMORY in names:
+        coords[MEMORY] = ("step", joined(MEMORY, "float64"))
     return xr.Dataset(variables, {**axes.coords(), **coords})
 
 

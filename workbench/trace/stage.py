@@ -21,7 +21,7 @@ from workbench.trace.store import (
     new_array,
     open_array,
 )
-from workbench.trace.waiting import Waiting
+from workbench.trace.waiting import MEMORY, Waiting
 
 if TYPE_CHECKING:
     import zarr
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 STATE = {"alpha": np.nan, "mix": 0.0, "alive": False}  # arrays (step, edge, op): no candidate
 LINES = {"epoch": -1, "seconds": np.nan, "step": -1}  # arrays (step,): not written yet
 NAMES = ("edge", "op", "kind", "src", "dst", "stage")  # of the axes of a trace
-TAKEN = (*STATE, EDGES, *LINES, *NAMES)  # not for scalars
+TAKEN = (*STATE, EDGES, *LINES, MEMORY, *NAMES)  # not for scalars
 
 
 @dataclass(frozen=True)

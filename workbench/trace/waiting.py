@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from workbench.events import Rows, Stepped
 
 Shapes = Mapping[str, tuple[int, ...]]  # {kind: (edges, ops)}, or (edges,)
+MEMORY = "memory"  # a scalar that no event calls so: it tells of the machine
 FIELDS = {"edge_weight": "edges"}  # of Stepped, where it is called otherwise than its array
 
 
@@ -55,7 +56,8 @@ class Waiting:
             }
         for name, table in self._tables.items():
             table.put(row, _rows(event, name))
-        for name, value in event.scalars.items():
+        own = {} if event.memory is None else {MEMORY: float(event.memory)}
+        for name, value in {**event.scalars, **own}.items():
             if name not in self._columns:
                 self._columns[name] = _Column(self._size)
             self._columns[name].put(row, value)
