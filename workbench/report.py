@@ -112,6 +112,11 @@ def _write(executed: NotebookNode, target: Path, title: str, colours: Colours) -
     return target
 
 
+def with_size(path: Path) -> str:
+    """A page as a command names it: `run/report.html (6.0 MB)`."""
+    return f"{path} ({path.stat().st_size / 1e6:.1f} MB)"
+
+
 def find_notebook(name: str = NOTEBOOK) -> Path:
     """A notebook of this package: of the checkout, or as pip installed it.
 

@@ -153,9 +153,8 @@ class Run:
     def stepped(self, scalars: Mapping[str, Tensor | float]) -> Stepped:
         """The event of the step that was just taken."""
         edges = {kind: m.edges for kind, m in self.mix.items() if m.edges is not None}
-        alpha, alive = self.arch.snapshot(), dict(self.arch.alive)
-        memory = self.machine.memory()
-        return Stepped(self.clock, scalars, alpha, self._rows(), alive, edges, memory)
+        rows = self.arch.snapshot(), self._rows(), dict(self.arch.alive), edges
+        return Stepped(self.clock, scalars, *rows, self.machine.memory())
 
     def step(self, clock: Clock) -> tuple[dict[str, Tensor | float], list[Pruned | Held]]:
         """All updates of one step; returns what was measured, and prunings."""

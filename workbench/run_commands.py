@@ -33,6 +33,7 @@ def compare(
     """
     from workbench import comparison
     from workbench.report import compare as write
+    from workbench.report import with_size
     from workbench.trace import find_runs
     from workbench.trace.folder import refuse_unwritable
 
@@ -53,7 +54,7 @@ def compare(
         _written(latex, comparison.to_latex(table, note=note))
     if markdown is not None:
         _written(markdown, f"{comparison.markdown(table)}\n\n{note}\n")
-    print(write(runs, out=out))
+    print(with_size(write(runs, out=out)))
 
 
 def _written(path: Path, text: str) -> None:

@@ -80,8 +80,9 @@ def report(run: _RunPath, out: Path | None = None) -> None:
         out: the file; by default RUN/report.html.
     """
     from workbench.report import report as write
+    from workbench.report import with_size
 
-    print(write(run, out=out))
+    print(with_size(write(run, out=out)))
 
 
 def demo(
@@ -99,11 +100,12 @@ def demo(
         evaluation_epochs: of the evaluation phase, likewise.
     """
     from workbench.report import report as write
+    from workbench.report import with_size
     from workbench.tasks import run_demo
 
     run = run_demo(out, seed=seed, epochs=epochs, evaluation_epochs=evaluation_epochs)
     print(_evaluation_line(run.evaluation or {}))
-    print(f"open {write(run.path)}")
+    print(f"open {with_size(write(run.path))}")
 
 
 def _evaluation_line(found: dict[str, object]) -> str:

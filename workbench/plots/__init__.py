@@ -4,7 +4,14 @@ A notebook shows a figure that is the last line of a cell; elsewhere call its `.
 """
 
 from workbench.plots.alike import agreement, agreement_matrix
-from workbench.plots.cells import CellGraph, cell_graph, cells, genotype_graph
+from workbench.plots.cells import (
+    CellGraph,
+    cell_graph,
+    cells,
+    cells_frame,
+    genotype_graph,
+    genotype_graph_frame,
+)
 from workbench.plots.compare import accuracy, accuracy_against_time, accuracy_frame
 from workbench.plots.cost import cost, cost_frame
 from workbench.plots.decisions import decisions, decisions_frame
@@ -13,6 +20,7 @@ from workbench.plots.evaluation import confusion_frame, evaluation, evaluation_f
 from workbench.plots.gap import gap, gap_frame
 from workbench.plots.genotypes import (
     GenotypeHistory,
+    gene_history_frame,
     genotype_difference,
     genotype_difference_frame,
     genotype_history,
@@ -57,6 +65,7 @@ FIGURES = {
 }
 FRAMES = {
     "alive": alive_frame,
+    "cells": cells_frame,
     "confusion": confusion_frame,
     "cost": cost_frame,
     "decisions": decisions_frame,
@@ -65,6 +74,7 @@ FRAMES = {
     "edge_weight": edge_weight_frame,
     "evaluation": evaluation_frame,
     "gap": gap_frame,
+    "gene_history": gene_history_frame,
     "genotype_history": genotype_history_frame,
     "gradients": gradients_frame,
     "heat_map": heat_map_frame,
@@ -93,6 +103,7 @@ __all__ = [
     "alive_frame",
     "cell_graph",
     "cells",
+    "cells_frame",
     "confusion_frame",
     "cost",
     "cost_frame",
@@ -107,9 +118,11 @@ __all__ = [
     "evaluation_frame",
     "gap",
     "gap_frame",
+    "gene_history_frame",
     "genotype_difference",
     "genotype_difference_frame",
     "genotype_graph",
+    "genotype_graph_frame",
     "genotype_history",
     "genotype_history_frame",
     "gradients",

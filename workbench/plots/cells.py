@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import graphviz
 import numpy as np
+import pandas as pd
 
 from workbench.plots import theme
 from workbench.spaces.genotype import CellGenes, Genotype
@@ -26,6 +27,65 @@ INPUT = {"fillcolor": "#DDE7F2", "shape": "box", "style": "rounded,filled"}
 NODE = {"fillcolor": "#F3F3F3", "shape": "circle", "style": "filled", "width": "0.42"}
 ZEROS = {"fillcolor": "#F3F3F3", "shape": "box", "style": "rounded,filled,dashed"}
 OUTPUT = {"fillcolor": "#E6E0F5", "shape": "box", "style": "rounded,filled"}
+
+
+class _Line(NamedTuple):
+    kind: str
+    edge: str
+    src: int
+    dst: int
+    op: str | None
+    state: str
+
+
+def genotype_graph_frame(
+    genotype: Genotype, *, alive: Collection[str] | None = None
+) -> pd.DataFrame:
+    """One row per line that `genotype_graph` draws, cell by cell; `alive` as `cell_graph` takes it.
+
+    Returns:
+        Columns `kind`, `edge` (`normal:0→2`; `normal:2→out` into the output), `src`, `dst` (the
+        output is the node after the last one), `op` (missing where none was chosen) and `state`:
+        "chosen", then "not chosen" or "pruned away", then "output".
+    """
+    lines = [line for cell in genotype.cells for line in _lines(cell, alive)]
+    return pd.DataFrame(lines, columns=list(_Line._fields))
+
+
+def cells_frame(run: Run, *, genotype: Genotype | None = None) -> pd.DataFrame:
+    """One row per line that `cells` draws; none before an epoch has ended.
+
+    Returns:
+        The columns of `genotype_graph_frame` and `weight`: the mixing weight of `op` after the last
+        step; missing where none was chosen, and throughout where `genotype` is given.
+    """
+    shown = genotype or run.latest_genotype
+    if shown is None:
+        return pd.DataFrame(columns=[*_Line._fields, "weight"])
+    frame = genotype_graph_frame(shown, alive=None if genotype else _alive_edges(run))
+    if genotype or not run.trace.sizes["step"]:
+        return frame.assign(weight=np.nan)
+    mix = run.trace["mix"].isel(step=-1).to_series()
+    places = pd.MultiIndex.from_arrays([frame["edge"], frame["op"]])
+    return frame.assign(weight=mix.reindex(places).to_numpy())
+
+
+def _lines(cell: CellGenes, alive: Collection[str] | None) -> Iterator[_Line]:
+    """What is drawn of a cell: its genes in their order, the edges that were left out, its output.
+
+    An edge that is not `alive` had nothing left to choose.
+    """
+    last = cell.inputs + cell.nodes
+    for op, src, dst in cell.genes:
+        yield _Line(cell.kind, f"{cell.kind}:{src}→{dst}", src, dst, op, "chosen")
+    chosen = {(gene.src, gene.dst) for gene in cell.genes}
+    for src, dst in ((s, d) for d in range(cell.inputs, last) for s in range(d)):
+        if (src, dst) not in chosen:
+            edge = f"{cell.kind}:{src}→{dst}"
+            state = "not chosen" if alive is None or edge in alive else "pruned away"
+            yield _Line(cell.kind, edge, src, dst, None, state)
+    for node in cell.concat:
+        yield _Line(cell.kind, f"{cell.kind}:{node}→out", node, last, None, "output")
 
 
 @dataclass(frozen=True)
@@ -113,19 +173,11 @@ def cells_graph() -> graphviz.Digraph:
 
 def _draw(graph: graphviz.Digraph, cell: CellGenes, alive: Collection[str] | None) -> None:
     """Add a cell's nodes and edges, candidates included."""
-
-    def name(node: int) -> str:
-        return f"{cell.kind}_{node}"
-
-    draw_nodes(graph, cell)
-    last = cell.inputs + cell.nodes
-    chosen = {(gene.src, gene.dst) for gene in cell.genes}
-    for gene in cell.genes:
-        graph.edge(name(gene.src), name(gene.dst), **_gene_style(gene.op))
-    for src, dst in ((s, d) for d in range(cell.inputs, last) for s in range(d)):
-        if (src, dst) not in chosen:
-            edge = f"{cell.kind}:{src}→{dst}"
-            graph.edge(name(src), name(dst), **_faint_style(edge, alive))
+    draw_nodes(graph, cell)  # and what makes the output
+    for line in _lines(cell, alive):
+        if line.state != "output":
+            look = _faint_style(line) if line.op is None else _gene_style(line.op)
+            graph.edge(f"{cell.kind}_{line.src}", f"{cell.kind}_{line.dst}", **look)
 
 
 def draw_nodes(graph: graphviz.Digraph, cell: CellGenes) -> None:
@@ -160,14 +212,13 @@ def _gene_style(op: str) -> Mapping[str, str]:
     }
 
 
-def _faint_style(edge: str, alive: Collection[str] | None) -> Mapping[str, str]:
-    left = alive is None or edge in alive
+def _faint_style(line: _Line) -> Mapping[str, str]:
     return {
         "color": FAINT,
-        "style": "dashed" if left else "dotted",
+        "style": "dashed" if line.state == "not chosen" else "dotted",
         "arrowsize": "0.45",
         "penwidth": "0.8",
-        "tooltip": f"{edge} " + ("was not chosen" if left else "was pruned away"),
+        "tooltip": f"{line.edge} was {line.state}",
     }
 
 

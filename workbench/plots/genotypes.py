@@ -89,6 +89,30 @@ def genotype_history_frame(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def gene_history_frame(run: Run) -> pd.DataFrame:
+    """One row per gene of every stretch of `genotype_history_frame`, and per gene that it lost.
+
+    Returns:
+        Columns `first_epoch`, `last_epoch`, `stage` and `step` (of the end of `first_epoch`),
+        `kind`, `edge`, `src`, `dst`, `op`, `change`: "first" in the first stretch, after it "kept"
+        or "added", and, behind the genes, "removed".
+    """
+    ends = run.epochs[["stage", "step"]].itertuples(index=False, name=None)
+    when = dict(zip(run.epochs["epoch"], ends, strict=True))
+    when_and_where = ["first_epoch", "last_epoch", "stage", "step", "kind", "edge"]
+    rows = [
+        (one.first, one.last, *when[one.first], gene.kind, gene.edge, *gene[1:], change)
+        for at, one in enumerate(_stretches(run))
+        for gene, change in _changes(one, "kept" if at else "first")
+    ]
+    return pd.DataFrame(rows, columns=[*when_and_where, "src", "dst", "op", "change"])
+
+
+def _changes(one: _Stretch, old: str) -> list[tuple[PlacedGene, str]]:
+    genes = [(gene, "added" if gene in one.added else old) for gene in one.genotype.genes]
+    return genes + [(gene, "removed") for gene in one.removed]
+
+
 @dataclass(frozen=True)
 class GenotypeHistory:
     """Pictures of genotypes, oldest first, that a notebook shows below a slider.
