@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import pytest
 
 from tests.fakes import fake_run
+from tests.test_cli import refusal
 from workbench.cli import main
 from workbench.config import SearchConfig
 from workbench.report import WIDGET, ReportError, _body, find_notebook, report
@@ -90,6 +91,36 @@ def test_commands_say_how_large_a_page_is(
     size = f"{Path(page).stat().st_size / 1e6:.1f}"
     assert 1 < float(size) < 12
     assert capsys.readouterr().out.splitlines()[-1] == said.replace("SIZE", size)
+
+
+def test_a_notebook_is_meant_by_its_name_or_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fake_run(Path("run"))
+    done: list[tuple[str, str]] = []
+
+    def execute(notebook: Path, parameters: dict[str, str]) -> object:
+        done.append((notebook.name, ",".join(parameters)))
+        return notebook_of()
+
+    monkeypatch.setattr("workbench.report._execute", execute)
+    nbformat.write(notebook_of("run = ''"), "mine.ipynb")
+    for words, written in (
+        ("report run --notebook 04_pruning", "run/04_pruning.html"),
+        ("report run --notebook mine.ipynb", "run/mine.html"),
+        ("compare run --notebook 06_compare.ipynb", "compare.html"),
+    ):
+        main(words.split())
+        assert Path(written).is_file()
+    assert done == [
+        ("04_pruning.ipynb", "run"),
+        ("mine.ipynb", "run"),
+        ("06_compare.ipynb", "runs"),
+    ]
+    said = refusal(capsys, "report", "run", "--notebook", "01_search")
+    assert "no notebook 01_search with a parameter 'run'" in said
+    assert "02_weights, 04_pruning, 05_cells, 07_zero_cost, 08_evaluate, search_report" in said
 
 
 def test_a_cell_that_fails_is_named_and_nothing_is_written(tmp_path: Path) -> None:

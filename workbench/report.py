@@ -24,7 +24,7 @@ from workbench.trace.folder import refuse_unwritable, replace_text
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-NOTEBOOK = "search_report.ipynb"
+NOTEBOOK, COMPARING = "search_report.ipynb", "compare.ipynb"
 SHARE = "share/workbench/notebooks"  # where the wheel puts notebooks, below its prefix
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -47,53 +47,62 @@ def report(
 
     Args:
         run_path: A run folder; the run may still be going on.
-        out: The HTML file; by default `RUN/report.html`.
+        out: The HTML file; by default `RUN/report.html`, or called after the notebook.
         colours: "auto" follows the reader's system.
-        notebook: A notebook with a parameter `run`, instead of the one that comes with this.
+        notebook: One with a parameter `run`, by its file or, of those that come with this, by its
+            name: `04_pruning`.
 
     Returns:
         The HTML file.
 
     Raises:
         RunError: if there is no run, or `out` cannot be written.
-        ReportError: if a cell of the notebook fails; nothing is written then.
+        ReportError: if there is no such notebook or a cell of it fails; nothing is written then.
     """
     from workbench.trace import open_run
 
-    run = open_run(run_path)
-    target = Path(out) if out else run.path / "report.html"
+    run, source = open_run(run_path), _source(notebook, NOTEBOOK, "run")
+    target = Path(out) if out else run.path / f"{source.stem if notebook else 'report'}.html"
     if target.suffix not in (".html", ".htm"):
         raise ReportError(f"report(out={str(target)!r}): the report is an HTML file; end in .html")
     refuse_unwritable(target, file=True)
-    source = Path(notebook) if notebook else find_notebook()
     executed = _execute(source, {"run": str(run.path.resolve())})
     title = f"Search report: {run.path.resolve().name}"
     return _write(executed, target, title, colours)
 
 
-def compare(run_paths: Sequence[Path | str], *, out: Path | str, colours: Colours = "auto") -> Path:
+def compare(
+    run_paths: Sequence[Path | str],
+    *,
+    out: Path | str,
+    colours: Colours = "auto",
+    notebook: Path | str | None = None,
+) -> Path:
     """Write the comparison of several runs: an HTML file, and beside it the executed notebook.
 
     Args:
         run_paths: Run folders, or folders of run folders.
         out: The HTML file.
         colours: "auto" follows the reader's system.
+        notebook: As in `report`, with a parameter `runs`.
 
     Returns:
         The HTML file.
 
     Raises:
         RunError: if there is no run, or `out` cannot be written.
-        ReportError: if a cell of the notebook fails; nothing is written then.
+        ReportError: if there is no such notebook or a cell of it fails; nothing is written then.
     """
     from workbench.trace import find_runs
+
+    source = _source(notebook, COMPARING, "runs")
 
     target = Path(out)
     if target.suffix not in (".html", ".htm"):
         raise ReportError(f"compare(out={str(target)!r}): the report is an HTML file; end in .html")
     refuse_unwritable(target, file=True)
     found = [str(run.path.resolve()) for run in find_runs(run_paths)]
-    executed = _execute(find_notebook("compare.ipynb"), {"runs": "\n".join(found)})
+    executed = _execute(source, {"runs": "\n".join(found)})
     return _write(executed, target, f"Comparison of {len(found)} runs", colours)
 
 
@@ -127,6 +136,25 @@ def find_notebook(name: str = NOTEBOOK) -> Path:
         if path.is_file():
             return path.resolve()
     raise ReportError(f"{name} is not installed with workbench; install it again with pip")
+
+
+def _source(notebook: Path | str | None, default: str, parameter: str) -> Path:
+    """The notebook that is meant: a file, or one of this package that has the parameter."""
+    import papermill
+
+    if notebook is None:
+        return find_notebook(default)
+    if Path(notebook).is_file():
+        return Path(notebook)
+    there = sorted(find_notebook(default).parent.glob("*.ipynb"))
+    known = {one.stem: one for one in there if parameter in papermill.inspect_notebook(str(one))}
+    name = str(notebook).removesuffix(".ipynb")
+    if name not in known:
+        raise ReportError(
+            f"there is no notebook {notebook} with a parameter {parameter!r}; give a file, or one of "
+            f"{', '.join(known)}"
+        )
+    return known[name]
 
 
 def _places(name: str) -> Iterator[Path]:

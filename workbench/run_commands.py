@@ -21,6 +21,7 @@ def compare(
     csv: Path | None = None,
     latex: Path | None = None,
     markdown: Path | None = None,
+    notebook: str | None = None,
 ) -> None:
     """Put several runs side by side: a table, and one HTML file that needs no network.
 
@@ -30,6 +31,8 @@ def compare(
         csv: also write one row per run into this file.
         latex: also write methods by space and data into this file, for the package booktabs.
         markdown: also write methods by space and data into this file.
+        notebook: another than the whole comparison: 03_dominance, 06_compare, or a file; it is
+            executed with its parameter `runs`.
     """
     from workbench import comparison
     from workbench.report import compare as write
@@ -54,7 +57,7 @@ def compare(
         _written(latex, comparison.to_latex(table, note=note))
     if markdown is not None:
         _written(markdown, f"{comparison.markdown(table)}\n\n{note}\n")
-    print(with_size(write(runs, out=out)))
+    print(with_size(write(runs, out=out, notebook=notebook)))
 
 
 def _written(path: Path, text: str) -> None:

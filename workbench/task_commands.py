@@ -72,17 +72,19 @@ def evaluate(
         print(line if len(wanted) == 1 else f"seed {seed}: {line}")
 
 
-def report(run: _RunPath, out: Path | None = None) -> None:
+def report(run: _RunPath, out: Path | None = None, notebook: str | None = None) -> None:
     """Write a run's report: one HTML file that needs no network.
 
     Args:
         run: the run folder.
-        out: the file; by default RUN/report.html.
+        out: the file; by default RUN/report.html, or called after the notebook.
+        notebook: another than the whole report: 02_weights, 04_pruning, 05_cells, 08_evaluate, or
+            a file; it is executed with its parameter `run`.
     """
     from workbench.report import report as write
     from workbench.report import with_size
 
-    print(with_size(write(run, out=out)))
+    print(with_size(write(run, out=out, notebook=notebook)))
 
 
 def demo(

@@ -18,6 +18,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture
+def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One that somebody started without `workbench lab`."""
+    with serving(tmp_path_factory.mktemp("by_hand"), by_hand=True) as server:
+        yield server
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     """Chromium; where there is none, nothing of this can be tested."""
@@ -33,11 +40,12 @@ def lab(server: Server, browser) -> Iterator:
     """Opens notebooks; closes their pages afterwards."""
     opened: list[Lab] = []
 
-    def open_(notebook: str, **options: int) -> Lab:
-        opened.append(Lab(server, browser, notebook, **options))
+    def open_(notebook: str, at: Server = server) -> Lab:
+        opened.append(Lab(at, browser, notebook))
         return opened[-1]
 
     yield open_
     for number, one in enumerate(opened):
-        one.page.screenshot(path=server.root / f"page-{number}.png")
-        one.page.close()
+        if not one.page.is_closed():
+            one.page.screenshot(path=server.root / f"page-{number}.png")
+            one.page.close()

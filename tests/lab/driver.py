@@ -54,14 +54,18 @@ class Server:
 
 
 @contextmanager
-def serving(root: Path) -> Iterator[Server]:
-    """JupyterLab at `root`, started with the options of `workbench lab`."""
+def serving(root: Path, *, by_hand: bool = False) -> Iterator[Server]:
+    """JupyterLab at `root`, started with the options of `workbench lab`, or without them."""
     settings = root / "jupyter" / "labconfig"
     settings.mkdir(parents=True)
     news = {"@jupyterlab/apputils-extension:announcements": True}
     (settings / "page_config.json").write_text(json.dumps({"disabledExtensions": news}))
     port = _own_port()
     words = arguments(Places(root, root), port=port, browser=False, token=TOKEN)
+    if by_hand:
+        plain = {"ServerApp.port": port, "ServerApp.open_browser": False}
+        words = [f"--{name}={value}" for name, value in plain.items()]
+        words += ["--allow-root", f"--IdentityProvider.token={TOKEN}"]
     environment = os.environ | {
         "JUPYTER_CONFIG_DIR": str(root / "jupyter"),
         "PYTHONPATH": str(ROOT),
@@ -109,7 +113,9 @@ class Lab:
     def __init__(self, server: Server, browser, notebook: str, *, width: int = 1500) -> None:
         self.page = browser.new_page(viewport={"width": width, "height": 1400})
         self.page.set_default_timeout(1000 * SECONDS)
-        self.url = server.url(notebook)
+        self.url, self.errors = server.url(notebook), list[str]()
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._heard)
         self.open()
 
     def open(self) -> None:
@@ -128,6 +134,10 @@ class Lab:
               }
             }"""
         )
+
+    def _heard(self, message) -> None:
+        if message.type == "error":
+            self.errors.append(f"{message.text} ({message.location.get('url')})")
 
     def run_all(self) -> None:
         self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")

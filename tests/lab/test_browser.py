@@ -14,6 +14,7 @@ from tests.fakes import fake_run
 from tests.lab.driver import write_notebook
 from workbench.trace import Run, open_run
 
+PLOT = "document.querySelector('.wb-live .wb-plot')"
 DRAWN = "() => Number(document.querySelector('.wb-live .wb-plot')?.dataset.drawn || 0)"
 POINTS = """() => (document.querySelector('.wb-live .wb-plot')?.calcdata || [])
   .reduce((most, trace) => Math.max(most, trace.length), 0)"""
@@ -81,7 +82,8 @@ def test_a_search_is_filled_in_started_watched_paused_resumed_and_stopped(server
     page.page.locator("button.wb-resume").click()
     page.until(STATUS, "running")
     page.save()
-    page.open()  # as if the tab had been closed
+    page.page.close()
+    page = lab("panel.ipynb")
     page.until(STATUS, "running")
     page.until(f"() => ({POINTS})() > 3")
     page.page.locator("button.wb-stop").click()
@@ -91,6 +93,7 @@ def test_a_search_is_filled_in_started_watched_paused_resumed_and_stopped(server
     assert steps(run) > stood + 1
     assert np.isfinite(ended.trace["mix"]).all()
     assert page.page.locator("button.wb-pause").is_disabled()
+    assert page.errors == []
 
 
 def test_every_view_of_a_run_is_drawn_in_light_and_dark(server, lab, tmp_path):
@@ -106,41 +109,42 @@ def test_every_view_of_a_run_is_drawn_in_light_and_dark(server, lab, tmp_path):
     page.run_cell(0)
     page.until(STATUS, "finished")
     page.until(f"() => ({POINTS})() > 3")
-    for title, view in VIEWS.items():
-        before = page.page.evaluate(DRAWN)
-        page.page.locator(".wb-view-choice select").select_option(label=title)
-        if view in ("cells", "genotype_history"):
-            page.until("() => document.querySelector('.wb-live .wb-plot svg.main-svg') === null")
-            page.page.locator(".wb-live").get_by_text("normal cell").first.wait_for()
-        elif view != "weight_evolution":
-            page.until(f"(before) => ({DRAWN})() > before", before)
-        assert not page.page.locator(".wb-live [role=alert]").count(), title
+    for theme, ink in (("Dark", "#E6E6E6"), ("Light", "#24292F")):
+        page.theme(theme)
+        for title, view in reversed(VIEWS.items()):  # another one first than is shown
+            page.page.locator(".wb-view-choice select").select_option(label=title)
+            if view in ("cells", "genotype_history"):
+                page.until(f"() => {PLOT}.querySelector('svg.main-svg') === null")
+                page.page.locator(".wb-live").get_by_text("normal cell").first.wait_for()
+            else:
+                page.until(f"(name) => {PLOT}.layout?.uirevision === name", view)
+                page.until(f"() => {PLOT}.layout?.template?.layout?.font?.color === '{ink}'")
+            assert not page.page.locator(".wb-live [role=alert]").count(), title
+    page.page.locator(".wb-view-choice select").select_option(label="dominance")
+    page.until(f"(name) => {PLOT}.layout?.uirevision === name", "dominance")
     page.page.evaluate(THROWS)
     before = page.page.evaluate(DRAWN)
     page.page.locator(".wb-view-choice select").select_option(label="weight evolution")
     page.until(f"(before) => ({DRAWN})() > before", before)  # drawn anew
     page.until(f"() => ({POINTS})() > 3")
     assert page.page.evaluate("() => window.thrown") == 1
+    assert page.errors == []
     page.run_cell(1)  # a figure that cannot be drawn is the only one that is not
-    page.theme("Dark")
-    ink = "() => document.querySelector('.wb-live .wb-plot').layout?.template?.layout?.font?.color"
     page.page.locator(".wb-view-choice select").select_option(label="dominance")
-    page.until(f"() => ({ink})() === '#E6E6E6'")
-    page.theme("Light")
-    page.until(f"() => ({ink})() === '#24292F'")
+    page.until(f"(before) => ({DRAWN})() > before", before + 1)
 
 
-def test_an_op_is_switched_in_every_facet_and_the_slider_shows_another_step(server, lab):
+def test_an_op_is_switched_in_every_facet_and_the_slider_shows_another_step(by_hand, lab):
     for seed, name in enumerate(("one", "two")):
-        fake_run(server.root / name, seed=seed)
+        fake_run(by_hand.root / name, seed=seed)
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     (cell,) = (c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
     lines = "".join(cell["source"]).splitlines(keepends=True)
     assert lines[0].startswith("runs: str = ")
     cell["source"] = ['runs: str = "one\\ntwo"\n', *lines[1:]]
-    (server.root / "compare.ipynb").write_text(json.dumps(notebook))
+    (by_hand.root / "compare.ipynb").write_text(json.dumps(notebook))
 
-    page = lab("compare.ipynb")
+    page = lab("compare.ipynb", by_hand)
     page.run_all()
     page.until(f"() => {MAP}")
     assert not page.page.locator(".jp-OutputArea-output[data-mime-type*='error']").count()
@@ -168,3 +172,4 @@ def test_an_op_is_switched_in_every_facet_and_the_slider_shows_another_step(serv
     page.page.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + box["height"] / 2)
     page.until(f"(at) => ({active})() !== at", at)
     page.until(f"(was) => ({values})() !== was", was)
+    assert page.errors == []
