@@ -151,8 +151,8 @@ def _source(notebook: Path | str | None, default: str, parameter: str) -> Path:
     name = str(notebook).removesuffix(".ipynb")
     if name not in known:
         raise ReportError(
-            f"there is no notebook {notebook} with a parameter {parameter!r}; give a file, or one of "
-            f"{', '.join(known)}"
+            f"there is no notebook {notebook} with a parameter {parameter!r}; give a file or one "
+            f"of {', '.join(known)}"
         )
     return known[name]
 
