@@ -21,16 +21,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import workbench as wb
+from tests.fakes import fake_events
 from tests.lab.driver import Lab, Server, browsing, find_browser, serving, write_notebook
 from workbench import plots
 from workbench.config import SearchConfig
-from workbench.events import SearchEvent, StageStarted, Stepped
-from workbench.protocols import Clock
+from workbench.events import SearchEvent
 from workbench.report import figure_place
 from workbench.report_page import page
 from workbench.search import search
@@ -40,25 +39,10 @@ DRAWN = "() => Number(document.querySelector('.wb-live .wb-plot')?.dataset.drawn
 PAINTED = "() => document.querySelector('.wb-figure .main-svg') !== null"
 
 
-def walk(steps: int) -> Iterator[SearchEvent]:
-    """A search of the DARTS space whose alphas walk at random."""
-    space, generator = wb.darts(), torch.Generator().manual_seed(0)
-    alpha = {cell.kind: torch.zeros(len(cell.edges), len(cell.columns)) for cell in space.cells}
-    alive = {kind: torch.ones_like(rows, dtype=torch.bool) for kind, rows in alpha.items()}
-    mix = {kind: torch.softmax(rows, -1) for kind, rows in alpha.items()}
-    yield StageStarted(Clock(0, 0, 1, 0, steps), space, alpha, mix, alive, parameters=1)
-    for step in range(steps):
-        alpha = {
-            kind: rows + 0.01 * torch.randn(rows.shape, generator=generator)
-            for kind, rows in alpha.items()
-        }
-        mix = {kind: torch.softmax(rows, -1) for kind, rows in alpha.items()}
-        yield Stepped(Clock(0, 0, 1, step, steps), {"loss_train": 1.0}, alpha, mix, alive)
-
-
 def first_paint(browser, folder: Path, steps: int) -> None:
     """Seconds until the figure of all edges is there and drawn, and its size."""
-    for _ in record(walk(steps), folder / "long"):
+    events = fake_events(nodes=4, epochs=1, steps_per_epoch=steps, prune=False)
+    for _ in record(events, folder / "long"):
         pass
     began = time.perf_counter()
     run = open_run(folder / "long")
