@@ -41,7 +41,7 @@ PAINTED = "() => document.querySelector('.wb-figure .main-svg') !== null"
 
 def first_paint(browser, folder: Path, steps: int) -> None:
     """Seconds until the figure of all edges is there and drawn, and its size."""
-    events = fake_events(nodes=4, epochs=1, steps_per_epoch=steps, prune=False)
+    events = fake_events(nodes=4, epochs=10, steps_per_epoch=steps // 10, prune=False)
     for _ in record(events, folder / "long"):
         pass
     began = time.perf_counter()
