@@ -22,10 +22,29 @@ DRAWN = """(count) => [...document.querySelectorAll(".wb-figure")]
   .length === count"""
 
 
+HOSTILE = (
+    "<script>window.pwned=1;document.title='pwned'</script>"
+    '"><img src=x onerror="window.pwned=1;document.title=\'pwned\'">'
+    "</script><a href=\"javascript:document.title='pwned'\">x</a>"
+)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run with script in its names: a whole one, and none of that runs."""
+    meta = {name: HOSTILE for name in ("method", "space", "data", "command", "note")}
+    base = tmp_path_factory.mktemp("hostile")
+    run = fake_run(base / "<img src=x onerror=document.title='pwned'>", meta=meta)
+    figures = run.path / "evaluation.json"
+    told = read_sealed(figures)
+    told["classes"] = [f"{HOSTILE} {index}" for index in range(10)]
+    write_sealed(figures, told)
+    return report(run.path, out=base / "page.html")
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_every_figure_is_drawn_with_the_network_off(tmp_path: Path) -> None:
-    written = report(fake_run(tmp_path / "run").path)
-    with opened(written) as seen:
+def test_every_figure_is_drawn_with_the_network_off(hostile: Path) -> None:
+    with opened(hostile) as seen:
         assert seen.locator(".wb-figure").count() == 12
         seen.wait_for_function(DRAWN, arg=12)
 
@@ -74,23 +93,9 @@ def opened(file: Path) -> Iterator:
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [file.as_uri()]
 
 
-HOSTILE = (
-    "<script>window.pwned=1;document.title='pwned'</script>"
-    '"><img src=x onerror="window.pwned=1;document.title=\'pwned\'">'
-    "</script><a href=\"javascript:document.title='pwned'\">x</a>"
-)
-
-
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_names_with_script_in_them_are_text_in_a_report(tmp_path: Path) -> None:
-    meta = {name: HOSTILE for name in ("method", "space", "data", "command", "note")}
-    place = tmp_path / "<img src=x onerror=document.title='pwned'>"
-    run = fake_run(place, meta=meta)
-    figures = run.path / "evaluation.json"
-    told = read_sealed(figures)
-    told["classes"] = [f"{HOSTILE} {index}" for index in range(10)]
-    write_sealed(figures, told)
-    with opened(report(place, out=tmp_path / "page.html")) as seen:
+def test_names_with_script_in_them_are_text_in_a_report(hostile: Path) -> None:
+    with opened(hostile) as seen:
         seen.wait_for_function(DRAWN, arg=12)
         assert seen.evaluate("typeof window.pwned") == "undefined"
         assert seen.title().startswith("Search report: <img")

@@ -14,6 +14,7 @@ from tests.fakes import fake_run
 from tests.lab.driver import write_notebook
 from workbench.trace import Run, open_run
 
+LIVE = "document.querySelector('.wb-live"
 PLOT = "document.querySelector('.wb-live .wb-plot')"
 DRAWN = "() => Number(document.querySelector('.wb-live .wb-plot')?.dataset.drawn || 0)"
 POINTS = """() => (document.querySelector('.wb-live .wb-plot')?.calcdata || [])
@@ -115,7 +116,9 @@ def test_every_view_of_a_run_is_drawn_in_light_and_dark(server, lab, tmp_path):
             page.page.locator(".wb-view-choice select").select_option(label=title)
             if view in ("cells", "genotype_history"):
                 page.until(f"() => {PLOT}.querySelector('svg.main-svg') === null")
-                page.page.locator(".wb-live").get_by_text("normal cell").first.wait_for()
+                page.until(f"(plays) => plays === !!{LIVE} .wb-history')", view != "cells")
+                drawn = page.page.locator(".wb-live").get_by_text("normal cell")
+                drawn.locator("visible=true").first.wait_for()
             else:
                 page.until(f"(name) => {PLOT}.layout?.uirevision === name", view)
                 page.until(f"() => {PLOT}.layout?.template?.layout?.font?.color === '{ink}'")
