@@ -39,7 +39,7 @@ def record(
         meta: What to remember beside method, data, machine and seed, which `search` tells itself,
             and versions and command: JSON values, which win over those.
         flush_seconds: Steps reach the disk at least this often, while events come.
-        checkpoints: When the state is saved; by default at epochs' ends and every 10 minutes.
+        checkpoints: When the state is saved; by default as `Checkpointing()` says.
         start: The checkpoint of the run in `path` whose state `events` go on from: what was
             recorded after it is taken out, since it comes again.
         asked_to_stop: Looked at between steps; the run is saved and ends once it is true.
