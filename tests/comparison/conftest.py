@@ -52,7 +52,7 @@ def fakes(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     place = tmp_path_factory.mktemp("fakes")
     for (method, seed), accuracies in ACCURACIES.items():
         machine = {"device": "cpu" if method == "darts" else "cuda"}
-        config = {"method": method, "seed": seed, "epochs": 3, "lr": 0.1 * (1 + seed)}
+        config = {"method": method, "seed": seed, "epochs": 3, "threads": 1 + seed}
         meta = {"method": METHODS[method], "machine": machine, "config": config}
         path: Path = place / f"{method}-{seed}"
         run = fake_run(path, meta=meta, seed=seed, evaluated=False, prune=method == "entmax")

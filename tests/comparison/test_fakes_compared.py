@@ -45,7 +45,7 @@ def test_table_one_has_spaces_and_data_across(fakes, tmp_path: Path):
     assert only.shape == (2, 2)
     with pytest.raises(ValueError, match="no quantity 'speed'"):
         comparison.table_one(fakes, quantities=["speed"])
-    assert "Runs of darts differ in lr." in comparison.table_note(fakes)
+    assert "Runs of darts differ in threads." in comparison.table_note(fakes)
 
 
 def test_hours_of_two_devices_are_told_apart(fakes, tmp_path: Path):
@@ -238,3 +238,21 @@ def test_table_one_counts_the_searches_its_accuracy_is_of_and_names_the_others(f
     none = fakes[3:]
     assert comparison.table_one(none)["darts", "digits"]["searches"].tolist() == ["0"]
     assert "Of entmax, 1 of 1 searches is not evaluated." in comparison.table_note(none)
+
+
+def test_runs_of_a_method_that_was_set_otherwise_are_no_seeds_of_it(fakes, tmp_path: Path):
+    runs = []
+    for seed, rate in ((0, None), (1, None), (0, 0.1)):
+        config = {"method": "darts", "seed": seed, "arch_lr": rate, "out": f"{seed}{rate}"}
+        meta = {"method": METHODS["darts"], "config": config}
+        runs.append(fake_run(tmp_path / f"{seed}-{rate}", meta=meta, seed=seed))
+    plain, tuned = "darts · arch_lr by default", "darts · arch_lr 0.1"
+    assert comparison.labels(runs) == [plain, plain, tuned]
+    assert comparison.labels(runs[:2]) == ["darts", "darts"]
+    assert comparison.labels([*fakes[:1], *runs[1:]]) == ["darts", plain, tuned]  # not recorded
+    table = comparison.table_one(runs).set_index(("", "", "method"))["darts", "digits"]
+    assert list(table.index) == [plain, tuned]
+    assert list(table["searches"]) == ["2", "1"]
+    assert list(comparison.methods_frame(runs)["runs"]) == [2, 1]
+    names = [line.name for line in plots.overlaid(runs).data if line.showlegend]
+    assert names == [plain, tuned]

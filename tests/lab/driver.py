@@ -163,6 +163,20 @@ class Lab:
         light = "true" if name == "Light" else "false"
         self.until(f"() => document.body.dataset.jpThemeLight === '{light}'")
 
+    def click(self, script: str) -> None:
+        """Click at what JavaScript finds, wherever it lies."""
+        self.page.evaluate_handle(script).as_element().click(force=True)
+
+    def slide(self, figure: str, share: float) -> None:
+        """Click into the slider of a figure, at `share` of its length, once it is drawn."""
+        self.until(f"() => {figure}?.querySelector('.slider-rail-touch-rect')")
+        rail = self.page.evaluate_handle(
+            f"() => {{ const rail = {figure}.querySelector('.slider-rail-touch-rect');"
+            " rail.scrollIntoView({ block: 'center' }); return rail; }"
+        ).as_element()
+        box = rail.bounding_box()
+        self.page.mouse.click(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+
     def until(self, script: str, what: object = None) -> None:
         """Wait until JavaScript finds something true."""
         self.page.wait_for_function(script, arg=what, timeout=1000 * SECONDS)

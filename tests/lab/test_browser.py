@@ -26,6 +26,10 @@ THROWS = """async () => {
   window.thrown = 0;
   plotly.react = () => { window.thrown++; plotly.react = react; throw new Error("no change"); };
 }"""  # where the figure on the page cannot be changed into the next one
+LEGEND = """() => {{ const names = [...{figure}.querySelectorAll('.legend .traces')];
+  const mine = names.find((n) => n.textContent.includes('{name}'));
+  mine.scrollIntoView({{ block: 'center' }});
+  return mine.querySelector('.legendtoggle'); }}"""
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "06_compare.ipynb"
 FIGURES = "[...document.querySelectorAll('.js-plotly-plot')]"
 WEIGHTS = (
@@ -125,6 +129,7 @@ def test_every_view_of_a_run_is_drawn_in_light_and_dark(server, lab, tmp_path):
             assert not page.page.locator(".wb-live [role=alert]").count(), title
     page.page.locator(".wb-view-choice select").select_option(label="dominance")
     page.until(f"(name) => {PLOT}.layout?.uirevision === name", "dominance")
+    assert page.errors == []
     page.page.evaluate(THROWS)
     before = page.page.evaluate(DRAWN)
     page.page.locator(".wb-view-choice select").select_option(label="weight evolution")
@@ -135,6 +140,49 @@ def test_every_view_of_a_run_is_drawn_in_light_and_dark(server, lab, tmp_path):
     page.run_cell(1)  # a figure that cannot be drawn is the only one that is not
     page.page.locator(".wb-view-choice select").select_option(label="dominance")
     page.until(f"(before) => ({DRAWN})() > before", before + 1)
+
+
+def test_a_newer_figure_leaves_legend_and_slider_as_they_were(server, lab):
+    fake_run(server.root / "younger", nodes=4, prune=False)
+    fake_run(server.root / "older", nodes=4, epochs=5)  # it has crosses between the curves
+    write_notebook(
+        server.root / "newer.ipynb",
+        "from workbench import plots, widgets\nfrom workbench.trace import open_run\n"
+        "from workbench.widgets.plot import figure_text\n"
+        "newer = {name: figure_text(plots.FIGURES[name](open_run('older')), name)"
+        " for name in ('weight_evolution', 'heat_map')}\n"
+        "view = widgets.live('younger')\nview",
+        "view.plot.figure = newer['weight_evolution']",
+        "view.plot.figure = newer['heat_map']\nprint('put')",
+    )
+    page = lab("newer.ipynb")
+    page.run_cell(0)
+    page.until(STATUS, "finished")
+    page.until(f"() => ({POINTS})() > 3")
+    count = page.page.evaluate(f"() => {PLOT}.data.length")
+    page.click(LEGEND.format(figure=PLOT, name="skip_connect"))
+    off = f"{PLOT}.data.filter((one) => one.visible === 'legendonly').map((one) => one.name)"
+    page.until(f"() => {off}.length")
+    page.run_cell(1)
+    page.until(f"(count) => {PLOT}.data.length > count", count)
+    gone = page.page.evaluate(f"() => {off}")
+    curves = page.page.evaluate(f"() => {PLOT}.data.map((one) => one.name)")
+    assert set(gone) == {"skip_connect"}
+    assert len(gone) == curves.count("skip_connect") > 28  # with crosses
+
+    page.page.locator(".wb-view-choice select").select_option(label="heat map")
+    page.until(f"() => {PLOT}.layout?.uirevision === 'heat_map'")
+    page.slide(PLOT, 0.5)
+    active = f"{PLOT}._fullLayout.sliders[0].active"
+    last = f"{PLOT}._fullLayout.sliders[0].steps.length - 1"
+    page.until(f"() => {active} < {last}")
+    at, drawn, end = page.page.evaluate(f"() => [{active}, ({DRAWN})(), {last}]")
+    page.run_cell(2)
+    page.output(2).get_by_text("put", exact=True).wait_for()
+    assert page.page.evaluate(f"() => [{active}, ({DRAWN})(), {last}]") == [at, drawn, end]
+    page.slide(PLOT, 0.999)
+    page.until(f"(drawn) => ({DRAWN})() > drawn", drawn)
+    assert page.page.evaluate(f"() => {last}") > end  # all that came meanwhile
 
 
 def test_an_op_is_switched_in_every_facet_and_the_slider_shows_another_step(by_hand, lab):
@@ -154,25 +202,13 @@ def test_an_op_is_switched_in_every_facet_and_the_slider_shows_another_step(by_h
 
     before = page.page.evaluate(SHOWN)
     assert before > 3  # a curve on every edge
-    place = page.page.evaluate_handle(
-        f"""() => {{ const figure = {WEIGHTS};
-          const names = [...figure.querySelectorAll('.legend .traces')];
-          const mine = names.find((n) => n.textContent.includes('skip_connect'));
-          mine.scrollIntoView({{ block: 'center' }});
-          return mine.querySelector('.legendtoggle'); }}"""
-    ).as_element()
-    place.click(force=True)
+    page.click(LEGEND.format(figure=WEIGHTS, name="skip_connect"))
     page.until(f"() => ({SHOWN})() === 0")
 
-    slider = page.page.evaluate_handle(
-        f"() => {{ const rail = {MAP}.querySelector('.slider-rail-touch-rect');"
-        " rail.scrollIntoView({ block: 'center' }); return rail; }"
-    ).as_element()
     active = f"() => {MAP}._fullLayout.sliders[0].active"
     values = f"() => JSON.stringify({MAP}.calcdata[0][0].z?.[0] || {MAP}._fullData[0].z[0])"
     at, was = page.page.evaluate(active), page.page.evaluate(values)
-    box = slider.bounding_box()
-    page.page.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + box["height"] / 2)
+    page.slide(MAP, 0.5)
     page.until(f"(at) => ({active})() !== at", at)
     page.until(f"(was) => ({values})() !== was", was)
     assert page.errors == []

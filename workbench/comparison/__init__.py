@@ -12,7 +12,7 @@ from workbench.comparison.curves import (
 )
 from workbench.comparison.differences import method_differences, mixed_settings, settings_frame
 from workbench.comparison.export import markdown, to_latex
-from workbench.comparison.labels import Group, group_of, grouped, labels, run_names
+from workbench.comparison.labels import Group, grouped, groups_of, labels, run_names
 from workbench.comparison.runs import (
     above_the_table,
     accuracies,
@@ -33,8 +33,8 @@ __all__ = [
     "agreement",
     "agreement_frame",
     "curves_frame",
-    "group_of",
     "grouped",
+    "groups_of",
     "honest_table",
     "labels",
     "markdown",

@@ -8,11 +8,10 @@ from typing import cast
 
 import pandas as pd
 
-from workbench.comparison.labels import run_names
+from workbench.comparison.labels import run_names, settings_of
 from workbench.trace.runs import Run
 
 _NOT_THERE = "(none)"
-_NO_SETTING = {"out"}
 _NO_PART = {"name", "paper", "summary", "stages"}
 
 
@@ -24,7 +23,7 @@ def settings_frame(runs: Sequence[Run]) -> pd.DataFrame:
         all runs.
     """
     rows = zip(run_names(runs), runs, strict=True)
-    frame = pd.DataFrame([{"run": name, **_settings(run)} for name, run in rows])
+    frame = pd.DataFrame([{"run": name, **settings_of(run)} for name, run in rows])
     texts = {str(name): set(frame[name].astype(str).tolist()) for name in frame.columns}
     differ = [name for name, values in texts.items() if name == "run" or len(values) > 1]
     return frame.loc[:, differ]
@@ -70,12 +69,6 @@ def method_differences(runs: Sequence[Run], *, base: str | None = None) -> pd.Da
         for field, before, after in _changes(_method(first[base]), _method(run))
     ]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _settings(run: Run) -> dict[str, object]:
-    config = run.meta.get("config")
-    known = cast("Mapping[str, object]", config) if isinstance(config, dict) else {}
-    return {name: value for name, value in known.items() if name not in _NO_SETTING}
 
 
 def _method(run: Run) -> Mapping[str, object]:

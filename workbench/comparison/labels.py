@@ -1,33 +1,71 @@
-"""Which runs are seeds of the same thing: those of one method, space and data."""
+"""Which runs are seeds of the same thing: those of one method, space, data and settings."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from workbench.trace.runs import Run
 
+# Settings that make no other search of a method: who ran it, where, and what was written down.
+_SAME = {
+    "seed", "out", "data_root", "download", "skip_unreadable", "probes", "probe_every", "device",
+    "threads", "kernel_threads", "precision", "engine", "recompute", "compile", "graphs",
+    "deterministic", "checkpoint_steps", "checkpoint_minutes",
+}  # fmt: skip
+_NO_SETTING = {"out"}
+
 
 class Group(NamedTuple):
-    """What runs have in common that are seeds of the same thing; "?" is not recorded."""
+    """What runs have in common that are seeds of the same thing; "?" is not recorded.
+
+    `settings` are those in which other runs of the method, space and data differ: `arch_lr 0.1`.
+    """
 
     method: str
     space: str
     data: str
+    settings: str = ""
+
+    @property
+    def tuned(self) -> str:
+        """The method, and how it was set."""
+        return " · ".join(filter(None, (self.method, self.settings)))
 
 
-def group_of(run: Run) -> Group:
-    """The method, space and data of a run."""
-    return Group(*(run.named(what) or "?" for what in ("method", "space", "data")))
+def settings_of(run: Run) -> dict[str, object]:
+    """The settings of the command line that a run recorded."""
+    config = run.meta.get("config")
+    known = cast("Mapping[str, object]", config) if isinstance(config, dict) else {}
+    return {name: value for name, value in known.items() if name not in _NO_SETTING}
+
+
+def groups_of(runs: Sequence[Run]) -> list[Group]:
+    """The group of each run among these."""
+    of = ("method", "space", "data")
+    plain = [Group(*(run.named(what) or "?" for what in of)) for run in runs]
+    given = [settings_of(run) for run in runs]
+    out = []
+    for group, own in zip(plain, given, strict=True):
+        alike = [others for other, others in zip(plain, given, strict=True) if other == group]
+        names = dict.fromkeys(name for others in alike for name in others if name not in _SAME)
+        differ = [n for n in names if len({str(one[n]) for one in alike if n in one}) > 1]
+        told = ", ".join(f"{name} {_value(own[name])}" for name in differ if name in own)
+        out.append(group._replace(settings=told))
+    return out
+
+
+def _value(value: object) -> str:
+    return "by default" if value is None else str(value)
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """The name of each run's group: its method, and of space and data what is not one for all."""
-    groups = [group_of(run) for run in runs]
+    """The name of each run's group: its method, and what is not one for all of the rest."""
+    groups = groups_of(runs)
     told = [index for index in (1, 2) if len({group[index] for group in groups}) > 1]
-    return [" · ".join([group.method, *(group[index] for index in told)]) for group in groups]
+    return [" · ".join([group.tuned, *(group[index] for index in told)]) for group in groups]
 
 
 def grouped(runs: Sequence[Run]) -> list[tuple[str, list[Run]]]:

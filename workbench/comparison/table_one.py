@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.comparison.differences import mixed_settings
-from workbench.comparison.labels import group_of, grouped
+from workbench.comparison.labels import grouped, groups_of
 from workbench.comparison.runs import accuracies, device, runs_frame
 from workbench.comparison.spread import spread
 from workbench.trace.runs import Run
@@ -42,12 +42,14 @@ def table_one(runs: Sequence[Run], *, quantities: Sequence[str] | None = None) -
     unknown = [name for name in chosen if name not in QUANTITIES]
     if unknown:
         raise ValueError(f"no quantity {unknown[0]!r}; choose some of {', '.join(QUANTITIES)}")
-    groups = {run.path: group_of(run) for run in runs}
-    methods = list(dict.fromkeys(groups[run.path].method for run in runs))
-    places = list(dict.fromkeys(groups[run.path][1:] for run in runs))
+    groups = groups_of(runs)
+    methods = list(dict.fromkeys(group.tuned for group in groups))
+    places = list(dict.fromkeys((group.space, group.data) for group in groups))
+    pairs = list(zip(groups, runs, strict=True))
     columns: dict[tuple[str, str, str], list[str]] = {("", "", "method"): methods}
     for place in places:
-        own = [[run for run in runs if groups[run.path] == (method, *place)] for method in methods]
+        here = [(group.tuned, run) for group, run in pairs if (group.space, group.data) == place]
+        own = [[run for name, run in here if name == method] for method in methods]
         for name in chosen:
             columns[(*place, name)] = [QUANTITIES[name](part) if part else _NOTHING for part in own]
     return pd.DataFrame(columns)

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
+from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -47,12 +49,28 @@ function library(model) {
     model.send({ plotly: version });
   });
 }
+// What is switched off in the legend stays off, in curves too that only the newer figure has.
+function keepOff(old, figure) {
+  if (old.layout?.uirevision !== figure.layout.uirevision) return;
+  const off = new Set((old.data || []).filter((trace) => trace.visible === "legendonly")
+    .map((trace) => trace.legendgroup || trace.name));
+  for (const trace of figure.data)
+    if (off.has(trace.legendgroup || trace.name)) trace.visible = "legendonly";
+}
+// Does somebody look at an earlier moment than the last, or play from there?
+function looksBack(place) {
+  const rail = place._fullLayout?.sliders?.[0];
+  return !!rail && rail.active < rail.steps.length - 1;
+}
 function follow(Plotly, model, el, place) {
-  let drawn = 0, busy = false, again = false;
+  let drawn = 0, busy = false, again = false, held = false;
   async function put(text) {
     if (!text) { Plotly.purge(place); place.style.minHeight = ""; return; }
     const figure = { ...JSON.parse(text), config };
     figure.layout.template = templates[page()];
+    held = looksBack(place) && place.layout.uirevision === figure.layout.uirevision;
+    if (held) { Plotly.relayout(place, { template: figure.layout.template }); return; }
+    keepOff(place, figure);
     place.style.minHeight = `${figure.layout.height || 450}px`;
     try { await Plotly.react(place, figure); } catch (error) {  // what is there cannot be changed
       console.warn(error);
@@ -60,6 +78,10 @@ function follow(Plotly, model, el, place) {
       await Plotly.newPlot(place, figure);
     }
     place.dataset.drawn = ++drawn;
+    for (const name of ["plotly_sliderchange", "plotly_animated"]) {
+      place.removeAllListeners(name);
+      place.on(name, () => { if (held && !looksBack(place)) draw(); });
+    }
   }
   async function draw() {
     if (busy) { again = true; return; }
@@ -134,4 +156,10 @@ class LivePlot(anywidget.AnyWidget):
 def figure_text(figure: go.Figure, view: str) -> str:
     """The figure as JSON, arrays in binary, without a template: the page has its own."""
     figure.update_layout(uirevision=view, template="none")
-    return str(figure.to_json())
+    seen = Counter[int]()
+    for trace in figure.data:  # else the page takes what was switched off by its number
+        about = (trace[name] for name in ("name", "xaxis", "yaxis") if name in trace)
+        place = zlib.crc32("/".join(map(str, (trace.type, *about))).encode())
+        trace.uid = f"t{place:08x}_{seen[place]}"  # plotly.js makes CSS classes of them
+        seen[place] += 1
+    return str(figure.to_json(remove_uids=False))
