@@ -32,14 +32,14 @@ def kill(base: Path, quick: bool, seed: int) -> list[Row]:
     for killed in kills(base, 12 if quick else 200, seed):
         found.append(killed)
         _say(f"{killed.kind}: {killed.where} ({killed.search}) {killed.wrong or ''}")
-    dead = [killed for killed in found if killed.dead]
-    kinds = Counter(killed.kind for killed in dead)
-    same = Counter(killed.kind for killed in dead if not killed.wrong)
+    counted = [killed for killed in found if killed.resumed or killed.wrong]
+    kinds = Counter(killed.kind for killed in counted)
+    same = Counter(killed.kind for killed in counted if not killed.wrong)
     rows = [_row(f"kill -9, {kind}", n, same[kind]) for kind, n in kinds.items()]
-    anew, over = sum(k.anew for k in dead), sum(k.finished for k in dead)
-    told = f"{anew} before the first checkpoint, started anew; {over} had finished"
-    wrong = [f"{k.where} ({k.search}): {k.wrong}" for k in found if k.wrong]
-    return [*rows, _row("kill -9, all", len(dead), same.total(), "; ".join([told, *wrong]))]
+    anew, over = (sum(getattr(k, name) and k.dead for k in found) for name in ("anew", "finished"))
+    told = f"beside them {anew} before the first checkpoint, and {over} that had finished"
+    wrong = [f"{k.where} ({k.search}): {k.wrong}" for k in counted if k.wrong]
+    return [*rows, _row("kill -9, all", len(counted), same.total(), "; ".join([told, *wrong]))]
 
 
 def sigterm(base: Path, quick: bool, seed: int) -> list[Row]:
@@ -65,7 +65,7 @@ def readers(base: Path, quick: bool, seed: int) -> list[Row]:
     """Eight readers of a live run, which look as often as the live view does."""
     from tests.faults.living import read_live
 
-    seconds, slices = (10, 4) if quick else (600, 20)
+    seconds, slices = (10, 4) if quick else (1200, 40)
     read = read_live(base, readers=8, seconds=seconds, slices=slices)
     told = (
         f"{read.looks} looks, {read.steps} steps; with and without readers "
@@ -75,7 +75,7 @@ def readers(base: Path, quick: bool, seed: int) -> list[Row]:
         "search's processor a step"
     )
     slower = not quick and read.rate[0] < 0.95 * read.rate[1]  # in seconds it is noise
-    return [_row(f"8 readers, {seconds} s", 8, 0 if slower else 8 - read.failed, told)]
+    return [_row(f"8 readers, {seconds // 2} s", 8, 0 if slower else 8 - read.failed, told)]
 
 
 def memory(base: Path, quick: bool, seed: int) -> list[Row]:

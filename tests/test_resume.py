@@ -9,6 +9,7 @@ import random
 import shlex
 import shutil
 import signal
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -18,12 +19,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.fakes import fake_evaluation
 from tests.faults.methods import two_stages
 from tests.test_methods import METHODS, small
 from tests.test_walk import WALKS, few
 from tests.tiny import CPU, SPACES, assert_same, holdings, prunings, tiny_data, trajectory
 from workbench import methods
 from workbench.cli import main
+from workbench.config import SearchConfig
 from workbench.evaluate import DIGITS, _tested, evaluate
 from workbench.events import EpochEnded, EvaluationEvent, Resumable, Resumed, SearchEvent
 from workbench.method import Method
@@ -34,7 +37,7 @@ from workbench.settings import ConfigError
 from workbench.snapshots import SMALL, Moment, SnapshotError, State, load_state
 from workbench.spaces.genotype import Genotype
 from workbench.tasks import DEMO, resume
-from workbench.trace import Run, RunError, open_run, record
+from workbench.trace import Run, RunError, open_run, record, record_evaluation
 from workbench.trace.checkpoints import Checkpointing, newest
 from workbench.trace.folder import CHECKPOINTS
 from workbench.trace.header import times_resumed
@@ -412,6 +415,59 @@ def test_a_signal_at_the_end_of_an_evaluation_ends_the_seeds_after_it(
     main(shlex.split(command))
     seeds = [found["recipe"]["seed"] for found in open_run(out).evaluations]
     assert seeds == [0, 1, 2]
+
+
+def test_a_signal_while_the_next_seeds_data_are_read_ends_it_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, build, times = tmp_path / "run", SearchConfig.build_data, []
+    main([*WORDS, "--out", str(out)])
+
+    def signalled(self: SearchConfig):
+        times.append(1)
+        if len(times) == 2:
+            signal.raise_signal(signal.SIGUSR1)
+        return build(self)
+
+    small = ["--epochs", "1", "--batch-size", "512", "--channels", "4", "--device", "cpu"]
+    monkeypatch.setattr(SearchConfig, "build_data", signalled)
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", str(out), *small, "--seeds", "3"])
+    assert ended.value.code == 75
+    _, command = capsys.readouterr().err.strip().splitlines()[-1].split("go on with: workbench ")
+    assert command == f"evaluate {out} --resume"
+    main(shlex.split(command))
+    seeds = [found["recipe"]["seed"] for found in open_run(out).evaluations]
+    assert seeds == [0, 1, 2]
+
+
+def test_a_search_that_was_evaluated_as_it_stood_does_not_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    run = recorded(path, 12)
+    assert run.status == "stopped"
+    assert run.latest_genotype is not None
+    list(record_evaluation(fake_evaluation(run.latest_genotype), path, recipe={"seed": 0}))
+    checkpoint = newest(path / CHECKPOINTS, path)
+    with pytest.raises(
+        RunError, match=r"as it stood \(evaluation\.json and evaluation\)"
+    ):
+        record(iter([]), path, start=checkpoint)
+    assert open_run(path).status == "stopped"
+
+
+def test_a_state_that_would_grow_in_memory_is_not_read(tmp_path: Path) -> None:
+    torch.save({"zeros": torch.zeros(1 << 20)}, tmp_path / "state.pt")
+    load_state(tmp_path / "state.pt")
+    packed = tmp_path / "packed.pt"
+    with (
+        zipfile.ZipFile(tmp_path / "state.pt") as plain,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in plain.namelist():
+            archive.writestr(name, plain.read(name))
+    assert packed.stat().st_size < 100_000
+    with pytest.raises(SnapshotError, match="is compressed"):
+        load_state(packed)
 
 
 def test_a_signal_at_the_end_of_the_demos_search_begins_no_evaluation(

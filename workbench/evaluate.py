@@ -52,7 +52,8 @@ def evaluate(
 
     Yields:
         `EpochEnded` per epoch (training figures only: the test split is not looked at), then
-        `Evaluated`; `Resumable` after every step and epoch; with `start`, `Resumed` is the first.
+        `Evaluated`; `Resumable` before the first step and after every step and epoch; with
+        `start`, `Resumed` is the first.
 
     Raises:
         GenotypeError: if the recipe's network cannot be built from this genotype.
@@ -97,18 +98,24 @@ def _trained(
     saving: Callable[[], AbstractContextManager[None]],
 ) -> Iterator[EvaluationEvent]:
     """The events of the training; its state is saved within `saving`."""
+
+    def resumable(*, epoch_ended: bool) -> Iterator[Resumable]:
+        moment = Moment(
+            lambda: {"of": dict(mine), "training": training.state_dict(), "seconds": whole.seconds},
+            saving,
+        )
+        yield Resumable(training.clock, moment, epoch_ended)
+        moment.passes()
+
+    if not training.begun:
+        yield from resumable(epoch_ended=True)
     for scalars in training.steps():
         if scalars is not None:
             yield EpochEnded(
                 training.clock, scalars, training.seconds, training.machine.memory(),
                 genotype, found.parameters, found.macs,
             )  # fmt: skip
-        moment = Moment(
-            lambda: {"of": dict(mine), "training": training.state_dict(), "seconds": whole.seconds},
-            saving,
-        )
-        yield Resumable(training.clock, moment, epoch_ended=scalars is not None)
-        moment.passes()
+        yield from resumable(epoch_ended=scalars is not None)
 
 
 def _first_training(

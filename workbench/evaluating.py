@@ -13,7 +13,7 @@ from workbench.engine import Machine
 from workbench.evaluate import evaluate
 from workbench.evaluate_config import EvaluateConfig
 from workbench.events import Evaluated
-from workbench.interrupts import Interrupted, interruptible
+from workbench.interrupts import Asked, Interrupted, interruptible
 from workbench.progress import followed
 from workbench.settings import checked
 from workbench.snapshots import load_state
@@ -80,6 +80,18 @@ def _evaluated(
     start: Checkpoint | None,
     quiet: bool | None,
 ) -> Run:
+    with interruptible() as asked:
+        return _interruptible(run, config, then, start, quiet, asked)
+
+
+def _interruptible(
+    run: Run,
+    config: EvaluateConfig,
+    then: Sequence[int],
+    start: Checkpoint | None,
+    quiet: bool | None,
+    asked: Asked,
+) -> Run:
     refuse_unwritable(run.path)
     genotype, searched = _found(run), checked(SearchConfig, dict(settings_of(run)))
     data = searched.build_data()
@@ -92,17 +104,16 @@ def _evaluated(
         "command": config.command("evaluate", str(run.path)),
     }
     state = None if start is None else load_state(start.state)
-    with interruptible() as asked:
-        events = record_evaluation(
-            evaluate(genotype, data, recipe, machine=machine, seed=config.seed, start=state),
-            run.path,
-            recipe=made,
-            note={"config": config.model_dump(mode="json"), "then": list(then)},
-            checkpoints=searched.checkpointing(),
-            start=start,
-            asked_to_stop=asked,
-        )
-        ended = followed(events, "evaluate", quiet)
+    events = record_evaluation(
+        evaluate(genotype, data, recipe, machine=machine, seed=config.seed, start=state),
+        run.path,
+        recipe=made,
+        note={"config": config.model_dump(mode="json"), "then": list(then)},
+        checkpoints=searched.checkpointing(),
+        start=start,
+        asked_to_stop=asked,
+    )
+    ended = followed(events, "evaluate", quiet)
     if asked.name is not None and not isinstance(ended, Evaluated):
         command = shlex.join(["workbench", "evaluate", str(run.path), "--resume"])
         raise Interrupted(asked.name, run.path, command)
@@ -132,9 +143,13 @@ def run_evaluations(
     Raises:
         RunError, ConfigError, Interrupted: as `run_evaluation`; those before it are kept.
     """
-    for index, seed in enumerate(seeds):
-        own = config.model_copy(update={"seed": seed})
-        run_evaluation(path, own, then=seeds[index + 1 :], quiet=quiet)
+    with interruptible() as asked:  # between two trainings
+        for index, seed in enumerate(seeds):
+            own, left = config.model_copy(update={"seed": seed}), len(seeds) - index
+            if asked.name is not None:
+                command = own.command("evaluate", str(path), seeds=str(left))
+                raise Interrupted(asked.name, Path(path), command)
+            run_evaluation(path, own, then=seeds[index + 1 :], quiet=quiet)
 
 
 def settings_of(run: Run) -> dict[str, object]:

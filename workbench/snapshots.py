@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -71,6 +72,7 @@ def load_state(path: Path | str | BinaryIO) -> State:
         SnapshotError: if it holds none.
     """
     try:
+        _refuse_packed(path)
         state = _unpacked(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as e:  # whatever torch meets in bytes that are none of its own
         if is_out_of_memory(e):
@@ -80,6 +82,17 @@ def load_state(path: Path | str | BinaryIO) -> State:
     if not isinstance(state, dict):
         raise SnapshotError(f"{path} holds a {type(state).__name__}, no saved state")
     return state
+
+
+def _refuse_packed(path: Path | str | BinaryIO) -> None:
+    """Whether a file takes no more room in memory than on disk; torch itself packs nothing."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    packed = [one.filename for one in members if one.compress_type != zipfile.ZIP_STORED]
+    if packed:
+        raise ValueError(f"its part {packed[0]} is compressed")
+    if not isinstance(path, Path | str):
+        path.seek(0)
 
 
 @contextmanager

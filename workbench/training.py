@@ -122,6 +122,11 @@ class Training:
             self.seconds = self._watch.lap()
             yield scalars
 
+    @property
+    def begun(self) -> bool:
+        """Was a step taken?"""
+        return bool(self._epoch or self._taken)
+
     def _set_rates(self) -> float:
         """Learning rate and drop-path of the epoch."""
         recipe, progress = self.recipe, self._epoch / self.recipe.epochs

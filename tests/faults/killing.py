@@ -33,7 +33,8 @@ SEARCHES: Mapping[str, Mapping[str, Any]] = {
     "pruned": SMALL
     | PROBED
     | {"method": "entmax3_prune_single_level", "epochs": 2, "arch_lr": 0.05},
-    "late": SMALL | {"method": "multi_step", "epochs": 2},  # scalars that not every step has
+    # scalars that not every step has, and more steps than a chunk of the trace
+    "late": SMALL | {"method": "multi_step", "epochs": 2, "batch_size": 8},
     "stages": SMALL | PROBED | {"method": methods.NAME, "epochs": 2},
     "evaluation": {"epochs": 3, "channels": 4, "batch_size": 64},
 }
@@ -262,6 +263,11 @@ class Killed:
     finished: bool = False  # nothing was left to do
     wrong: list[str] = field(default_factory=list)
 
+    @property
+    def resumed(self) -> bool:
+        """Was it killed where it could be gone on with, and something was left to do?"""
+        return self.dead and not self.anew and not self.finished
+
 
 class Killing:
     """Kills searches in `base`, which have an uninterrupted one beside them each."""
@@ -354,15 +360,18 @@ class Killing:
 
 
 def kills(base: Path, moments: int, seed: int = 0) -> Iterable[Killed]:
-    """So many kills: one in four at any time, the others at every kind of place in turn."""
+    """Kills until so many were gone on with: one in four at any time, the others at every kind of
+    place in turn.  Those before the first checkpoint, or after the end, come beside them.
+    """
     killing = Killing(base, seed)
     kinds = list(dict.fromkeys(place.kind for place in PLACES))
-    done = 0
+    done = tried = 0
     while done < moments:
-        if done % 4 == 3:
+        if tried % 4 == 3:
             killed = killing.at_a_random_time()
         else:
-            kind = kinds[(done - done // 4) % len(kinds)]
+            kind = kinds[(tried - tried // 4) % len(kinds)]
             killed = killing.at(killing.random.choice([p for p in PLACES if p.kind == kind]))
-        done += killed.dead or bool(killed.wrong)  # one that came to its end was not killed
+        tried += 1
+        done += killed.resumed or bool(killed.wrong)
         yield killed

@@ -8,14 +8,21 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests import damage, damage_resumed
-from tests.fakes import fake_events, fake_run
-from workbench.trace import RunError, find_runs, open_run, record
+from tests import damage, damage_resumed, full_disk
+from tests.fakes import fake_evaluation, fake_events, fake_run
+from workbench.events import Resumable, SearchEvent, Stepped
+from workbench.snapshots import load_state
+from workbench.trace import Run, RunError, find_runs, open_run, record, record_evaluation, writer
+from workbench.trace.checkpoints import Checkpoint, Checkpointing, newest
+from workbench.trace.evaluation_record import unfinished
 from workbench.trace.folder import MOST_BYTES, read_sealed, seal, unseal, write_sealed
 from workbench.trace.store import MOST_META_BYTES, StageStore
 
@@ -160,6 +167,35 @@ def test_damage_to_schema_1_is_an_error_that_names_the_file(
     assert file in str(caught.value)
 
 
+def test_an_evaluation_of_a_run_of_schema_1_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(SCHEMA_1 / "run", path)
+    genotype, before = open_run(path).genotype, open_run(path).evaluation
+    assert genotype is not None
+    told = full_disk.resumable(list(fake_evaluation(genotype)))
+    recipe = {**before["recipe"], "seed": 7}
+    when = Checkpointing(steps=1, minutes=None, share=None)
+    events = record_evaluation(told, path, recipe=recipe, checkpoints=when)
+    for event in events:
+        if isinstance(event, Resumable):
+            break
+    events.close()
+    start = unfinished(path)
+    assert start is not None
+    told = full_disk.resumable(list(fake_evaluation(genotype)), load_state(start.state))
+    list(record_evaluation(told, path, recipe=recipe, checkpoints=when, start=start))
+    assert [found["recipe"].get("seed") for found in open_run(path).evaluations][-1] == 7
+
+
+def test_a_trace_of_schema_1_is_as_long_as_its_chunks(tmp_path: Path) -> None:
+    shutil.copytree(SCHEMA_1 / "run", tmp_path / "run")
+    for file in (tmp_path / "run" / "trace.zarr" / "stage_0").glob("*/zarr.json"):
+        told = json.loads(file.read_text())
+        told["shape"][0] = 10**9
+        file.write_text(json.dumps(told))
+    assert open_run(tmp_path / "run").steps == open_run(SCHEMA_1 / "run").steps > 0
+
+
 def test_a_newer_schema_is_refused_with_the_version_that_reads_it(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run")
     file = run.path / "run.json"
@@ -264,3 +300,50 @@ def test_what_is_named_while_steps_are_read_is_read_with_them(tmp_path: Path, mo
     for name in ("number", "late", "probe"):
         assert name in trace
     assert (trace["number"] == trace["step"]).all()
+
+
+def test_a_look_at_a_record_waits_while_it_is_put_back(tmp_path: Path, monkeypatch) -> None:
+    path, rewind = tmp_path / "run", writer.rewind
+
+    def recorded(start: Checkpoint | None = None) -> Generator[SearchEvent]:
+        state = load_state(start.state) if start else None
+        events = full_disk.resumable(list(damage.long_events(700)), state)
+        when = Checkpointing(steps=99, minutes=None, share=None, keep=100)
+        return record(events, path, checkpoints=when, start=start, flush_seconds=0)
+
+    events = recorded()
+    for event in events:
+        if isinstance(event, Stepped) and event.clock.step == 645:
+            break
+    events.close()
+    for file in (path / "checkpoints").glob("checkpoint_*"):
+        if int(file.stem.removeprefix("checkpoint_")) > 1:
+            file.unlink()
+    before, seen = open_run(path), list[Run]()
+    assert before.trace.sizes["step"] > 600
+
+    def look() -> None:
+        run = open_run(path)
+        assert run.trace.sizes["step"]
+        seen.append(run)
+
+    def meanwhile(*given: object) -> object:
+        looking.start()
+        time.sleep(0.2)
+        assert not seen
+        return rewind(*given)
+
+    looking = threading.Thread(target=look)
+    monkeypatch.setattr(writer, "rewind", meanwhile)
+    events = recorded(newest(path / "checkpoints", path))
+    for event in events:
+        if isinstance(event, Stepped):
+            break
+    looking.join(30)
+    for run in (*seen, before.refresh()):
+        assert run.trace.sizes["step"] < 200
+        assert (run.trace["number"] == run.trace["step"]).all()
+    for _ in events:
+        pass
+    for run in (seen[0].refresh(), before.refresh()):
+        assert (run.trace["number"] == np.arange(700)).all()

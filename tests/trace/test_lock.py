@@ -105,11 +105,12 @@ def test_of_two_that_go_on_at_once_one_does(tmp_path: Path) -> None:
     first = searching(path)
     upto(first, Stepped)
     first.close()  # pyright: ignore[reportAttributeAccessIssue]
-    one, other = searching(path, go_on=True), searching(path, go_on=True)
+    one, other, late = (searching(path, go_on=True) for _ in range(3))
     next(one)
     with pytest.raises(RunError, match=f"is being written by {ME}"):
         next(other)
-    late = searching(path, go_on=True)  # it read the checkpoint before the first had ended
+    with pytest.raises(RunError, match=f"is being written by {ME}"):
+        searching(path, go_on=True)  # at once, before it makes a supernet
     list(one)
     with pytest.raises(RunError, match="has gone on since"):
         next(late)

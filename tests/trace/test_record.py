@@ -164,7 +164,8 @@ def on_meta(events: Iterator[SearchEvent]) -> Iterator[SearchEvent]:
 
 
 def test_a_step_is_taken_in_without_reading_its_numbers(tmp_path: Path) -> None:
-    pipe = record(on_meta(fake_events(steps_per_epoch=50)), tmp_path / "a", flush_seconds=math.inf)
+    events = on_meta(fake_events(steps_per_epoch=120))
+    pipe = record(events, tmp_path / "a", flush_seconds=math.inf)
     assert len(stepped([next(pipe) for _ in range(100)])) > 90
     with pytest.raises(NotImplementedError, match="no data"):  # at the flush they are
         pipe.close()
@@ -192,10 +193,18 @@ def test_a_reader_sees_whole_steps_while_the_search_goes_on(tmp_path: Path) -> N
 
 
 def test_steps_wait_for_the_flush_and_then_come_all(tmp_path: Path) -> None:
-    pipe = record(fake_events(steps_per_epoch=100), tmp_path / "run", flush_seconds=math.inf)
+    events = fake_events(epochs=1, steps_per_epoch=300, prune=False)
+    pipe = record(events, tmp_path / "run", flush_seconds=math.inf)
     counts = [open_run(tmp_path / "run").trace.sizes["step"] for _ in pipe]
-    assert set(counts[:-1]) == {0, 200}  # the end is flushed after the last event
-    assert open_run(tmp_path / "run").trace.sizes["step"] == 300
+    assert set(counts[:-2]) == {0, 200}
+    assert counts[-2:] == [300, 300]  # the end of the epoch has its steps before it
+
+
+def test_whoever_reads_of_an_event_finds_the_steps_before_it(tmp_path: Path) -> None:
+    pipe = record(fake_events(steps_per_epoch=20), tmp_path / "run", flush_seconds=math.inf)
+    for event in pipe:
+        if not isinstance(event, Stepped | StageStarted):
+            assert open_run(tmp_path / "run").trace.sizes["step"] == event.clock.step + 1
 
 
 def test_closing_the_pipe_leaves_a_stopped_run(tmp_path: Path) -> None:

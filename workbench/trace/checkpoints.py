@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checkpointing:
-    """When a run's state is saved: before a stage, at every epoch's end, and in between.
+    """When a run's state is saved: before the first step, at epochs' ends, and in between.
 
     Args:
         steps: at most so many steps apart; None is no matter.

@@ -89,7 +89,8 @@ def unfinished(run_path: Path) -> Checkpoint | None:
         return None
     found = newest(saved, run_path)
     seed = seed_of(found.record)
-    ended = [seed_of(place.read()) for place in places(run_path)]
+    sealed = is_sealed(read_header(run_path))
+    ended = [seed_of(place.read()) for place in places(run_path, sealed=sealed)]
     return None if seed in ended else found
 
 

@@ -77,6 +77,21 @@ class Place:
         return [line for line in lines if line["event"] == "EpochEnded"]
 
 
+def refuse_evaluated(run_path: Path) -> None:
+    """Whether a search may go on: figures of what it had found until then would not be its own.
+
+    Raises:
+        RunError: if an evaluation of it has begun or ended.
+    """
+    names = (folder.EVALUATION, Path(folder.EVALUATION_EPOCHS).parent.name)
+    begun = [name for name in names if (run_path / name).exists()]
+    if begun:
+        raise RunError(
+            f"{run_path} was evaluated as it stood ({' and '.join(begun)}), and a search that goes "
+            "on finds another network; move that away, or go on with a copy that lacks it"
+        )
+
+
 def first_place(run_path: Path, *, sealed: bool = True) -> Place:
     """Where the first evaluation of a run lies, or will; `sealed` as of `Place`."""
     return Place(run_path / folder.EVALUATION, run_path / folder.EVALUATION_EPOCHS, sealed)

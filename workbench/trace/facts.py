@@ -43,6 +43,7 @@ def resumed_header(header: Line, start: Checkpoint) -> Line:
     place = cast("dict[str, Any]", start.record)
     steps = {s: n for s, n in cast("Line", header["steps"]).items() if int(s) < place["stage"]}
     now = {"at": folder.now(), "checkpoint": start.number, "clock": start.facts["clock"]}
+    now["put_back"] = False  # what came after the checkpoint is still there
     return {
         **header,
         **_process(),

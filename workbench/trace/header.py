@@ -76,6 +76,20 @@ def times_resumed(header: Mapping[str, object]) -> int:
     return len(cast("list[object]", header.get("resumed", [])))
 
 
+def turns(header: Mapping[str, object]) -> int:
+    """It grows when a search begins to put its record back to a checkpoint, and when that is done.
+
+    A look at the run that has one number before it and another one after it saw two things.
+    """
+    return 2 * times_resumed(header) - is_put_back(header)
+
+
+def is_put_back(header: Mapping[str, object]) -> bool:
+    """Did a search begin to put its record back, and not say that it has?"""
+    resumed = cast("list[dict[str, object]]", header.get("resumed", []))
+    return bool(resumed) and resumed[-1].get("put_back") is False
+
+
 def _newer(file: Path, schema: int, header: Mapping[str, object]) -> str:
     meta = header.get("meta")
     versions = meta.get("versions") if isinstance(meta, dict) else None

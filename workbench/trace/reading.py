@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,11 +15,13 @@ from workbench.spaces.genotype import Genotype, GenotypeError
 from workbench.trace import folder
 from workbench.trace.appended import read_on
 from workbench.trace.checks import check_line
+from workbench.trace.control import POLL_SECONDS, lost, over
 from workbench.trace.dataset import Arrays
 from workbench.trace.folder import RunError
-from workbench.trace.header import is_sealed, least_events, read_header, times_resumed
+from workbench.trace.header import is_put_back, is_sealed, least_events, read_header, turns
 
 T = TypeVar("T")
+PATIENCE = 30.0  # seconds; to put 40,000 steps back takes one
 _STEPS = f"{folder.TRACE}/stage_*/step/c"
 
 
@@ -113,23 +116,29 @@ def genotype_in(value: object, where: str) -> Genotype:
 def steady(run_path: Path, memory: dict[str, object], look: Callable[[], T]) -> T:
     """What `look` sees of a run; once more if the search went back to a checkpoint meanwhile.
 
+    As long as a search that lives puts its record back, this waits, though not for ever.
+
     Args:
         memory: what is remembered of the run, of which only its path stays true then.
     """
+    end = time.monotonic() + PATIENCE
     while True:
         try:
             found = look()
         except RunError:
-            if not _went_back(run_path, memory):
+            if not _went_back(run_path, memory, end):
                 raise
             continue
-        if not _went_back(run_path, memory):
+        if not _went_back(run_path, memory, end):
             return found
 
 
-def _went_back(run_path: Path, memory: dict[str, object]) -> bool:
+def _went_back(run_path: Path, memory: dict[str, object], end: float) -> bool:
     now, before = read_header(run_path), memory.get("header")
-    if not isinstance(before, dict) or times_resumed(now) == times_resumed(before):
+    busy = is_put_back(now) and not over(now) and not lost(now) and time.monotonic() < end
+    if busy:
+        time.sleep(POLL_SECONDS)
+    elif not isinstance(before, dict) or turns(now) == turns(before):
         return False
     for name in [name for name in memory if name != "path"]:
         del memory[name]

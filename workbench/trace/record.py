@@ -9,6 +9,7 @@ from workbench.events import Resumable, SearchEvent, Stepped
 from workbench.trace import folder
 from workbench.trace.checkpoints import Checkpoint, Checkpointing
 from workbench.trace.control import Gate
+from workbench.trace.evaluations import refuse_evaluated
 from workbench.trace.folder import refuse_other_than_json
 from workbench.trace.lock import WriterLock
 from workbench.trace.writer import RunWriter
@@ -46,7 +47,8 @@ def record(
 
     Raises:
         RunError: at once, if another process writes into `path`, it holds something (with `start`,
-            a link), or `meta` is not JSON; at the first event, if a process has begun meanwhile.
+            a link or an evaluation), or `meta` is not JSON; at the first event, if a process has
+            begun meanwhile.
     """
     about, path = dict(meta or {}), Path(path)
     refuse_other_than_json("record(meta=…)", about)
@@ -55,6 +57,8 @@ def record(
         folder.refuse_occupied(path)
     else:
         folder.refuse_links(path)
+        WriterLock(path / folder.LOCK).refuse_held()
+        refuse_evaluated(path)
     when = Checkpointing() if checkpoints is None else checkpoints
     writer = RunWriter(path, about, flush_seconds, when, start)
     return _record(events, writer, Gate(path, asked_to_stop))

@@ -19,7 +19,7 @@ from workbench.trace.dataset import StageLine, count_steps, first_state, read_tr
 from workbench.trace.evaluations import Place, first_place, places, seed_of
 from workbench.trace.folder import RunError
 from workbench.trace.frames import epochs_frame, tidy
-from workbench.trace.header import is_sealed, read_header, times_resumed
+from workbench.trace.header import is_sealed, read_header, turns
 from workbench.trace.reading import Known, genotype_in, read_events, read_genotype, stamp, steady
 from workbench.trace.telling import about, table
 
@@ -60,7 +60,7 @@ class Run:
         if stamp(self.path) == self._known.stamp:
             return self
         fresh = open_run(self.path)
-        if times_resumed(fresh.header) == times_resumed(self.header):  # else steps came anew
+        if turns(fresh.header) == turns(self.header):  # else steps came anew
             fresh._known.events = self._known.events
             fresh._known.arrays = self._known.arrays.copy()
         return fresh

@@ -133,7 +133,7 @@ class StageStore:
             RunError: if some are lost, or the array is damaged.
         """
         array = self._array("step")
-        there = min(self._chunks_there() * CHUNK, array.shape[0]) if self.sealed else None
+        there = min(self._chunks_there() * CHUNK, array.shape[0])
         step = self._after(array, known, there)
         blank = np.flatnonzero(step < 0)
         rows = int(blank[0]) if len(blank) else len(step)
@@ -224,19 +224,20 @@ class StageStore:
             raise damaged(place / "zarr.json", error) from error
 
     def _chunks_there(self) -> int:
-        """How many chunks of `step` there are.
+        """How many chunks of `step` there are, those before the last one that were never written.
 
         Raises:
-            RunError: if one is lost before the last.
+            RunError: if one is lost before the last; schema 1 wrote none that was blank.
         """
         place = self.path / "step" / "c"
         there = (
             {int(x.name) for x in place.iterdir() if x.name.isdecimal()} if place.is_dir() else ()
         )
-        lost = next((k for k in range(max(there, default=0)) if k not in there), None)
-        if lost is not None:
+        last = max(there, default=-1)
+        lost = next((k for k in range(len(there)) if k not in there), None)
+        if lost is not None and self.sealed:
             raise RunError(f"{place / str(lost)} is missing; {RESTORE}")
-        return len(there)
+        return last + 1
 
     def _values(self, array: zarr.Array, start: int, stop: int | None) -> np.ndarray:
         """Steps from the beginning of a chunk on."""

@@ -128,10 +128,7 @@ class RunWriter:
             error.add_note(str(unwritten))  # the header stays as it was, that of a killed writer
 
     def write(self, event: SearchEvent) -> None:
-        """Write one event down; steps may wait for `flush_seconds`.
-
-        Time that the search was paused is nobody's: neither a step's nor an epoch's.
-        """
+        """Write one event down; time that the search was paused is no step's and no epoch's."""
         if self._waits_since is not None:
             self._waited += time.monotonic() - self._waits_since
             self._waits_since = None
@@ -244,6 +241,8 @@ class RunWriter:
         self._checkpoints.begin()
         self._write_header()
         self._stage = rewind(self.path, place, event)
+        cast("list[Line]", self._header["resumed"])[-1]["put_back"] = True
+        self._write_header()
 
     def _begin_stage(self, event: StageStarted) -> None:
         if self._stage is not None:
@@ -265,6 +264,8 @@ class RunWriter:
         elif isinstance(event, Derived):
             folder.replace_text(self.path / folder.GENOTYPE, folder.seal(event.genotype.to_json()))
         line = event_line(event)
+        if not isinstance(event, Probed):
+            self._flush_steps()  # who reads of an event finds the steps before it
         if isinstance(event, Diverged):
             self._diverged = event
             line["saved"] = self._checkpoints.saved()
