@@ -67,11 +67,15 @@ def first_paint(browser, folder: Path, steps: int) -> None:
 
 
 def recording(folder: Path, epochs: int, rounds: int) -> None:
-    """Share of a search's processor time that goes to its record."""
+    """Share of a search's processor time that goes to its record; the same search with, without."""
     config = SearchConfig(method="darts", channels=8, cells=3, epochs=epochs, batch_size=64)
     parts = (config.build_method(), config.build_space(), config.build_data())
-    shares = []
+    shares, costs = list[float](), list[float]()
     for turn in range(rounds + 1):
+        before = time.process_time()
+        for _ in search(*parts, machine=config.build_machine()):
+            pass
+        off = time.process_time() - before
         clock = _Clock(search(*parts, machine=config.build_machine()))
         began = time.process_time()
         for _ in record(iter(clock), folder / f"recorded-{turn}"):
@@ -79,7 +83,11 @@ def recording(folder: Path, epochs: int, rounds: int) -> None:
         whole = time.process_time() - began
         if turn:  # the first one compiles
             shares.append(100 * (1 - clock.seconds / whole))
-    print(f"recording: {statistics.median(shares):.2f} % of processor time ({_text(shares)})")
+            costs.append(100 * (whole / off - 1))
+    print(
+        f"recording: {statistics.median(shares):.2f} % of processor time ({_text(shares)}); whole "
+        f"searches with it against without: {_with_interval(costs)}"
+    )
 
 
 class _Clock:
@@ -130,12 +138,10 @@ def watching(server: Server, browser, turns: int, seconds: float) -> None:
     lab.page.close()
     speed = {watched: [_speed(run, *span) for span in spans[watched]] for watched in spans}
     costs = [100 * (a / b - 1) for a, b in zip(speed[False], speed[True], strict=True)]
-    low, high = _interval(costs)
     print(
-        f"live view: {statistics.median(costs):+.1f} % time per step, with 90 % certainty "
-        f"{low:+.1f} to {high:+.1f} ({turns} turns of {seconds:g} s each: {_text(costs)}; steps/s "
-        f"watched {_text(speed[True])}, not {_text(speed[False])}; kernel, server and browser on "
-        "the same cores)"
+        f"live view: time per step {_with_interval(costs)} ({seconds:g} s each; steps/s watched "
+        f"{_text(speed[True])}, not {_text(speed[False])}; kernel, server and browser on the same "
+        "cores)"
     )
     print(f"age of the last step when drawn, s: {statistics.median(ages):.2f} ({_text(ages)})")
 
@@ -160,11 +166,11 @@ def _speed(run: Run, first: float, last: float) -> float:
     return float(np.sum((seconds >= first) & (seconds < last)) / (last - first))
 
 
-def _interval(values: list[float]) -> tuple[float, float]:
-    """Where the median lies with 90 % certainty, by drawing turns again."""
+def _with_interval(values: list[float]) -> str:
+    """The median, and where it lies with 90 % certainty: turns are drawn again."""
     draws = np.random.default_rng(0).choice(values, (4000, len(values)))
     low, high = np.quantile(np.median(draws, axis=1), [0.05, 0.95])
-    return float(low), float(high)
+    return f"{np.median(values):+.1f} % ({low:+.1f} to {high:+.1f}; turns {_text(values)})"
 
 
 def _text(values: list[float]) -> str:

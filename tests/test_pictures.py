@@ -51,6 +51,15 @@ def test_without_a_browser_the_message_says_what_to_install(run, tmp_path, monke
         save(plots.cost(run), tmp_path / "cost.png")
 
 
+def test_a_history_is_its_last_genotype_and_what_is_no_picture_says_so(run, tmp_path):
+    history = plots.genotype_history(run)
+    save(history, tmp_path / "history.svg")
+    save(history.graphs[-1], tmp_path / "last.svg")
+    assert (tmp_path / "history.svg").read_bytes() == (tmp_path / "last.svg").read_bytes()
+    with pytest.raises(PictureError, match=r"x\.svg: a Genotype is no picture; give what"):
+        save(run.genotype, tmp_path / "x.svg")
+
+
 def test_an_unknown_ending_or_page_is_refused(run, tmp_path):
     with pytest.raises(PictureError, match=r"x\.gif: a picture ends in one of \.svg, \.png"):
         save(plots.cells(run), tmp_path / "x.gif")

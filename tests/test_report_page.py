@@ -12,7 +12,7 @@ import pytest
 from tests.fakes import fake_run
 from tests.lab.driver import browsing, find_browser
 from workbench.plots import genotype_history, heat_map
-from workbench.report import figure_place, report
+from workbench.report import compare, figure_place, report
 from workbench.report_page import page
 from workbench.trace.folder import read_sealed, write_sealed
 
@@ -75,6 +75,15 @@ def test_a_figure_that_plays_and_a_history_work_without_a_kernel(tmp_path: Path)
         )
     assert [at for at, visibility in shown if visibility == "visible"] == ["0"]
     assert len(shown) > 1
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_comparison_is_drawn_with_the_network_off(tmp_path: Path) -> None:
+    runs = [fake_run(tmp_path / name, seed=seed).path for seed, name in enumerate(("a", "b"))]
+    with opened(compare(runs, out=tmp_path / "compare.html")) as seen:
+        count = seen.locator(".wb-figure").count()
+        assert count >= 5
+        seen.wait_for_function(DRAWN, arg=count)
 
 
 @contextmanager

@@ -448,9 +448,7 @@ def test_a_search_that_was_evaluated_as_it_stood_does_not_go_on(tmp_path: Path) 
     assert run.latest_genotype is not None
     list(record_evaluation(fake_evaluation(run.latest_genotype), path, recipe={"seed": 0}))
     checkpoint = newest(path / CHECKPOINTS, path)
-    with pytest.raises(
-        RunError, match=r"as it stood \(evaluation\.json and evaluation\)"
-    ):
+    with pytest.raises(RunError, match=r"as it stood \(evaluation\.json and evaluation\)"):
         record(iter([]), path, start=checkpoint)
     assert open_run(path).status == "stopped"
 

@@ -8,6 +8,7 @@ import yaml
 
 from workbench.config import SearchConfig
 from workbench.limits import shown
+from workbench.report import find_notebook
 from workbench.settings import ConfigError, checked, read_yaml
 
 NOTEBOOK = "01_search.ipynb"
@@ -28,10 +29,13 @@ def papermill_parameters(config: SearchConfig) -> dict[str, object]:
 
 
 def papermill_command(
-    config: SearchConfig, notebook: str = NOTEBOOK, output: str = "out.ipynb"
+    config: SearchConfig, notebook: str | None = None, output: str = "out.ipynb"
 ) -> str:
-    """The command line that runs the notebook with these settings, quoted for a shell."""
-    words = ["papermill", notebook, output]
+    """The command line that runs the notebook with these settings, quoted for a shell.
+
+    By default it is that of this package, by its whole path: a terminal may stand anywhere.
+    """
+    words = ["papermill", notebook or str(find_notebook(NOTEBOOK)), output]
     for name, value in papermill_parameters(config).items():
         # -r is a text as it stands; -p would turn the data set "1" into a number
         words += ["-p" if isinstance(value, int) else "-r", name, str(value)]

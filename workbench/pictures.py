@@ -13,14 +13,14 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from workbench.errors import WorkbenchError
-from workbench.plots import CellGraph, theme
+from workbench.plots import CellGraph, GenotypeHistory, theme
 
 ENDINGS = ("svg", "png", "pdf", "jpg", "webp")
 PAPER = {"light": "#FFFFFF", "dark": "#111111"}
 WIDTH, HEIGHT = 1100, 450  # pixels, of a figure that does not say
 SCALE = 2.0  # pixels of a PNG per pixel of the figure
 Page = Literal["light", "dark"]
-Drawing = go.Figure | CellGraph
+Drawing = go.Figure | CellGraph | GenotypeHistory
 
 
 class PictureError(WorkbenchError):
@@ -36,7 +36,8 @@ def save(
     some seconds until that has started: `save_all` starts it once for many.
 
     Args:
-        drawing: What `workbench.plots` returns.
+        drawing: What `workbench.plots` returns; of a history of genotypes the last one is written,
+            `history.graphs` has all of them.
         path: Ends in .svg, .png, .pdf, .jpg or .webp.
         page: What the picture stands on; cells as SVG have no background of their own.
         width: In pixels, of a figure; by default its own, or 1100.
@@ -60,7 +61,7 @@ def save_all(
     """Write many pictures, as `save` writes one, with one start of the browser."""
     if page not in PAPER:
         raise PictureError(f"page: {page!r} is neither 'light' nor 'dark'")
-    wanted = {Path(path): drawing for path, drawing in drawings.items()}
+    wanted = {Path(path): _one(path, drawing) for path, drawing in drawings.items()}
     figures = {}
     for path, drawing in wanted.items():
         if _ending(path) not in ENDINGS:
@@ -88,6 +89,20 @@ def save_all(
             if path.parent.is_dir():
                 _part(path).unlink(missing_ok=True)
     return list(wanted)
+
+
+def _one(path: Path | str, drawing: object) -> go.Figure | CellGraph:
+    """The one picture of what is to be drawn."""
+    if isinstance(drawing, GenotypeHistory) and drawing.graphs:
+        return drawing.graphs[-1]
+    if isinstance(drawing, GenotypeHistory):
+        raise PictureError(f"{path}: no epoch has ended yet, so there is no genotype to draw")
+    if not isinstance(drawing, go.Figure | CellGraph):
+        raise PictureError(
+            f"{path}: a {type(drawing).__name__} is no picture; give what `workbench.plots` "
+            "returns, such as plots.cells(run)"
+        )
+    return drawing
 
 
 def _browser_writes(figures: Mapping[Path, go.Figure], width: int | None) -> None:

@@ -75,6 +75,23 @@ def test_colours_differ_within_a_space(ops: tuple[str, ...]) -> None:
     assert len({theme.colour(op) for op in ops}) == len(ops)
 
 
+MORPHED = [
+    f"sep_conv_{side}x{side}{dilated}_x{layers}"
+    for side in (3, 5, 7)
+    for dilated in ("", "_d2", "_d3")
+    for layers in (1, 2, 3)
+]
+
+
+@pytest.mark.parametrize("page", ["#FFFFFF", "#111111"])
+def test_operations_of_no_table_are_told_apart_too(page: str) -> None:
+    looks = {(theme.colour(op), theme.dash(op)) for op in [*darts.OPS, *MORPHED]}
+    assert len(looks) == len(darts.OPS) + len(MORPHED)
+    own = [f"my_op_{number}" for number in range(40)]
+    assert len({theme.colour(op) for op in own}) > 10
+    assert min(contrast(theme.colour(op), page) for op in [*own, *MORPHED]) >= 3
+
+
 def test_none_and_skip_have_dashes_of_their_own() -> None:
     dashes = [theme.dash(op) for op in darts.OPS]
     assert dashes.count(theme.dash("none")) == dashes.count(theme.dash("skip_connect")) == 1

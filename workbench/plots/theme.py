@@ -1,14 +1,19 @@
 """How every figure looks: one colour and dash per operation, and text for light and dark pages.
 
 Backgrounds are transparent and every colour has a contrast of 3:1 or more on white and on #111,
-so a figure can stand in a light or a dark notebook.  Within a space colours are told apart by the
-red-blind and the green-blind too: they differ by 15 or more in CIELAB as Machado et al. (2009)
-simulate them.  Dash and marker are the second channel.
+so a figure can stand in a light or a dark notebook.  Within a published space colours are told
+apart by the red-blind and the green-blind too: they differ by 15 or more in CIELAB as Machado et
+al. (2009) simulate them.  Dash and marker are the second channel.  An operation made of a known
+one, such as `sep_conv_3x3_x2`, has that one's colour, lighter or darker; any other has one by its
+name.
 """
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -43,6 +48,8 @@ DASHES: dict[str, str] = {
     "sep_conv_5x5": "9px,3px",
     "dil_conv_5x5": "dashdot",
 }
+OTHERS = ("#0E7C86", "#A3338F", "#6B7A12", "#B5523B", "#5B5FC7", "#8A5A00")  # of unknown ones
+BRIGHT = (0.2, 0.28, 0.14)  # luminances with 3:1 on both pages, of operations made of others
 # Series that are no operation: first and second of a pair, as train and validation.
 SERIES = ("#7A68D8", "#C2467F", "#7B8A00")
 # Colour scales of heat maps, colour-blind-safe; both ends and the middle show on white and on #111.
@@ -64,14 +71,43 @@ CONFIG = {
 pio.renderers["plotly_mimetype"].config = dict(CONFIG)
 
 
+@cache
 def colour(op: str) -> str:
     """The operation's colour, the same in every figure."""
-    return COLOURS.get(op, INK["both"])
+    if op in COLOURS:
+        return COLOURS[op]
+    base, number = _made_of(op)
+    known = COLOURS[base] if base else OTHERS[number % len(OTHERS)]
+    return _as_bright(known, BRIGHT[(number if base else number // len(OTHERS)) % len(BRIGHT)])
 
 
 def dash(op: str) -> str:
     """The operation's dash, the same in every figure."""
-    return DASHES.get(op, "solid")
+    base, number = _made_of(op)
+    if op in COLOURS or not base:
+        return DASHES.get(op, "solid")
+    return ("solid", "9px,3px", "dashdot")[number // len(BRIGHT) % 3]
+
+
+def _made_of(op: str) -> tuple[str, int]:
+    """The known operation that another one is made of, "" if none, and a number for what it is.
+
+    `sep_conv_3x3_d2_x3`, of dilation 2 and three layers, is number 3 · (2 - 1) + (3 - 1).
+    """
+    base = max((name for name in COLOURS if op.startswith(f"{name}_")), key=len, default="")
+    *_, layers = (1, *(int(n) for n in re.findall(r"_x(\d+)", op)))
+    *_, dilation = (1, *(int(n) for n in re.findall(r"_d(\d+)", op)))
+    named = len(BRIGHT) * (dilation - 1) + layers - 1
+    return base, named if base else zlib.crc32(op.encode())
+
+
+def _as_bright(colour: str, luminance: float) -> str:
+    """The colour at another luminance (WCAG's), by less of its light or with white in it."""
+    light = [(int(colour[i : i + 2], 16) / 255) ** 2.2 for i in (1, 3, 5)]
+    now = 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2]
+    mixed = (luminance - now) / (1 - now)
+    parts = [c * luminance / now if luminance < now else c + (1 - c) * mixed for c in light]
+    return "#" + "".join(f"{round(255 * part ** (1 / 2.2)):02X}" for part in parts)
 
 
 def symbol(op: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, TypeGuard, cast
 
 from pydantic import BaseModel
 
 Kind = Literal["choice", "flag", "number", "path", "text", "list"]
 _REST = "more"
+_WORDS = {"lr": "learning rate", "arch": "architecture", "beta1": "β1", "beta2": "β2"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Described:
     @property
     def label(self) -> str:
         """The name in words, with its unit unless it names that."""
-        words = self.name.replace("_", " ")
+        words = " ".join(_WORDS.get(word, word) for word in self.name.split("_"))
         named = not self.unit or self.unit in words.split()
         return words if named else f"{words} ({self.unit})"
 
@@ -94,11 +95,16 @@ def _kind(members: Sequence[Mapping[str, object]]) -> Kind:
 
 def _bounds(members: Sequence[Mapping[str, object]]) -> list[str]:
     words = {
-        "minimum": "{:g} or more", "exclusiveMinimum": "above {:g}",
-        "maximum": "{:g} at most", "exclusiveMaximum": "below {:g}",
+        "minimum": "{} or more", "exclusiveMinimum": "above {}",
+        "maximum": "{} at most", "exclusiveMaximum": "below {}",
     }  # fmt: skip
     limits = {key: _first(members, key) for key in words}
-    return [words[key].format(limit) for key, limit in limits.items() if limit is not None]
+    texts = {k: f"{v:g}" if abs(v) < 1e6 else f"{v:.0f}" for k, v in limits.items() if _real(v)}
+    return [words[key].format(text) for key, text in texts.items()]
+
+
+def _real(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float)
 
 
 def _probe(kind: Kind, choices: tuple[str, ...], default: object, least: object) -> object:
