@@ -60,7 +60,7 @@ def test_a_search_is_filled_in_started_watched_paused_resumed_and_stopped(server
     field = page.page.locator(".wb-field-epochs input").first
     field.fill("no number")
     page.page.wait_for_selector(".wb-field-epochs [role=alert]")
-    assert page.page.locator("button.wb-start").is_disabled()
+    page.until("() => document.querySelector('button.wb-start').disabled")
     for name, value in FIELDS.items():
         page.page.locator(f".wb-field-{name} input").first.fill(value)
         page.page.keyboard.press("Tab")

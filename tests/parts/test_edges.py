@@ -32,6 +32,7 @@ def edge() -> WeightedSum:
     return WeightedSum(ops, 6, 2)
 
 
+@pytest.mark.usefixtures("float64")
 def test_an_edge_is_the_weighted_sum_of_its_operations() -> None:
     x = torch.randn(2, 6, 3, 3)
     row = torch.tensor([0.5, 0.25, 0.125], requires_grad=True)

@@ -307,20 +307,20 @@ def test_a_look_at_a_record_waits_while_it_is_put_back(tmp_path: Path, monkeypat
 
     def recorded(start: Checkpoint | None = None) -> Generator[SearchEvent]:
         state = load_state(start.state) if start else None
-        events = full_disk.resumable(list(damage.long_events(700)), state)
+        events = full_disk.resumable(list(damage.long_events(450)), state)
         when = Checkpointing(steps=99, minutes=None, share=None, keep=100)
-        return record(events, path, checkpoints=when, start=start, flush_seconds=0)
+        return record(events, path, checkpoints=when, start=start, flush_seconds=1e9)
 
     events = recorded()
     for event in events:
-        if isinstance(event, Stepped) and event.clock.step == 645:
+        if isinstance(event, Stepped) and event.clock.step == 420:
             break
     events.close()
     for file in (path / "checkpoints").glob("checkpoint_*"):
         if int(file.stem.removeprefix("checkpoint_")) > 1:
             file.unlink()
     before, seen = open_run(path), list[Run]()
-    assert before.trace.sizes["step"] > 600
+    assert before.trace.sizes["step"] > 400
 
     def look() -> None:
         run = open_run(path)
@@ -346,4 +346,4 @@ def test_a_look_at_a_record_waits_while_it_is_put_back(tmp_path: Path, monkeypat
     for _ in events:
         pass
     for run in (seen[0].refresh(), before.refresh()):
-        assert (run.trace["number"] == np.arange(700)).all()
+        assert (run.trace["number"] == np.arange(450)).all()
