@@ -17,6 +17,7 @@ from workbench.report_page import page
 from workbench.trace.folder import read_sealed, write_sealed
 
 CHROMIUM = find_browser()
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 DRAWN = """(count) => [...document.querySelectorAll(".wb-figure")]
   .filter((place) => place.matches(".js-plotly-plot") && place.querySelector(".main-svg"))
   .length === count"""
@@ -42,14 +43,12 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report(run.path, out=base / "page.html")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_every_figure_is_drawn_with_the_network_off(hostile: Path) -> None:
     with opened(hostile) as seen:
         assert seen.locator(".wb-figure").count() == 12
         seen.wait_for_function(DRAWN, arg=12)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_a_figure_that_plays_and_a_history_work_without_a_kernel(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run", epochs=5)
     figure = figure_place(json.loads(heat_map(run, frames=4).to_json()))
@@ -77,7 +76,6 @@ def test_a_figure_that_plays_and_a_history_work_without_a_kernel(tmp_path: Path)
     assert len(shown) > 1
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_a_comparison_is_drawn_with_the_network_off(tmp_path: Path) -> None:
     runs = [fake_run(tmp_path / name, seed=seed).path for seed, name in enumerate(("a", "b"))]
     with opened(compare(runs, out=tmp_path / "compare.html")) as seen:
@@ -102,7 +100,6 @@ def opened(file: Path) -> Iterator:
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [file.as_uri()]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_names_with_script_in_them_are_text_in_a_report(hostile: Path) -> None:
     with opened(hostile) as seen:
         seen.wait_for_function(DRAWN, arg=12)

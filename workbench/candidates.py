@@ -41,7 +41,7 @@ class CandidateBench:
 
     def network(self, genotype: Genotype) -> nn.Module:
         """An untrained network; another call draws other weights."""
-        return _Logits(self._network(genotype))
+        return Logits(self._network(genotype))
 
     def _network(self, genotype: Genotype) -> Network:
         with self._machine.seeded(self._seeds[1]):
@@ -102,12 +102,13 @@ class CandidateBench:
         return evaluation_batches(images, self._data, batch_size=batch_size, device=device)
 
 
-class _Logits(nn.Module):
-    """A derived network without its auxiliary output: what training-free scores expect."""
+class Logits(nn.Module):
+    """A derived network without its auxiliary output, as scores want it."""
 
     def __init__(self, net: Network) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, images: Tensor) -> Tensor:
+        """`(batch, classes)`."""
         return self.net(images)[0]

@@ -221,7 +221,8 @@ def _genotype(text: str) -> Genotype:
         return Genotype.parse(text)
     if path_fault(text) or not Path(text).is_file():
         raise GenotypeError(f"{shown(text)} is no genotype's text and no file of one")
-    return Genotype.parse(read_text(text, 4 * GENOTYPE_TEXT, "the file", GenotypeError))
+    most = 4 * GENOTYPE_TEXT  # bytes: a letter has at most four
+    return Genotype.parse(read_text(text, most, "the file", GenotypeError))
 
 
 def _fail(message: str) -> NoReturn:

@@ -81,16 +81,16 @@ def _evaluated(
     quiet: bool | None,
 ) -> Run:
     with interruptible() as asked:
-        return _interruptible(run, config, then, start, quiet, asked)
+        return _evaluated_unless(asked, run, config, then, start, quiet)
 
 
-def _interruptible(
+def _evaluated_unless(
+    asked: Asked,
     run: Run,
     config: EvaluateConfig,
     then: Sequence[int],
     start: Checkpoint | None,
     quiet: bool | None,
-    asked: Asked,
 ) -> Run:
     refuse_unwritable(run.path)
     genotype, searched = _found(run), checked(SearchConfig, dict(settings_of(run)))

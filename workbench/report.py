@@ -96,7 +96,6 @@ def compare(
     from workbench.trace import find_runs
 
     source = _source(notebook, COMPARING, "runs")
-
     target = Path(out)
     if target.suffix not in (".html", ".htm"):
         raise ReportError(f"compare(out={str(target)!r}): the report is an HTML file; end in .html")

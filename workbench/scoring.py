@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
+from workbench.candidates import Logits
 from workbench.data import Augment, Data, Loader
 from workbench.engine import Machine, independent_seeds
 from workbench.errors import WorkbenchError
@@ -90,18 +90,6 @@ def network_scores(
         generator = torch.Generator(images.device).manual_seed(seed)
         out[name] = proxy(logits, batches[proxy.pictures], generator)
     return out
-
-
-class Logits(nn.Module):
-    """A derived network without its auxiliary output, as scores want it."""
-
-    def __init__(self, net: Network) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> Tensor:
-        """`(batch, classes)`."""
-        return self.net(images)[0]
 
 
 def _batches(

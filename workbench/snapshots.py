@@ -86,13 +86,14 @@ def load_state(path: Path | str | BinaryIO) -> State:
 
 def _refuse_packed(path: Path | str | BinaryIO) -> None:
     """Whether a file takes no more room in memory than on disk; torch itself packs nothing."""
+    at = 0 if isinstance(path, Path | str) else path.tell()
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
+    if not isinstance(path, Path | str):
+        path.seek(at)
     packed = [one.filename for one in members if one.compress_type != zipfile.ZIP_STORED]
     if packed:
         raise ValueError(f"its part {packed[0]} is compressed")
-    if not isinstance(path, Path | str):
-        path.seek(0)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ import pytest
 from tests.comparison.conftest import METHODS, evaluate
 from tests.fakes import fake_run
 from workbench import analysis, comparison, plots
+from workbench.comparison.labels import _SAME
+from workbench.config import MACHINE_SETTINGS, SearchConfig
 from workbench.trace import Run, find_runs
 
 
@@ -256,3 +258,8 @@ def test_runs_of_a_method_that_was_set_otherwise_are_no_seeds_of_it(fakes, tmp_p
     assert list(comparison.methods_frame(runs)["runs"]) == [2, 1]
     names = [line.name for line in plots.overlaid(runs).data if line.showlegend]
     assert names == [plain, tuned]
+
+
+def test_settings_of_the_machine_make_no_other_search():
+    assert _SAME <= set(SearchConfig.model_fields)
+    assert set(MACHINE_SETTINGS) <= _SAME

@@ -1,6 +1,7 @@
 """Several recorded searches side by side, without torch: who found what, how good, how alike.
 
-Runs of one method, space and data are seeds of the same thing (`labels`); everything is by them.
+Runs of one method, space, data and settings are seeds of the same thing (`labels`); everything is
+by them.
 """
 
 from workbench.comparison.alike import agreement, agreement_frame, pairs_frame, random_genotype

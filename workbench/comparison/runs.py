@@ -57,7 +57,7 @@ def runs_frame(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def methods_frame(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row per method, space and data: means over its runs, deviations, agreement.
+    """One row per method, its settings, space and data: means over its runs, deviations, agreement.
 
     Returns:
         Columns method (the group of `labels`), runs; test_accuracy (mean over searches, of each

@@ -81,10 +81,10 @@ def turns(header: Mapping[str, object]) -> int:
 
     A look at the run that has one number before it and another one after it saw two things.
     """
-    return 2 * times_resumed(header) - is_put_back(header)
+    return 2 * times_resumed(header) - being_put_back(header)
 
 
-def is_put_back(header: Mapping[str, object]) -> bool:
+def being_put_back(header: Mapping[str, object]) -> bool:
     """Did a search begin to put its record back, and not say that it has?"""
     resumed = cast("list[dict[str, object]]", header.get("resumed", []))
     return bool(resumed) and resumed[-1].get("put_back") is False

@@ -18,7 +18,13 @@ from workbench.trace.checks import check_line
 from workbench.trace.control import POLL_SECONDS, lost, over
 from workbench.trace.dataset import Arrays
 from workbench.trace.folder import RunError
-from workbench.trace.header import is_put_back, is_sealed, least_events, read_header, turns
+from workbench.trace.header import (
+    being_put_back,
+    is_sealed,
+    least_events,
+    read_header,
+    turns,
+)
 
 T = TypeVar("T")
 PATIENCE = 30.0  # seconds; to put 40,000 steps back takes one
@@ -135,7 +141,7 @@ def steady(run_path: Path, memory: dict[str, object], look: Callable[[], T]) -> 
 
 def _went_back(run_path: Path, memory: dict[str, object], end: float) -> bool:
     now, before = read_header(run_path), memory.get("header")
-    busy = is_put_back(now) and not over(now) and not lost(now) and time.monotonic() < end
+    busy = being_put_back(now) and not over(now) and not lost(now) and time.monotonic() < end
     if busy:
         time.sleep(POLL_SECONDS)
     elif not isinstance(before, dict) or turns(now) == turns(before):

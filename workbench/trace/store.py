@@ -224,7 +224,7 @@ class StageStore:
             raise damaged(place / "zarr.json", error) from error
 
     def _chunks_there(self) -> int:
-        """How many chunks of `step` there are, those before the last one that were never written.
+        """The number of the last chunk of `step` and one: how many there are, or should be.
 
         Raises:
             RunError: if one is lost before the last; schema 1 wrote none that was blank.

@@ -128,7 +128,7 @@ class RunWriter:
             error.add_note(str(unwritten))  # the header stays as it was, that of a killed writer
 
     def write(self, event: SearchEvent) -> None:
-        """Write one event down; time that the search was paused is no step's and no epoch's."""
+        """Write one event down; steps may wait for `flush_seconds`; a pause is no step's time."""
         if self._waits_since is not None:
             self._waited += time.monotonic() - self._waits_since
             self._waits_since = None

@@ -63,13 +63,17 @@ function looksBack(place) {
   return !!rail && rail.active < rail.steps.length - 1;
 }
 function follow(Plotly, model, el, place) {
-  let drawn = 0, busy = false, again = false, held = false;
+  let drawn = 0, busy = false, again = false, held = false, inks = "";
   async function put(text) {
     if (!text) { Plotly.purge(place); place.style.minHeight = ""; return; }
     const figure = { ...JSON.parse(text), config };
     figure.layout.template = templates[page()];
     held = looksBack(place) && place.layout.uirevision === figure.layout.uirevision;
-    if (held) { Plotly.relayout(place, { template: figure.layout.template }); return; }
+    if (held) {
+      if (inks !== page()) await Plotly.relayout(place, { template: templates[inks = page()] });
+      return;
+    }
+    inks = page();
     keepOff(place, figure);
     place.style.minHeight = `${figure.layout.height || 450}px`;
     try { await Plotly.react(place, figure); } catch (error) {  // what is there cannot be changed
@@ -78,7 +82,7 @@ function follow(Plotly, model, el, place) {
       await Plotly.newPlot(place, figure);
     }
     place.dataset.drawn = ++drawn;
-    for (const name of ["plotly_sliderchange", "plotly_animated"]) {
+    for (const name of ["plotly_sliderchange", "plotly_animated"]) {  // a purge takes them along
       place.removeAllListeners(name);
       place.on(name, () => { if (held && !looksBack(place)) draw(); });
     }
