@@ -7,9 +7,15 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+LONGEST = ("lab", "faults", "test_benchmarks.py", "test_report_page.py", "test_methods.py")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a GPU run wherever there is one."""
+    """Files that take longest come first, so that no process has one left when the others end.
+
+    Tests of a GPU run wherever there is one.
+    """
+    items.sort(key=lambda item: not {*item.path.parts} & {*LONGEST})
     if torch.cuda.is_available():
         return
     for item in items:

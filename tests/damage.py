@@ -172,6 +172,12 @@ def long_events(steps: int) -> Iterator[SearchEvent]:
             yield Probed(clock, {"probe": torch.tensor(float(step))})
 
 
+def write(path: Path, steps: int) -> None:
+    """In a process of its own: record `long_events`, some at a time."""
+    for _ in record(long_events(steps), path, flush_seconds=0.1):
+        pass
+
+
 def watch(path: Path, going_on: Callable[[], bool]) -> tuple[int, list[int]]:
     """Read a run of `long_events` as long as `going_on`, and once more.
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
+from tests.faults.processes import ended, started
 from workbench.cli import main
 from workbench.engine import Machine
 from workbench.errors import OutOfMemory, is_out_of_memory
@@ -20,46 +22,44 @@ from workbench.methods.bilevel import darts
 from workbench.protocols import Clock
 from workbench.refusals import with_flags
 from workbench.run import Run as Stage
+from workbench.search import search
 from workbench.snapshots import State, _packed
+from workbench.spaces.darts import darts as darts_space
 from workbench.trace import open_run
 from workbench.trace.checkpoints import newest
 from workbench.trace.folder import CHECKPOINTS
 from workbench.training import Training
 
-from .tiny import CPU, SPACES, shrunk, start
+from .tiny import CPU, READABLE, SPACES, shrunk, start, tiny_data
 
 SPACE, METHOD = SPACES["darts"], shrunk(darts)
 LOWER = {"batch_size": 8, "channels": 4, "cells": 3}
-STARVED = """
-import resource
-from dataclasses import replace
-import psutil, torch
-from workbench import methods
-from workbench.search import search
-from workbench.spaces.darts import darts
-from tests.tiny import READABLE, shrunk, tiny_data
 
-space, method = darts(channels=16, cells=3), shrunk(methods.darts, batch_size=4000)
-data = tiny_data()
-data = replace(data, train=data.train.take(torch.arange(9600) % 48))
-events = search(method, space, data, machine=READABLE)
-next(events)  # the supernet is made
-most = psutil.Process().memory_info().vms + 30 * 2**20
-resource.setrlimit(resource.RLIMIT_AS, (most, most))
-list(events)
-"""
+
+def starved(into: Path) -> None:
+    """In a process of its own: a search that may take 30 MiB more; writes how that ended."""
+    import resource
+
+    space, method = darts_space(channels=16, cells=3), shrunk(darts, batch_size=4000)
+    data = tiny_data()
+    data = replace(data, train=data.train.take(torch.arange(9600) % 48))
+    events = search(method, space, data, machine=READABLE)
+    next(events)  # the supernet is made
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    most = psutil.Process().memory_info().vms + 30 * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
+    try:
+        list(events)
+    except OutOfMemory as error:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+        into.write_text(str(error), encoding="utf-8")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS binds on Linux")
-def test_a_step_without_memory_says_what_was_held_and_what_to_lower() -> None:
-    root = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", STARVED], cwd=root, capture_output=True, text=True, check=False
-    )
-    line = done.stderr.splitlines()[-1]
-    assert line.startswith(
-        "workbench.errors.OutOfMemory: out of host memory at step 0, on cpu: held weights "
-    ), done.stderr
+def test_a_step_without_memory_says_what_was_held_and_what_to_lower(tmp_path: Path) -> None:
+    assert ended(started(starved, tmp_path / "said")) == 0
+    line = (tmp_path / "said").read_text(encoding="utf-8")
+    assert line.startswith("out of host memory at step 0, on cpu: held weights ")
     assert "images 675.0 KiB" in line  # 4,800 digits in each half: 64 pixels, labels of 8 bytes
     assert "by ulimit -v (addresses)" in line
     assert line.endswith("Lower `batch_size=4000`, `channels=16`, `cells=3`, in this order")

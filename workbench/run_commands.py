@@ -51,13 +51,14 @@ def compare(
     print(comparison.markdown(comparison.honest_table(found)))
     table, note = comparison.table_one(found), comparison.table_note(found)
     print(f"\n{note}\n")
+    page = write(runs, out=out, notebook=notebook)  # first: where it fails, nothing is written
     if csv is not None:
         _written(csv, comparison.runs_frame(found).to_csv(index=False))
     if latex is not None:
         _written(latex, comparison.to_latex(table, note=note))
     if markdown is not None:
         _written(markdown, f"{comparison.markdown(table)}\n\n{note}\n")
-    print(with_size(write(runs, out=out, notebook=notebook)))
+    print(with_size(page))
 
 
 def _written(path: Path, text: str) -> None:

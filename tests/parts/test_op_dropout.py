@@ -29,10 +29,10 @@ def everything(cell: CellShape) -> Tensor:
 def drawn(
     rule: GroupedDropout, cell: CellShape, count: int, alive: Tensor | None = None
 ) -> list[Tensor]:
-    """What `count` draws keep."""
+    """What `count` draws keep: of a cell with so many times the edges, which are drawn alike."""
     draw = torch.Generator().manual_seed(0)
     alive = everything(cell) if alive is None else alive
-    return [rule.kept(cell, alive, 0.0, draw) for _ in range(count)]
+    return list(rule.kept(cell, alive.repeat(count, 1), 0.0, draw).split(len(alive)))
 
 
 def groups(cell: CellShape) -> list[list[int]]:

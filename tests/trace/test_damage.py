@@ -6,8 +6,6 @@ import gc
 import json
 import random
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Generator
@@ -18,6 +16,7 @@ import pytest
 
 from tests import damage, damage_resumed, full_disk
 from tests.fakes import fake_evaluation, fake_events, fake_run
+from tests.faults.processes import ended, started
 from workbench.events import Resumable, SearchEvent, Stepped
 from workbench.snapshots import load_state
 from workbench.trace import Run, RunError, find_runs, open_run, record, record_evaluation, writer
@@ -26,7 +25,6 @@ from workbench.trace.evaluation_record import unfinished
 from workbench.trace.folder import MOST_BYTES, read_sealed, seal, unseal, write_sealed
 from workbench.trace.store import MOST_META_BYTES, StageStore
 
-ROOT = Path(__file__).parents[2]
 SCHEMA_1 = Path(__file__).parent / "schema1"
 
 
@@ -260,22 +258,12 @@ def test_what_was_cached_is_dropped_when_the_search_went_back(tmp_path: Path) ->
     assert run.refresh().trace.identical(before)
 
 
-WRITER = """
-import sys, time
-from tests.damage import long_events
-from workbench.trace import record
-for _ in record(long_events(int(sys.argv[2])), sys.argv[1], flush_seconds=0.1):
-    pass
-"""
-
-
 def test_a_reader_of_a_live_run_never_sees_a_torn_row(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", WRITER, str(tmp_path / "run"), "260"]
-    writer = subprocess.Popen(command, cwd=ROOT)
+    writer = started(damage.write, tmp_path / "run", 260)
     try:
-        looks, rows = damage.watch(tmp_path / "run", lambda: writer.poll() is None)
+        looks, rows = damage.watch(tmp_path / "run", writer.is_alive)
     finally:
-        code = writer.wait(60)
+        code = ended(writer, 60)
     assert code == 0
     assert looks >= 2
     assert rows == sorted(rows)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
-import subprocess
-import sys
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,11 +24,11 @@ from workbench.trace.folder import CHECKPOINTS, EVALUATION_CHECKPOINTS
 from workbench.trace.unwritten import Unwritten
 
 from ..fakes import fake_evaluation, fake_events, fake_run
+from ..faults.processes import ended, started
 from ..full_disk import Disk, resumable
 
 GENOTYPE = Genotype.parse("|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")
 WHEN = Checkpointing(minutes=None, share=None)
-ROOT = Path(__file__).parents[2]
 MORE = range(2, 20)
 RECIPE = {"epochs": 2, "classes": [str(digit) for digit in range(10)]}
 
@@ -215,18 +215,20 @@ def test_whatever_a_disk_says_is_one_line_with_the_way_on(
     assert open_run(tmp_path / "run").status == "failed"
 
 
+def limited(path: Path, into: Path) -> None:
+    """In a process of its own: a search whose files may have 1600 bytes; writes how it ended."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1600, before[1]))
+    try:
+        searched(path)
+    except Unwritten as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        into.write_text(str(error), encoding="utf-8")
+
+
 def test_a_limit_on_file_sizes_is_told_by_the_system_itself(tmp_path: Path) -> None:
-    code = (
-        "import resource, signal; from pathlib import Path\n"
-        "from tests.trace.test_full_disk import searched\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1600, 1600))\n"
-        f"searched(Path({str(tmp_path / 'run')!r}))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    last = done.stderr.splitlines()[-1]
-    assert "Unwritten: " in last, done.stderr
-    assert "(File too large)" in last
-    assert "ulimit -f" in last
+    assert ended(started(limited, tmp_path / "run", tmp_path / "said")) == 0
+    said = (tmp_path / "said").read_text(encoding="utf-8")
+    assert "(File too large)" in said
+    assert "ulimit -f" in said

@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +14,9 @@ import pytest
 import torch
 
 from tests.fakes import fake_evaluation, fake_events, fake_run
+from tests.faults.processes import kill_at, started, waited
 from workbench.events import Derived, Pruned, SearchEvent, StageStarted, Stepped
 from workbench.trace import Run, RunError, open_run, record, record_evaluation
-
-ROOT = Path(__file__).parents[2]
 
 
 def stepped(events: Sequence[SearchEvent]) -> list[Stepped]:
@@ -288,27 +283,19 @@ def test_events_without_a_stage_are_refused(tmp_path: Path) -> None:
         list(record(events, tmp_path / "run"))
 
 
-WRITER = """
-import itertools, sys
-from tests.fakes import fake_events
-from workbench.trace import record
-for event in record(fake_events(epochs=200, steps_per_epoch=50), sys.argv[1], flush_seconds=0.0):
-    pass
-"""
+def writes_on(path: Path) -> None:
+    """In a process of its own: record for long."""
+    for _ in record(fake_events(epochs=200, steps_per_epoch=50), path, flush_seconds=0.0):
+        pass
 
 
 def test_a_killed_search_leaves_a_readable_run(tmp_path: Path) -> None:
     paths = [tmp_path / str(number) for number in range(3)]
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(path)], cwd=ROOT) for path in paths
-    ]
+    writers = [started(writes_on, path) for path in paths]
     for path, writer in zip(paths, writers, strict=True):
-        while not (path / "events.jsonl").exists():
-            assert writer.poll() is None
-            time.sleep(0.01)
-        time.sleep(random.uniform(0.1, 0.6))
-        writer.send_signal(signal.SIGKILL)
-        writer.wait()
+        assert waited((path / "events.jsonl").exists, writer)
+        assert kill_at(writer, random.uniform(0.1, 0.6))
+        writer.join()
     events = fake_events(epochs=200, steps_per_epoch=50)
     for path in paths:
         run = open_run(path)

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -190,7 +190,7 @@ class Thin(nn.Module):
 
     def __init__(self, net: Supernet, alive: Rows) -> None:
         super().__init__()
-        self.net, self.alive = copy.deepcopy(net), alive
+        self.net, self.alive = _with_weights_of(net), alive
         self.net.drop(alive)
         weight = next(net.parameters())
         self.mixtures: Mapping[str, Mixture] = {
@@ -201,6 +201,13 @@ class Thin(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(batch, classes)`."""
         return self.net(images, self.mixtures, 0.0)
+
+
+def _with_weights_of(net: nn.Module) -> Any:
+    """Modules of its own, of which some can be dropped, around weights that are not copied."""
+    out = copy.copy(net)
+    out._modules = {name: child and _with_weights_of(child) for name, child in net._modules.items()}
+    return out
 
 
 def _measured(measure: Proxy, net: Supernet, alive: Rows, batch: Batch, seed: int) -> float:

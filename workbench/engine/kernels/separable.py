@@ -31,8 +31,10 @@ from workbench.engine.kernels.simd import (
     lanes,
     load,
     piece,
+    plain,
     size,
     store,
+    vectors,
     where_positive,
     zero,
 )
@@ -54,6 +56,7 @@ def forward(tile, conv, shape, part, x, own, pixel, scale, shift, w, wo, y, yo, 
     whole = row * (height + 2 * border)
     most = min(part[1] - part[0], max(1, CHUNK // whole))
     pad, d = np.zeros(most * whole, x.dtype), np.empty(most * h * wide * c, x.dtype)
+    lane, start, fresh = vectors(tile), plain(0), plain(False)
     for first in range(part[0], part[1], most):
         count = min(most, part[1] - first)
         for g in range(groups):
@@ -61,16 +64,16 @@ def forward(tile, conv, shape, part, x, own, pixel, scale, shift, w, wo, y, yo, 
                 if g == 0 or own:
                     source = g * own + (first + n) * height * width * pixel
                     fill_padded(
-                        tile, x, source, pixel, scale, shift, g * c if own else 0,
+                        lane, x, source, pixel, scale, shift, g * c if own else 0,
                         pad, n * whole, height, width, c, border,
                     )  # fmt: skip
                 depthwise(
                     tile, pad, n * whole, w, wo[0] + g * taps, d, n * h * wide * c,
-                    h, wide, c, row, step, far, False,
+                    h, wide, c, row, step, far, fresh,
                 )  # fmt: skip
             to, pixels = yo + (g * images + first) * h * wide * c, count * h * wide
-            pointwise(tile, d, 0, w, wo[1] + g * c * c, y, to, pixels, c, c)
-            moments(tile, y, to, sums, g * 2 * c, pixels, c)
+            pointwise(lane, d, start, w, wo[1] + g * c * c, y, to, pixels, c, c)
+            moments(lane, y, to, sums, g * 2 * c, pixels, c)
 
 
 @kernel
@@ -92,7 +95,8 @@ def backward(
     h, wide = (height - 1) // step + 1, (width - 1) // step + 1
     whole = (width + 2 * border) * (height + 2 * border) * c
     most = min(part[1] - part[0], max(1, CHUNK // whole))
-    turned, flipped = _turned(tile, w, wo, groups, c)
+    lane, start = vectors(tile), plain(0)
+    turned, flipped = _turned(size(tile) * size(tile), w, wo, groups, c)
     # Gradients of taps are made three at a time: the third may look past the end.
     pad = np.zeros(most * whole + 2 * far * c, x.dtype)
     ddp = np.zeros((h + 2 * border) * (wide + 2 * border) * c, x.dtype)
@@ -104,25 +108,25 @@ def backward(
         for g in range(groups):
             here, pixels, fresh = first * h * wide * c, count * h * wide, g == 0 or own > 0
             source, at = g * own + first * height * width * pixel, (g if own else 0) * c
-            norm_gradient(tile, grad, go[g] + here, y, yo + g * images * h * wide * c + here,
+            norm_gradient(lane, grad, go[g] + here, y, yo + g * images * h * wide * c + here,
                           coef, g * 3 * c, dy, pixels, c)  # fmt: skip
-            pointwise(tile, dy, 0, turned, g * c * c, dd, 0, pixels, c, c)
+            pointwise(lane, dy, start, turned, g * c * c, dd, start, pixels, c, c)
             flips = flipped if step == 1 else w[wo[0] :]
             _input_gradient(tile, conv, dd, flips, g, ddp, back, fresh, count, height, width, c)
             if len(dw):
                 if fresh:
                     for n in range(count):
                         fill_padded(
-                            tile, x, source + n * height * width * pixel, pixel, scale, shift, at,
+                            lane, x, source + n * height * width * pixel, pixel, scale, shift, at,
                             pad, n * whole, height, width, c, border,
                         )  # fmt: skip
                 _weight_gradients(
                     tile, conv, pad, w, wo[0] + g * taps, d, dd, dw, count, height, width, c
                 )
-                outer_gradients(tile, d, 0, dy, 0, dw, wo[1] + g * c * c, pixels, c, c)
+                outer_gradients(lane, d, start, dy, start, dw, wo[1] + g * c * c, pixels, c, c)
             if own > 0 or g == groups - 1:
                 _finish(
-                    tile, (count, height, width, c), x, source, pixel, scale, shift, at, back,
+                    lane, (count, height, width, c), x, source, pixel, scale, shift, at, back,
                     border if step > 1 else 0, dx, g * own + first * height * width * c,
                     sums, g * 2 * c, own > 0,
                 )  # fmt: skip
@@ -139,17 +143,17 @@ def _input_gradient(tile, conv, dd, w, g, ddp, back, fresh, count, height, width
     border = far * (size(tile) // 2)
     h, wide = (height - 1) // step + 1, (width - 1) // step + 1
     row = (width + 2 * border) * c
-    whole, at = row * (height + 2 * border), g * size(tile) * size(tile) * c
+    whole, at, start = row * (height + 2 * border), g * size(tile) * size(tile) * c, plain(0)
     if step > 1 and fresh:
         back[:] = 0
     for n in range(count):
         if step > 1:
             scatter(tile, dd, n * h * wide * c, w, at, back, n * whole, h, wide, c, row, step, far)
             continue
-        place_padded(tile, dd, n * h * wide * c, ddp, 0, h, wide, c, border)
+        place_padded(vectors(tile), dd, n * h * wide * c, ddp, start, h, wide, c, border)
         depthwise(
-            tile, ddp, 0, w, at, back, n * height * width * c,
-            height, width, c, row, 1, far, not fresh,
+            tile, ddp, start, w, at, back, n * height * width * c,
+            height, width, c, row, step, far, not fresh,
         )  # fmt: skip
 
 
@@ -163,14 +167,13 @@ def _weight_gradients(tile, conv, pad, w, at, d, dd, dw, count, height, width, c
     whole = row * (height + 2 * border)
     for n in range(count):
         middle = n * h * wide * c
-        depthwise(tile, pad, n * whole, w, at, d, middle, h, wide, c, row, step, far, False)
+        depthwise(tile, pad, n * whole, w, at, d, middle, h, wide, c, row, step, far, plain(False))
         tap_gradients(tile, pad, n * whole, dd, middle, dw, at, h, wide, c, row, step, far)
 
 
 @piece
-def _turned(tile, w, wo, groups, c):
+def _turned(taps, w, wo, groups, c):
     """Pointwise weights transposed, and depthwise ones with their taps in reverse."""
-    taps = size(tile) * size(tile)
     turned, flipped = np.empty(groups * c * c, w.dtype), np.empty(groups * taps * c, w.dtype)
     for g in range(groups):
         for i in range(c):

@@ -120,6 +120,19 @@ lanes = _constant("lanes")
 size = _constant("size")
 
 
+@emitted
+def vectors(typingctx, tile):
+    """The tile without its taps: who needs only the lanes is compiled once for all sizes."""
+    wide = TileType(tile.lanes, 1)
+    return wide(tile), lambda context, builder, sig, args: context.get_dummy_value()
+
+
+@emitted
+def plain(typingctx, constant):
+    """A constant that is no part of a type: who gets it is compiled once for all its values."""
+    return constant(constant), lambda context, builder, sig, args: args[0]
+
+
 def _address(context, builder, array_type, array, offset, count):
     data = context.make_array(array_type)(context, builder, array).data
     vector = ir.VectorType(context.get_value_type(array_type.dtype), count)
