@@ -7,15 +7,22 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-LONGEST = ("lab", "faults", "test_benchmarks.py", "test_report_page.py", "test_methods.py")
+# Those that take longest, so that no process has one left when the others end; before them two that
+# compile the kernels the others need, and have none in common.
+FIRST = (
+    ("test_methods.py", "test_separable.py"),
+    ("lab", "faults", "test_benchmarks.py", "test_report_page.py"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take longest come first, so that no process has one left when the others end.
+    """What is long comes first; tests of a GPU run wherever there is one."""
 
-    Tests of a GPU run wherever there is one.
-    """
-    items.sort(key=lambda item: not {*item.path.parts} & {*LONGEST})
+    def turn(item: pytest.Item) -> int:
+        parts = {*item.path.parts}
+        return next((n for n, names in enumerate(FIRST) if parts & {*names}), len(FIRST))
+
+    items.sort(key=turn)
     if torch.cuda.is_available():
         return
     for item in items:

@@ -54,11 +54,9 @@ def test_scores_are_compared_with_a_table(
     rows = [f"{i},{code},{90 - i},{70 - i},{40 - i}\n" for i, code in enumerate(codes)]
     table, out = tmp_path / "table.csv", tmp_path / "scores.csv"
     table.write_text("index,code,c10_test200,c100_test200,in16_test200\n" + "".join(rows))
-    small = (
-        "--n 6 --repeats 1 --channels 2 --cells 1 --batch 8 --noise-batch 2 --resamples 20".split()
-    )
-    files = ["--table", str(table), "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", ["nb201_scores.py", *small, *files])
+    small = "--n 6 --repeats 1 --channels 2 --cells 1 --batch 8 --noise-batch 2"
+    files = ["--resamples", "20", "--table", str(table), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["nb201_scores.py", *small.split(), *files])
     runpy.run_path(str(ROOT / "benchmarks" / "nb201_scores.py"), run_name="__main__")
     lines = capsys.readouterr().out.splitlines()
     named = {line.split("`")[1]: line for line in lines if "`" in line}

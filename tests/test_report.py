@@ -118,6 +118,8 @@ def test_a_notebook_is_meant_by_its_name_or_its_file(
         ("mine.ipynb", "run"),
         ("06_compare.ipynb", "runs"),
     ]
+    refusal(capsys, "compare", "run", "--notebook", "04_pruning", "--csv", "runs.csv")
+    assert not Path("runs.csv").exists()
     said = refusal(capsys, "report", "run", "--notebook", "01_search")
     assert "no notebook 01_search with a parameter 'run'" in said
     assert "02_weights, 04_pruning, 05_cells, 07_zero_cost, 08_evaluate, search_report" in said
