@@ -65,7 +65,7 @@ def readers(base: Path, quick: bool, seed: int) -> list[Row]:
     """Eight readers of a live run, which look as often as the live view does."""
     from tests.faults.living import read_live
 
-    seconds, slices = (10, 4) if quick else (1200, 40)
+    seconds, slices = (15, 6) if quick else (900, 45)
     read = read_live(base, readers=8, seconds=seconds, slices=slices)
     told = (
         f"{read.looks} looks, {read.steps} steps; with and without readers "
@@ -75,7 +75,7 @@ def readers(base: Path, quick: bool, seed: int) -> list[Row]:
         "search's processor a step"
     )
     slower = not quick and read.rate[0] < 0.95 * read.rate[1]  # in seconds it is noise
-    return [_row(f"8 readers, {seconds // 2} s", 8, 0 if slower else 8 - read.failed, told)]
+    return [_row(f"8 readers, {seconds * 2 // 3} s", 8, 0 if slower else 8 - read.failed, told)]
 
 
 def memory(base: Path, quick: bool, seed: int) -> list[Row]:

@@ -6,7 +6,7 @@ import html
 import json
 import re
 
-from workbench.plots import theme
+from workbench.plots import buttons, theme
 
 # Nothing may be fetched; blob: and data: are the pictures a reader saves from a figure.
 POLICY = (
@@ -75,7 +75,9 @@ def page(body: str, *, title: str, colours: str = "auto") -> str:
     """A whole page that loads nothing: `body` with its figures drawn by the embedded plotly.js."""
     from plotly.offline import get_plotlyjs
 
-    scripts = SCRIPT.replace("TEMPLATES", _templates()).replace("CONFIG", json.dumps(theme.CONFIG))
+    scripts = SCRIPT.replace("TEMPLATES", _templates()).replace(
+        "CONFIG", json.dumps(buttons.CONFIG)
+    )
     chosen = "" if colours == "auto" else f' data-page="{colours}"'
     return "\n".join(
         (

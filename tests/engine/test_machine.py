@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -23,9 +24,12 @@ from tests.tiny import (
 from workbench import methods
 from workbench.engine import FastSupernet, Machine, MachineError, workers
 from workbench.engine.packed import Lease
+from workbench.events import SearchEvent
+from workbench.method import Method
 from workbench.parts.arch_optimizers import Adam
 from workbench.spaces.darts import darts
 from workbench.spaces.nasbench201 import nasbench201
+from workbench.spaces.space import Space
 
 HASTY = methods.entmax3_prune.but(arch_optimizer=Adam(lr=0.03))
 DARTS = SPACES["darts"]
@@ -33,6 +37,11 @@ NARROW = {  # in float64: the vectors of 1, 2 and 4 numbers that the tests of ke
     "darts": darts(channels=1, cells=3, nodes=1),
     "nasbench201": nasbench201(channels=3, cells_per_stage=1, nodes=2),
 }
+
+
+@cache
+def of_two_epochs(method: Method, space: Space) -> list[SearchEvent]:
+    return searched(shrunk(method, epochs=2), space, machine=CPU64)
 
 
 @pytest.mark.parametrize("space", NARROW.values(), ids=NARROW)
@@ -50,7 +59,7 @@ NARROW = {  # in float64: the vectors of 1, 2 and 4 numbers that the tests of ke
 )
 def test_a_setting_changes_no_search(method, space, other):
     try:
-        here = searched(shrunk(method, epochs=2), space, machine=CPU64)
+        here = of_two_epochs(method, space)
         there = searched(shrunk(method, epochs=2), space, machine=other)
     finally:
         torch.use_deterministic_algorithms(False)

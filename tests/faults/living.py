@@ -88,20 +88,21 @@ class Read:
 
 
 def read_live(base: Path, *, readers: int, seconds: float, slices: int) -> Read:
-    """Let readers look at a live run; in every second slice of the time they are held up."""
+    """Let readers look at a live run; in every third slice of the time they are held up."""
     out, times, stop = base / "live", base / "times", base / "stop"
     search = started(timed_search, out, times)
     waited(lambda: begun(out), search)
     looking = [started(reads_on, out, base / f"r{n}", stop) for n in range(readers)]
     for number, reader in enumerate(looking):  # their start is no part of what is measured
         waited((base / f"r{number}.began").exists, reader)
-    edges = []
+    edges: tuple[list[tuple[float, float]], ...] = ([], [])
     for number in range(slices):
+        held = number % 3 == 2
         for reader in looking:
-            os.kill(reader.pid or 0, signal.SIGSTOP if number % 2 else signal.SIGCONT)
+            os.kill(reader.pid or 0, signal.SIGSTOP if held else signal.SIGCONT)
         began = time.monotonic()
         time.sleep(seconds / slices)
-        edges.append((began, time.monotonic()))
+        edges[held].append((began, time.monotonic()))
     for reader in looking:
         os.kill(reader.pid or 0, signal.SIGCONT)
     stop.touch()
@@ -110,7 +111,7 @@ def read_live(base: Path, *, readers: int, seconds: float, slices: int) -> Read:
     search.kill()
     search.join()
     stamps = np.frombuffer(times.read_bytes(), dtype="f8").reshape(-1, 2)
-    rates, works = zip(*(_speed(stamps, edges[first::2]) for first in (0, 1)), strict=True)
+    rates, works = zip(*(_speed(stamps, slices_of) for slices_of in edges), strict=True)
     told = [(base / f"r{n}") for n in range(readers)]
     counts = [int(file.read_text().split()[0]) for file in told if file.exists()]
     return Read(sum(counts), len(stamps), failed, rates, works)

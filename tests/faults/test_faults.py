@@ -39,7 +39,7 @@ def test_a_command_that_is_asked_to_end_says_how_it_goes_on(tmp_path: Path):
 
 
 def test_readers_of_a_live_run_see_whole_steps(tmp_path: Path):
-    read = read_live(tmp_path, readers=2, seconds=4, slices=2)
+    read = read_live(tmp_path, readers=2, seconds=6, slices=3)
     assert not read.failed
     assert read.looks
     assert read.steps

@@ -97,10 +97,17 @@ def test_none_and_skip_have_dashes_of_their_own() -> None:
     assert dashes.count(theme.dash("none")) == dashes.count(theme.dash("skip_connect")) == 1
 
 
-def test_figures_do_not_offer_to_upload_themselves() -> None:
-    config = pio.renderers["plotly_mimetype"].config
-    assert config["showSendToCloud"] is False
-    assert config["displaylogo"] is False
+def test_figures_do_not_offer_to_upload_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = pio.renderers["plotly_mimetype"]
+    for shell, buttons in (
+        (None, {}),
+        (object(), {"showSendToCloud": False, "displaylogo": False}),
+    ):
+        monkeypatch.setattr(shown, "config", {})
+        monkeypatch.setattr("IPython.get_ipython", lambda shell=shell: shell)
+        theme.styled(go.Figure(), title="a figure")
+        assert shown.config.items() >= buttons.items()
+        assert bool(shown.config) == bool(buttons)
 
 
 def test_thinning_keeps_ends_and_extremes() -> None:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import plotly.io as pio
 from tsdownsample import MinMaxLTTBDownsampler
+
+from workbench.plots import buttons
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,16 +60,6 @@ DIVERGING = ["#0A5A96", "#5E9BC4", "#BDBDBD", "#E09A5F", "#B84A00"]
 INK = {"light": "#24292F", "dark": "#E6E6E6", "both": "#757575"}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 POINTS = 150  # per curve in figures of many curves; 300 in figures of few
-
-# plotly's own default offers to upload the figure to its cloud
-CONFIG = {
-    "showSendToCloud": False,
-    "displaylogo": False,
-    "responsive": True,
-    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
-    "toImageButtonOptions": {"format": "svg"},
-}
-pio.renderers["plotly_mimetype"].config = dict(CONFIG)
 
 
 @cache
@@ -175,6 +166,7 @@ def template(page: str = "both") -> go.layout.Template:
 
 def styled(fig: go.Figure, *, title: str, subtitle: str = "", height: int = 420) -> go.Figure:
     """`fig` with the house template, a title and a height; zoom survives an update."""
+    buttons.in_notebooks()
     return fig.update_layout(
         template=template(),
         title={"text": title, "subtitle": {"text": subtitle, "font": {"size": 12}}},

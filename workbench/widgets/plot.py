@@ -23,7 +23,7 @@ import plotly
 import traitlets
 from plotly.offline import get_plotlyjs
 
-from workbench.plots import theme
+from workbench.plots import buttons, theme
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -133,7 +133,7 @@ def _script() -> str:
     templates = {name: theme.template(name).to_plotly_json() for name in ("light", "dark")}
     render = _RENDER.replace("TEMPLATES", json.dumps(templates))
     render = render.replace("VERSION", json.dumps(_VERSION))
-    return render.replace("CONFIG", json.dumps(theme.CONFIG))
+    return render.replace("CONFIG", json.dumps(buttons.CONFIG))
 
 
 @cache
