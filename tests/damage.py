@@ -16,6 +16,7 @@ from tests.fakes import fake_evaluation, fake_events
 from workbench.events import Derived, EpochEnded, Probed, SearchEvent, StageStarted, Stepped
 from workbench.plots import accuracy_frame, heat_map_frame
 from workbench.trace import Run, RunError, open_run, record, record_evaluation
+from workbench.trace.folder import TRACE
 
 
 @dataclass(frozen=True)
@@ -149,13 +150,20 @@ def _judged(path: Path, file: Path, kind: str, at: int, want: Mapping[str, objec
         found = read_everything(path)
     except RunError as error:
         said = str(error)
-        named = said.startswith(str(path)) and (file.name in said or file.parent.name in said)
-        return Row(name, kind, at, "refused" if named else "unnamed", said)
+        return Row(name, kind, at, "refused" if is_named(file, path, said) else "unnamed", said)
     except Exception as error:  # what a user would see as a traceback: it is counted and fails
         return Row(name, kind, at, "traceback", f"{type(error).__name__}: {error}")
     other = [key for key in want if found.get(key) != want[key]]
     other += [key for key in found if key not in want]
     return Row(name, kind, at, "other" if other else "same", ", ".join(other))
+
+
+def is_named(file: Path, run: Path, said: str) -> bool:
+    """Does a refusal name the damaged file of a run, or the array whose chunk or facts it is?"""
+    inner = file.relative_to(run)
+    if inner.parts[0] != TRACE:
+        return str(run) in said and inner.name in said
+    return any(str(run / part) in said for part in (inner, *inner.parents) if part.parts[1:])
 
 
 def long_events(steps: int) -> Iterator[SearchEvent]:

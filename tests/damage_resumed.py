@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.damage import Row, damaged_events, damages
+from tests.damage import Row, damaged_events, damages, is_named
 from tests.fakes import fake_evaluation, fake_run
 from tests.faults.killing import differences
 from tests.full_disk import resumable
@@ -94,7 +94,7 @@ def _judged(copy: Path, place: Path, want: Run, go_on: GoesOn) -> tuple[str, str
         list(go_on(copy, go_on=True))
         unlike = differences(want, open_run(copy))
     except RunError as error:
-        named = any(str(at) in str(error) for at in (place, *place.parents[:2]))  # or its array
+        named = is_named(place, copy, str(error))
         return ("refused" if named else "unnamed"), str(error)
     except Exception as error:
         return "traceback", f"{type(error).__name__}: {error}"

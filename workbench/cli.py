@@ -190,14 +190,25 @@ def _usage() -> str:
 
 
 def _with_config_file(name: str, words: list[str]) -> tuple[Callable[..., None], list[str]]:
-    """Take `--config FILE` out of the words of a search; its settings become the defaults."""
-    words = [part for word in words for part in _split_config(word)]
-    if name != "search" or "--config" not in words:
+    """Take `--config FILE` out of the words of a search; its settings become the defaults.
+
+    So do those of the run that is resumed: a flag then says what shall be other than it was.
+    """
+    words = [part for word in words for part in _split(word)]
+    if name != "search" or not {"--config", "--resume"} & {*words}:
         return COMMANDS[name], words
-    at = words.index("--config")
-    if at + 1 == len(words):
-        raise ConfigError("--config needs a YAML file of settings after it")
-    defaults = checked(SearchConfig, SearchConfig.from_yaml(words[at + 1]))
+    given: dict[str, object] = {}
+    if "--resume" in words[:-1]:
+        from workbench.tasks import searched_with
+
+        given |= searched_with(words[words.index("--resume") + 1]).changed()
+    if "--config" in words:
+        at = words.index("--config")
+        if at + 1 == len(words):
+            raise ConfigError("--config needs a YAML file of settings after it")
+        given |= SearchConfig.from_yaml(words[at + 1])
+        words = words[:at] + words[at + 2 :]
+    defaults = checked(SearchConfig, given)
 
     def configured(
         config: Annotated[SearchConfig, _Flat] = defaults,
@@ -206,11 +217,12 @@ def _with_config_file(name: str, words: list[str]) -> tuple[Callable[..., None],
         search(config, resume)
 
     configured.__doc__ = search.__doc__
-    return configured, words[:at] + words[at + 2 :]
+    return configured, words
 
 
-def _split_config(word: str) -> list[str]:
-    return ["--config", word.removeprefix("--config=")] if word.startswith("--config=") else [word]
+def _split(word: str) -> list[str]:
+    flag, _, value = word.partition("=")
+    return [flag, value] if flag in ("--config", "--resume") and value else [word]
 
 
 def _genotype(text: str) -> Genotype:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from workbench.errors import OutOfMemory, is_out_of_memory
 from workbench.search_settings import SearchSettings
 from workbench.settings import ConfigError
 
@@ -88,6 +89,13 @@ class SearchConfig(SearchSettings):
             )
         except DataError as error:
             raise ConfigError(f"data: {error}") from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                f"out of host memory at reading the images of {self.data}, all of which are held. "
+                f"Lower `image_size={self.image_size}`, add --grey, or take fewer of them"
+            ) from error
         return replace(data, augment=replace(data.augment, noise=self.noise))
 
     def checkpointing(self) -> Checkpointing:

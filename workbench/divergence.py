@@ -8,6 +8,7 @@ bad step stays on it, and is asked for every 50 steps, at epochs' ends and befor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -128,6 +129,15 @@ class Watch:
             if name.startswith("loss") and isinstance(value, Tensor):
                 batch = run.last_batches[0 if name.endswith("_train") else 1]
                 self._look(run, name, value, partial(culprit.in_forward, run, batch))
+
+    def measured(self, run: Run, loss: float) -> None:
+        """Look at the loss that a rule met on the held-out images.
+
+        Raises:
+            DivergenceError: if it is not finite.
+        """
+        if not math.isfinite(loss):
+            raise diverged(run, f"loss on the held-out images became {loss}", Place())
 
     def alphas(self, run: Run, grads: Sequence[Tensor]) -> Tensor:
         """Look at the gradient of all alphas and betas.

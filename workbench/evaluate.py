@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from workbench.data import Data, Loader, evaluation_batches
+from workbench.data import Data, Loader, evaluation_batches, refuse_batches
 from workbench.divergence import telling
 from workbench.engine import Machine, independent_seeds
 from workbench.epochs import Stopwatch
@@ -63,13 +63,14 @@ def evaluate(
         FloatingPointError: if the loss is no longer a finite number.
         OutOfMemory: if device or host have too little of it.
     """
-    machine = machine or Machine()
-    machine.prepare()
     if recipe.auxiliary > 0 and min(data.size) < _AUXILIARY_SIDE:
         raise RecipeError(
             f"the auxiliary head needs pictures of {_AUXILIARY_SIDE} pixels or more, not "
             f"{data.size[0]}×{data.size[1]}; choose a recipe without it, such as digits"
         )
+    refuse_batches(recipe.batch_size, len(data.train), data.name)
+    machine = machine or Machine()
+    machine.prepare()
     whole = Stopwatch()
     lower = {name: getattr(recipe, name) for name in ("batch_size", "channels", "cells")}
     with told_of_memory("making the network", machine, lower):

@@ -23,7 +23,14 @@ from workbench.events import (
 )  # fmt: skip
 from workbench.generators import generators, set_generators
 from workbench.protocols import Clock
-from workbench.snapshots import Moment, State, identity, refuse_other, taken_up
+from workbench.snapshots import (
+    Moment,
+    SnapshotError,
+    State,
+    identity,
+    refuse_other,
+    taken_up,
+)
 from workbench.spaces.choices import one_hot
 from workbench.spaces.genotype import Genotype
 from workbench.spaces.network import cost
@@ -103,6 +110,7 @@ class _State:
         """Everything that is needed to go on."""
         return {
             "of": identity(self.walk.describe(), self.data, self.seed),
+            "device": self.machine.torch_device.type,
             "tried": [[each.genotype.to_json(), each.score] for each in self.tried],
             "generator": self.generator.get_state(),
             "generators": generators(),
@@ -113,6 +121,12 @@ class _State:
     def load_state_dict(self, state: State) -> None:
         """Go on where `state` was taken."""
         refuse_other(state, identity(self.walk.describe(), self.data, self.seed))
+        here = self.machine.torch_device.type
+        if state["device"] != here:
+            raise SnapshotError(
+                f"the state was saved on {state['device']}; this is {here}. Go on where the device "
+                "is of that kind"
+            )
         for text, score in state["tried"]:
             self._take(Tried(Genotype.from_json(text), score))
         if self.tried:

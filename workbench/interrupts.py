@@ -37,9 +37,13 @@ class Asked:
         return self.name is not None
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """The first signal is noted; a second one ends the process at once."""
-        if self.name is not None:
-            signal.signal(number, signal.SIG_DFL)
+        """The first signal is noted; a second one, of any kind, ends the process at once.
+
+        The system does that: Python would wait for what is not Python, such as a compiler.
+        """
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        if self.name is not None:  # both came before Python looked
             os.kill(os.getpid(), number)
         self.name = signal.Signals(number).name
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 from torch import Tensor
 
-from workbench.data import Data
+from workbench.data import Data, refuse_batches, split_indices
 from workbench.divergence import telling
 from workbench.engine import Machine
 from workbench.epochs import EpochUnderWay
@@ -59,9 +59,15 @@ def search(
     machine = machine or Machine()
     if isinstance(method, Walk):  # no weights to move: another loop, the same events
         walked = explore(method, space, data, machine=machine, seed=seed, start=start)
-        with told_of_memory("trying a candidate", machine, _sizes(space)):
+        batch = getattr(method.score, "batch_size", None)
+        lower = _sizes(space) if batch is None else {"batch_size": batch, **_sizes(space)}
+        with told_of_memory("trying a candidate", machine, lower):
             yield from telling(walked)
         return
+    for stage in method.stages:  # before anything is built
+        for part in split_indices(data.train.labels, stage.train_portion, seed):
+            if len(part):
+                refuse_batches(stage.batch_size, len(part), data.name)
     machine.prepare()
     with told_of_memory("reading the saved state", machine, _sizes(space), supernet=True):
         run = None if start is None else reopened(start, method, data, machine, seed)

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -61,6 +61,11 @@ class Settings(BaseModel):
     def changed(self) -> dict[str, object]:
         """What differs from the defaults, as JSON values."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+    def unlike(self, other: Self) -> dict[str, object]:
+        """What differs from other settings, as JSON values."""
+        theirs = other.model_dump(mode="json")
+        return {k: v for k, v in self.model_dump(mode="json").items() if v != theirs[k]}
 
     def to_yaml(self) -> str:
         """What differs from the defaults, as `from_yaml` reads it; the empty text if nothing."""

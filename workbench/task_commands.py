@@ -31,7 +31,10 @@ def search(
     """
     from workbench import tasks
 
-    run = tasks.run_search(config) if resume is None else tasks.resume(resume, config.changed())
+    if resume is None:
+        run = tasks.run_search(config)
+    else:
+        run = tasks.resume(resume, config.unlike(tasks.searched_with(resume)))
     found = run.genotype or f"{run.status} before its end, so it derived nothing"
     print(f"{found}\n{run.path}")
 

@@ -24,7 +24,14 @@ from workbench.settings import ConfigError, checked
 from workbench.snapshots import load_state
 from workbench.trace import Run, RunError, open_run, record
 from workbench.trace.checkpoints import newest
-from workbench.trace.folder import CHECKPOINTS, refuse_unwritable
+from workbench.trace.folder import (
+    CHECKPOINTS,
+    LOCK,
+    refuse_links,
+    refuse_occupied,
+    refuse_unwritable,
+)
+from workbench.trace.lock import WriterLock
 
 if TYPE_CHECKING:
     from workbench.events import SearchEvent
@@ -62,6 +69,8 @@ def search_events(
         asked: looked at between steps; the search is saved and ends once it is true.
     """
     refuse_unwritable(out)
+    WriterLock(out / LOCK).refuse_held()
+    refuse_occupied(out)
     meta = {
         "config": config.model_dump(mode="json"),
         "command": config.command("search", out=str(out)),
@@ -73,6 +82,7 @@ def search_events(
 
 def _search(config: SearchConfig, start: State | None = None) -> Iterator[SearchEvent]:
     method, space = config.build_method(), config.build_space()
+    config.check_data()
     probes, machine, data = config.build_probes(), config.build_machine(), config.build_data()
     return search(
         method, space, data, probes=probes, machine=machine, seed=config.seed, start=start
@@ -103,6 +113,8 @@ def resume(
     """
     run = open_run(run.path if isinstance(run, Run) else run)
     refuse_unwritable(run.path)
+    refuse_links(run.path)
+    WriterLock(run.path / LOCK).refuse_held()
     config = _resumed_config(run, machine or {})
     checkpoint = newest(run.path / CHECKPOINTS, run.path)
     with interruptible() as asked:
@@ -115,6 +127,17 @@ def resume(
         )
         followed(events, config.method, quiet)
     return _uninterrupted(run.path, asked)
+
+
+def searched_with(run: Run | Path | str) -> SearchConfig:
+    """The settings of a run that `workbench search` made.
+
+    Raises:
+        RunError: if it is none.
+        ConfigError: if they are none of this version.
+    """
+    run = run if isinstance(run, Run) else open_run(run)
+    return checked(SearchConfig, dict(settings_of(run)))
 
 
 def _resumed_config(run: Run, machine: Mapping[str, object]) -> SearchConfig:

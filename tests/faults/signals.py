@@ -84,7 +84,9 @@ class Signalling:
             return found
         if code not in ((EXIT_CODE, -number) if twice else (EXIT_CODE,)):
             found.wrong.append(f"exit code {code}")
-        if not list((out / "checkpoints").glob("*.json")):  # twice, before the first one
+        if not list((out / "checkpoints").glob("*.json")):
+            if not twice:  # a second one may come before the first checkpoint
+                found.wrong.append("no checkpoint")
             return found
         code = ended(started(command, ["search", "--resume", str(out)]))
         found.wrong += [f"resumed: exit code {code}"] if code else []

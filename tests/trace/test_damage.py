@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
+import os
 import random
+import re
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -227,7 +231,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run")
     with (run.path / "run.json").open("r+b") as file:
         file.truncate(MOST_BYTES + 1)
-    with pytest.raises(RunError, match=r"run\.json has 67,108,865 bytes"):
+    with pytest.raises(RunError, match=r"run\.json has more than 67,108,864 bytes"):
         open_run(run.path)
     run = fake_run(tmp_path / "other")
     with (run.path / "trace.zarr" / "stage_0" / "alpha" / "zarr.json").open("r+b") as file:
@@ -256,6 +260,45 @@ def test_what_was_cached_is_dropped_when_the_search_went_back(tmp_path: Path) ->
     write_sealed(run.path / "run.json", {**run.header, "resumed": [{"step": 3}]})
     assert not run.refresh()._known.arrays.read
     assert run.refresh().trace.identical(before)
+
+
+def test_no_flipped_bit_of_a_run_without_seals_ends_in_a_traceback(tmp_path: Path) -> None:
+    """A number may become another one there, unseen; but nothing that trips a reader over."""
+    copy, draw = tmp_path / "run", random.Random(0)
+    shutil.copytree(SCHEMA_1 / "run", copy)
+    texts = [file for file in copy.rglob("*.json*") if "trace.zarr" not in file.parts]
+    for file in texts:
+        data = file.read_bytes()
+        for bit in draw.sample(range(8 * len(data)), 60):
+            file.write_bytes(damage._flipped(data, bit))
+            with contextlib.suppress(RunError):
+                damage.read_everything(copy)
+        file.write_bytes(data)
+    assert len(texts) > 3
+
+
+def test_a_line_of_a_stage_that_never_began_is_refused_by_its_file(tmp_path: Path) -> None:
+    shutil.copytree(SCHEMA_1 / "run", tmp_path / "run")
+    events = tmp_path / "run" / "events.jsonl"
+    text = events.read_text(encoding="utf-8")
+    place = text.index('"stage": 0', text.index("EpochEnded"))
+    events.write_text(text[:place] + '"stage": 1' + text[place + 10 :], encoding="utf-8")
+    with pytest.raises(RunError, match=r"events\.jsonl tells EpochEnded of stage 1"):
+        _ = open_run(tmp_path / "run").epochs
+
+
+@pytest.mark.parametrize("name", ["run.json", "events.jsonl", "genotype.json", "evaluation.json"])
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices are other things there")
+def test_what_is_no_plain_file_is_not_waited_for_nor_read_without_end(
+    tmp_path: Path, name: str
+) -> None:
+    place = fake_run(tmp_path / "run").path / name
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        place.unlink()
+        make(place)
+        run = Run(tmp_path / "run")
+        with pytest.raises(RunError, match=re.escape(f"{place} cannot be read (it is no plain")):
+            _ = run.header, run.events, run.genotype, run.evaluation
 
 
 def test_a_reader_of_a_live_run_never_sees_a_torn_row(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.data.folder import Finding, inspect_folder
-from workbench.data.loading import Loader, evaluation_batches
+from workbench.data.loading import Loader, evaluation_batches, refuse_batches
 from workbench.data.sets import (
     Augment,
     Data,
@@ -26,5 +26,6 @@ __all__ = [
     "evaluation_batches",
     "inspect_folder",
     "load",
+    "refuse_batches",
     "split_indices",
 ]

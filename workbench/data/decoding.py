@@ -42,7 +42,11 @@ _DAMAGED = (  # what Pillow raises on damaged files
     ValueError,
     TypeError,
     LookupError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
     EOFError,
+    RuntimeError,
     struct.error,
     zlib.error,
 )

@@ -54,12 +54,7 @@ class Loader:
         resident: bool | None = None,
     ) -> None:
         count = len(data.train) if indices is None else _checked(indices, len(data.train))
-        _check_batch_size(batch_size)
-        if batch_size > count:
-            raise DataError(
-                f"`batch_size={batch_size}` is more than the {count} images of this part of "
-                f"{data.name!r}; choose {count} or less, or give this part more images."
-            )
+        refuse_batches(batch_size, count, data.name)
         self._normalise = _Normalise(data, device)
         self._augment = data.augment if augment is None else augment
         order = torch.Generator().manual_seed(seed)
@@ -170,6 +165,20 @@ class _Normalise:
 
     def __call__(self, raw: Tensor) -> Tensor:
         return raw.float().div_(255).sub_(self.mean).div_(self.std)
+
+
+def refuse_batches(batch_size: int, count: int, name: str) -> None:
+    """Whether such batches can be made of `count` images of the data `name`.
+
+    Raises:
+        DataError: if not.
+    """
+    _check_batch_size(batch_size)
+    if batch_size > count:
+        raise DataError(
+            f"`batch_size={batch_size}` is more than the {count} images of this part of "
+            f"{name!r}; choose {count} or less, or give this part more images."
+        )
 
 
 def _check_batch_size(batch_size: int) -> None:

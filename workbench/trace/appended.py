@@ -11,6 +11,7 @@ from workbench.trace.folder import (
     MOST_LINES_BYTES,
     RESTORE,
     RunError,
+    plain_file,
     seal,
     to_json,
     unseal,
@@ -68,15 +69,15 @@ def read_on(
         All objects, and the size of all lines that are whole.
     """
     try:
-        whole = path.stat().st_size
-        if whole > MOST_LINES_BYTES:
-            raise RunError(f"{path} has {whole:,} bytes; at most {MOST_LINES_BYTES:,} are read")
-        with path.open("rb") as file:  # bytes: a half-written arrow would not decode
+        with plain_file(path) as file:  # bytes: a half-written arrow would not decode
+            whole = file.seek(0, os.SEEK_END)
+            if whole > MOST_LINES_BYTES:
+                raise RunError(f"{path} has {whole:,} bytes; at most {MOST_LINES_BYTES:,} are read")
             file.seek(max(size - 1, 0))
             if size and (whole < size or file.read(1) != b"\n"):  # another file, or damaged
                 file.seek(0)
                 known, size = [], 0
-            data = file.read()
+            data = file.read(MOST_LINES_BYTES)
     except FileNotFoundError:
         return [], 0
     except OSError as error:

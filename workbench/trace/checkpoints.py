@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 
 from workbench.events import Resumable
 from workbench.trace import folder
+from workbench.trace.durable import sync_written
 from workbench.trace.folder import RunError
 
 _REMEDY = "take an older one"
@@ -84,6 +85,7 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         self._steps = 0  # since the last one
         self._took = 0.0  # seconds, to write that
+        self._synced = 0.0  # Unix time up to which the record is on the disk
 
     def begin(self) -> None:
         """Take the folder over; whoever does holds its lock."""
@@ -117,6 +119,7 @@ class Checkpoints:
             OSError: if there is no room for it; those from before are as they were.
         """
         began = time.monotonic()
+        self._synced = sync_written(self.path.parent, self._synced)  # what the state has behind it
         self.path.mkdir(exist_ok=True)
         file = self.path / f"checkpoint_{self._next}.json"
         state = file.with_suffix(".pt")
@@ -174,6 +177,12 @@ def remove(path: Path, *, keep: int = 0) -> None:
             state.unlink(missing_ok=True)
     if not keep and path.is_dir() and not any(path.iterdir()):
         path.rmdir()
+
+
+def let_go(path: Path) -> None:
+    """Remove all checkpoints of what has ended, once that is on the disk."""
+    sync_written(path.parent)
+    remove(path)
 
 
 def newest(path: Path, run: Path) -> Checkpoint:

@@ -22,8 +22,14 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
 
 
+def _number(value: object) -> bool:
+    if isinstance(value, int):  # JSON's may have any number of digits
+        return not isinstance(value, bool) and abs(value) < 1 << 1023
+    return isinstance(value, Real)
+
+
 def _real(value: object) -> bool:
-    return value is None or (isinstance(value, Real) and not isinstance(value, bool))
+    return value is None or _number(value)
 
 
 def _text(value: object) -> bool:
@@ -101,8 +107,8 @@ _REST: Mapping[str, Mapping[str, Test]] = {
     "Probed": {"values": _object},
 }
 _FIGURES: Mapping[str, Test] = {
-    "test_accuracy": _real,
-    "test_map": _real,
+    "test_accuracy": _number,
+    "test_map": _number,
     "parameters": _whole,
     "macs": _whole,
     "seconds": _real,

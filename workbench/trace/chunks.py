@@ -16,6 +16,8 @@ from numcodecs.zstd import Zstd
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore
 
+from workbench.trace.folder import plain_file
+
 LEVEL = 0  # of zstd
 _CODECS = (BytesCodec, ZstdCodec, Crc32cCodec)
 _SUM, _ZSTD = CRC32C(), Zstd(level=LEVEL)
@@ -59,7 +61,7 @@ def read_chunk(array: zarr.Array, chunk: int) -> np.ndarray:
     """
     values = np.zeros(array.chunks, dtype=_little(array.dtype))
     most = values.nbytes + values.nbytes // 64 + 1024  # what zstd makes of noise, and its checksum
-    with file_of(array, chunk).open("rb") as stream:
+    with plain_file(file_of(array, chunk)) as stream:
         data = stream.read(most + 1)
     if not 4 < len(data) <= most:  # 4: its checksum alone
         raise ValueError(f"{len(data)} bytes are no chunk")

@@ -12,7 +12,14 @@ from typing import cast
 from workbench.errors import OutOfMemory
 from workbench.events import DivergenceError, EpochEnded, Evaluated, EvaluationEvent, Resumable
 from workbench.trace import appended, folder
-from workbench.trace.checkpoints import Checkpoint, Checkpointing, Checkpoints, newest, remove
+from workbench.trace.checkpoints import (
+    Checkpoint,
+    Checkpointing,
+    Checkpoints,
+    let_go,
+    newest,
+    remove,
+)
 from workbench.trace.evaluations import LINES, Place, first_place, place_of, places, seed_of
 from workbench.trace.folder import RunError, refuse_other_than_json
 from workbench.trace.header import is_sealed, read_header
@@ -52,15 +59,16 @@ def record_evaluation(
         asked_to_stop: Looked at between steps; the state is saved and it ends once that is true.
 
     Raises:
-        RunError: at once, if there is no run or a link in it, it has been evaluated with this seed
-            or under another recipe, an evaluation can go on that is not `start`'s, or `recipe` is
-            not JSON; at the first event, if another process evaluates it.
+        RunError: at once, if there is no run or a link in it, its search goes on or it has been
+            evaluated with this seed or under another recipe, an evaluation can go on that is not
+            `start`'s, or `recipe` is not JSON; at the first event, if another process evaluates it.
     """
     path = Path(run_path)
     if not (path / folder.HEADER).exists():
         raise RunError(f"{path} is no run folder ({folder.HEADER} is missing); record a search")
     folder.refuse_links(path)
     refuse_other_than_json("record_evaluation(recipe=…)", recipe)
+    WriterLock(path / folder.LOCK).refuse_held()
     header = read_header(path)
     place = _new_place(path, recipe, sealed=is_sealed(header))
     saved = path / folder.EVALUATION_CHECKPOINTS
@@ -184,6 +192,7 @@ class _Keeper:
     def _begin(self, start: Checkpoint | None) -> None:
         self.place.epochs.parent.mkdir(exist_ok=True)
         self.lock.acquire()
+        WriterLock(self.run / folder.LOCK).refuse_held()  # by a search that goes on
         if self.place.figures.exists():  # while these events waited
             raise RunError(f"{self.place.figures} is there: that evaluation has ended; read it")
         self.checkpoints.begin()
@@ -205,10 +214,10 @@ class _Keeper:
     def end(self, figures: Line) -> None:
         """Write the figures down; then nothing is left to go on with."""
         with writing(self.place.figures, self.told):
-            folder.write_sealed(self.place.figures, figures, indent=1)
+            folder.write_sealed(self.place.figures, figures, indent=1, durable=True)
         with writing(self.place.epochs, self.told):
             appended.append_line(self.place.epochs, {"event": Evaluated.__name__})  # they are there
-            remove(self.checkpoints.path)
+            let_go(self.checkpoints.path)
 
     def fail(self, error: DivergenceError) -> None:
         """Let the error name the last saved state, and write it down; an event need not tell it."""

@@ -6,9 +6,11 @@ forgery, since whoever writes a file can seal it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import stat
 import tempfile
 import threading
 import zlib
@@ -16,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from workbench.errors import WorkbenchError
 
@@ -59,10 +61,14 @@ def refuse_occupied(path: Path) -> None:
     """
     if (path / HEADER).exists():
         raise RunError(f"{path} holds a run; choose another folder, or remove this one first")
-    empty = {LOCK}  # what a writer leaves that was killed before it wrote a thing
     left = path.iterdir() if path.is_dir() else ()
-    if (path.exists() and not path.is_dir()) or any(p.name not in empty or _odd(p) for p in left):
+    if (path.exists() and not path.is_dir()) or any(not _begun(p) or _odd(p) for p in left):
         raise RunError(f"{path} is no empty folder; record into a new one")
+
+
+def _begun(path: Path) -> bool:
+    """Is it what a writer leaves that was killed before it wrote a thing?"""
+    return path.name == LOCK or bool(re.fullmatch(rf"\.{HEADER}\.[\d.]+\.part", path.name))
 
 
 def refuse_links(path: Path) -> None:
@@ -127,15 +133,15 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     try:
         yield part
         if durable:
-            _sync(part)
+            sync(part)
         os.replace(part, path)
         if durable:
-            _sync(path.parent)
+            sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Until a file's bytes, or a folder's names, are on the disk."""
     if os.name == "nt" and path.is_dir():  # Windows has no such thing for folders
         return
@@ -172,13 +178,27 @@ def read_sealed(path: Path, *, required: bool = True, remedy: str = RESTORE) -> 
         RunError: if the file is missing, damaged, too large or no JSON object.
     """
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise RunError(f"{path} has {size:,} bytes, and at most {MOST_BYTES:,} are read")
-        data = path.read_bytes()
+        with plain_file(path) as stream:
+            data = stream.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise RunError(f"{path} has more than {MOST_BYTES:,} bytes, of which none are read")
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from error
     return unseal(data, str(path), required=required, remedy=remedy)
+
+
+def plain_file(path: Path) -> BinaryIO:
+    """A file to read, which must be one: a pipe has no end, and a device may have none.
+
+    Raises:
+        OSError: if it cannot be opened, or is neither a file nor a link to one.
+    """
+    at_once = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe would wait
+    handle = os.open(path, os.O_RDONLY | at_once)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    raise OSError(errno.EINVAL, "it is no plain file")
 
 
 def unseal(
@@ -213,7 +233,7 @@ def read_word(path: Path) -> Any:
     Raises:
         OSError, ValueError: if it cannot be read, is no JSON or too large.
     """
-    with path.open("rb") as stream:
+    with plain_file(path) as stream:
         data = stream.read(MOST_WORD_BYTES + 1)
     if len(data) > MOST_WORD_BYTES:
         raise ValueError(f"it has more than {MOST_WORD_BYTES:,} bytes")

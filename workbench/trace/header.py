@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from workbench.trace.folder import RunError, read_sealed
 
 Header = dict[str, object]
 _NONE = type(None)
+_VERSION = re.compile(r"\d[0-9A-Za-z.+!-]{,40}")
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "status": (str,),
     "started": (str, _NONE),
@@ -93,9 +95,10 @@ def being_put_back(header: Mapping[str, object]) -> bool:
 def _newer(file: Path, schema: int, header: Mapping[str, object]) -> str:
     meta = header.get("meta")
     versions = meta.get("versions") if isinstance(meta, dict) else None
-    other = versions.get("workbench") if isinstance(versions, dict) else None
-    by = f"workbench {str(other)[:40]}" if other else "a newer workbench"
-    remedy = f"`pip install 'workbench>={str(other)[:40]}'`" if other else "install a newer one"
+    other = str(versions.get("workbench") if isinstance(versions, dict) else None)
+    known = _VERSION.fullmatch(other)  # it stands in a command to copy
+    by = f"workbench {other}" if known else "a newer workbench"
+    remedy = f"`pip install 'workbench>={other}'`" if known else "install a newer one"
     return (
         f"{file} has schema {schema}, written by {by}; this workbench {version('workbench')} reads "
         f"schemas up to {folder.SCHEMA}; {remedy} to read it"

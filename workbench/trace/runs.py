@@ -273,7 +273,12 @@ class Run:
         offsets = {stage["stage"]: stage for stage in self._stages}
         for line in self.events:
             if line["event"] == event:
-                stage = offsets[cast("int", line["stage"])]
+                stage = offsets.get(cast("int", line["stage"]))
+                if stage is None:
+                    raise RunError(
+                        f"{self.path / folder.EVENTS} tells {event} of stage {line['stage']}, "
+                        f"which has not begun; {folder.RESTORE}"
+                    )
                 step = cast("int", line["step"]) + stage["step_offset"]
                 epoch = cast("int", line["epoch"]) + stage["epoch_offset"]
                 yield {**line, "step": step, "epoch": epoch}

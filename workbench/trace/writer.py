@@ -27,6 +27,7 @@ from workbench.events import (
 )
 from workbench.trace import appended, checkpoints, folder
 from workbench.trace.checkpoints import Checkpoint, Checkpointing, Checkpoints
+from workbench.trace.evaluations import refuse_evaluated
 from workbench.trace.facts import made_with, new_header, resumed_header
 from workbench.trace.folder import RunError
 from workbench.trace.header import read_header
@@ -59,8 +60,7 @@ class RunWriter:
         self._checkpoints = Checkpoints(path / folder.CHECKPOINTS, when)
         self._began = self._flushed = 0.0  # time.monotonic
         self._stage: StageArrays | None = None
-        self._step_offset = 0
-        self._epochs = 0  # ended, in all stages
+        self._step_offset = self._epochs = 0  # of stages before; ended, in all stages
         self.stopped = False  # by a wish from outside
         self._waits_since: float | None = None
         self._waited = self._waited_before = 0.0  # seconds paused, in all and up to this epoch
@@ -98,7 +98,7 @@ class RunWriter:
             self._say_end(error)
         if self._header["status"] == "finished":
             with self._writing(folder.CHECKPOINTS):
-                checkpoints.remove(self.path / folder.CHECKPOINTS)
+                checkpoints.let_go(self.path / folder.CHECKPOINTS)
 
     def _write_rest(self, error: BaseException | None) -> None:
         if isinstance(error, DivergenceError):
@@ -216,7 +216,7 @@ class RunWriter:
         self._began = self._flushed = time.monotonic()
         self._header["started"] = folder.now()
         self._checkpoints.begin()
-        self._write_header()
+        self._write_header(durable=True)
 
     def _go_on(self, event: Resumed) -> None:
         """Take the folder over and put the record back to where the checkpoint was written."""
@@ -226,6 +226,7 @@ class RunWriter:
                 "these events go on from a saved state; give record() its checkpoint as `start`"
             )
         self._lock.acquire()
+        refuse_evaluated(self.path)
         header = read_header(self.path)
         if header["status"] == "finished" or not start.file.exists():
             raise RunError(
@@ -285,11 +286,11 @@ class RunWriter:
         if self._stage is not None:
             cast("Line", self._header["steps"])[str(self._stage.number)] = self._stage.written
 
-    def _write_header(self) -> None:
+    def _write_header(self, *, durable: bool = False) -> None:
         self._header["heartbeat"] = folder.now()
         self._count_steps()
         with self._writing(folder.HEADER):
-            folder.write_sealed(self.path / folder.HEADER, self._header, indent=1)
+            folder.write_sealed(self.path / folder.HEADER, self._header, indent=1, durable=durable)
 
     def _writing(self, name: str = "") -> AbstractContextManager[None]:
         """Within, a full disk and the like are an `Unwritten`."""
