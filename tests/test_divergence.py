@@ -246,3 +246,14 @@ def test_an_evaluation_that_diverges_is_recorded_with_its_last_state(tmp_path: P
     again = open_run(run.path)
     assert again.evaluation is None
     assert again.evaluation_epochs.empty
+
+
+def test_a_rule_that_measures_no_number_decides_nothing():
+    run = start(shrunk(methods.darts), DARTS, machine=READABLE)
+    trial = run.view(run.clock).trial
+    assert trial is not None
+    assert math.isfinite(trial.evaluate(run.mix)["loss"])
+    with torch.no_grad():
+        next(run.net.parameters()).fill_(math.nan)
+    with pytest.raises(DivergenceError, match="loss on the held-out images became nan"):
+        trial.evaluate(run.mix)

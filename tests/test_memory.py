@@ -15,6 +15,7 @@ import torch
 
 from tests.faults.processes import ended, started
 from workbench.cli import main
+from workbench.config import SearchConfig
 from workbench.engine import Machine
 from workbench.errors import OutOfMemory, is_out_of_memory
 from workbench.memory import amount, held_by, tensors_of, told_of_memory
@@ -258,3 +259,12 @@ def test_the_command_that_goes_on_keeps_its_path() -> None:
     assert with_flags(f"lower batch_size; go on with: {command}") == (
         f"lower --batch-size; go on with: {command}"
     )
+
+
+def test_images_that_do_not_fit_say_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **settings: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("workbench.data.load", full)
+    with pytest.raises(OutOfMemory, match=r"at reading the images of digits.*Lower image_size"):
+        SearchConfig().build_data()

@@ -29,6 +29,7 @@ from workbench.cli import main
 from workbench.config import SearchConfig
 from workbench.evaluate import DIGITS, _tested, evaluate
 from workbench.events import EpochEnded, EvaluationEvent, Resumable, Resumed, SearchEvent
+from workbench.interrupts import SIGNALS, interruptible
 from workbench.method import Method
 from workbench.parts.schedules import Alternating
 from workbench.run import Run as Stage
@@ -386,6 +387,43 @@ def test_only_settings_of_the_machine_may_change(tmp_path: Path) -> None:
     recorded(path, 2, meta={"config": json.loads("{}")})
     with pytest.raises(ConfigError, match=r"epochs: a resumed search keeps its settings"):
         resume(path, {"epochs": 3})
+
+
+@pytest.mark.parametrize(
+    ("words", "other"),
+    [
+        ("", {}),
+        ("--checkpoint-minutes 10", {"checkpoint_minutes": 10.0}),  # the default, and not the run's
+        ("--no-recompute --seed 1", {"recompute": False}),  # the seed is the run's
+        ("--seed 0", {"seed": 0}),
+        ("--epochs 2 --threads 3", {"epochs": 2, "threads": 3}),
+    ],
+)
+def test_flags_beside_resume_are_compared_with_the_runs_own_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, other: dict[str, object]
+) -> None:
+    settings = SearchConfig(seed=1, recompute=True, checkpoint_minutes=3, out=tmp_path / "there")
+    recorded(tmp_path / "run", 2, meta={"config": settings.model_dump(mode="json")})
+    given: list[dict[str, object]] = []
+
+    def resumed(run: Path, machine: dict[str, object]) -> Run:
+        given.append(machine)
+        return open_run(run)
+
+    monkeypatch.setattr("workbench.tasks.resume", resumed)
+    main(["search", f"--resume={tmp_path / 'run'}", *words.split()])
+    main(["search", *words.split(), "--resume", str(tmp_path / "run")])
+    assert given == [other, other]
+
+
+def test_the_first_signal_leaves_the_second_to_the_system() -> None:
+    """It would wait for Python otherwise, while something else has the process."""
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with interruptible() as asked:
+        signal.raise_signal(signal.SIGTERM)
+        assert asked.name == "SIGTERM"
+        assert {signal.getsignal(number) for number in SIGNALS} == {signal.SIG_DFL}
+    assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
 def test_the_first_event_of_a_resumed_search_needs_its_checkpoint(tmp_path: Path) -> None:

@@ -604,3 +604,10 @@ def test_a_batch_of_more_images_than_a_half_has_is_refused():
 def test_the_first_stage_needs_an_init():
     with pytest.raises(ValueError, match="init=None"):
         searched(shrunk(methods.darts.but(init=None)), NASBENCH)
+
+
+def test_a_batch_that_is_too_large_is_refused_before_anything_is_built(monkeypatch) -> None:
+    monkeypatch.setattr("workbench.run.first_supernet", None)
+    method = methods.single_level.but(batch_size=49)
+    with pytest.raises(DataError, match="`batch_size=49` is more than the 48 images"):
+        next(search(method, SPACES["darts"], tiny_data(), machine=CPU))

@@ -1,5 +1,7 @@
 """What a killed writer leaves is taken away; how often a state is saved."""
 
+import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import BinaryIO
@@ -51,3 +53,21 @@ def test_epochs_of_seconds_do_not_each_have_a_checkpoint(
 def test_a_share_is_more_than_nothing() -> None:
     with pytest.raises(RunError, match="`share` must be more than 0, not 0"):
         Checkpointing(share=0.0)
+
+
+def test_what_a_state_has_behind_it_is_on_the_disk_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("workbench.trace.durable.sync", synced.append)
+    run, old = tmp_path / "run", tmp_path / "run" / "trace.zarr" / "old"
+    old.parent.mkdir(parents=True)
+    for name in ("events.jsonl", "run.lock", ".run.json.1.2.part", "trace.zarr/old"):
+        (run / name).write_text("")
+    keeper = Checkpoints(run / "checkpoints", Checkpointing())
+    keeper.write(lambda stream: None, {})
+    assert {*synced} == {run, run / "events.jsonl", old.parent, old}
+    synced.clear()
+    os.utime(old, (time.time() - 1e4,) * 2)
+    keeper.write(lambda stream: None, {})
+    assert {*synced} == {run, run / "events.jsonl"}

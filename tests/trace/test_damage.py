@@ -262,6 +262,23 @@ def test_what_was_cached_is_dropped_when_the_search_went_back(tmp_path: Path) ->
     assert run.refresh().trace.identical(before)
 
 
+def test_a_version_that_is_none_is_in_no_command(tmp_path: Path) -> None:
+    path = fake_run(tmp_path / "run", meta={"versions": {"workbench": "1'; rm -r x #"}}).path
+    write_sealed(path / "run.json", {**open_run(path).header, "schema": 99})
+    with pytest.raises(RunError, match="a newer workbench") as refused:
+        open_run(path)
+    assert "rm -r" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", [None, "high", 10**400], ids=["none", "text", "long"])
+def test_an_accuracy_that_is_no_number_is_refused(tmp_path: Path, value: object) -> None:
+    run = fake_run(tmp_path / "run")
+    figures = run.path / "evaluation.json"
+    write_sealed(figures, {**read_sealed(figures), "test_accuracy": value})
+    with pytest.raises(RunError, match=r"evaluation\.json.* has test_accuracy"):
+        open_run(run.path)._repr_html_()
+
+
 def test_no_flipped_bit_of_a_run_without_seals_ends_in_a_traceback(tmp_path: Path) -> None:
     """A number may become another one there, unseen; but nothing that trips a reader over."""
     copy, draw = tmp_path / "run", random.Random(0)

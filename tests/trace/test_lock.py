@@ -183,3 +183,17 @@ def test_what_the_lock_file_holds_is_shown_only_if_it_is_an_owner(tmp_path: Path
         with pytest.raises(RunError, match="is being written by another process; stop"):
             WriterLock(file).acquire()
         lock.release()
+
+
+def test_nobody_evaluates_a_run_whose_search_goes_on(tmp_path: Path) -> None:
+    path = fake_run(tmp_path / "run", evaluated=False).path
+    lock = WriterLock(path / "run.lock")
+    waits = record_evaluation(fake_evaluation(GENOTYPE), path, recipe={})
+    lock.acquire()
+    try:
+        with pytest.raises(RunError, match=f"is being written by {ME}"):
+            record_evaluation(fake_evaluation(GENOTYPE), path, recipe={})
+        with pytest.raises(RunError, match=f"is being written by {ME}"):
+            list(waits)
+    finally:
+        lock.release()

@@ -252,6 +252,13 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
             record(fake_events(), path)
 
 
+def test_a_folder_of_a_writer_that_was_killed_before_its_header_is_free(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".run.json.123.456.part").write_text("{")
+    list(record(fake_events(), tmp_path / "run"))
+    assert open_run(tmp_path / "run").status == "finished"
+
+
 def test_nothing_is_made_before_the_first_event(tmp_path: Path) -> None:
     def failing() -> Iterator[SearchEvent]:
         raise ValueError("no such data")
