@@ -36,6 +36,14 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_loss_of_power() -> Iterator[None]:
+    """Nobody waits for the disk with thousands of records that nobody keeps; one test does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workbench.trace.durable.sync", lambda path: None)
+        yield
+
+
 @pytest.fixture
 def float64() -> Iterator[None]:
     """Everything new is float64 within the test."""
