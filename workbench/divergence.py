@@ -22,7 +22,7 @@ from workbench import culprit
 from workbench.culprit import Place
 from workbench.events import Diverged, DivergenceError
 from workbench.part_text import part_text
-from workbench.protocols import Clock, Rows
+from workbench.protocols import Clock, Pruner, Rows, View
 from workbench.spaces.space import CellShape
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Watch:
 
     def __init__(self, device: torch.device) -> None:
         self.flags = Flags(device)
+        self.met: list[float] = []  # losses on the held-out images that rules and probes asked for
 
     def begins(self, run: Run) -> None:
         """A step begins: before a stage's first one, look at its first mixing weights.
@@ -130,14 +131,18 @@ class Watch:
                 batch = run.last_batches[0 if name.endswith("_train") else 1]
                 self._look(run, name, value, partial(culprit.in_forward, run, batch))
 
-    def measured(self, run: Run, loss: float) -> None:
-        """Look at the loss that a rule met on the held-out images.
+    def decided(self, run: Run, pruner: Pruner, view: View) -> Mapping[str, Tensor]:
+        """What a pruner leaves alive, and look at the losses it decided by.
 
         Raises:
-            DivergenceError: if it is not finite.
+            DivergenceError: if one of them is not finite: then it decided by nothing.
         """
-        if not math.isfinite(loss):
-            raise diverged(run, f"loss on the held-out images became {loss}", Place())
+        self.met.clear()
+        alive = pruner(view)
+        bad = next((loss for loss in self.met if not math.isfinite(loss)), None)
+        if bad is not None:
+            raise diverged(run, f"loss on the held-out images became {bad}", Place())
+        return alive
 
     def alphas(self, run: Run, grads: Sequence[Tensor]) -> Tensor:
         """Look at the gradient of all alphas and betas.

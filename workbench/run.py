@@ -224,7 +224,7 @@ class Run:
         events: list[Pruned | Held] = []
         if pruner is None or pruner.every != every:
             return events
-        alive = pruner(self.view(clock))
+        alive = self.watch.decided(self, pruner, self.view(clock))
         if all(mask is self.arch.alive[kind] for kind, mask in alive.items()):
             return events  # handed back as it was, as in grace epochs: nothing is held either
         self.watch.nodes(self, alive)
