@@ -265,3 +265,4 @@ def test_a_rule_that_measures_no_number_decides_nothing():
     assert math.isnan(run.view(run.clock).trial.evaluate(run.mix)["loss"])  # a probe may see it
     with pytest.raises(DivergenceError, match="loss on the held-out images became nan"):
         run.prune(run.clock, "epoch")
+    assert run.watch.met is None

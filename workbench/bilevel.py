@@ -117,7 +117,8 @@ class LiveTrial:
             hits = (logits.argmax(dim=1) == batch.labels).sum()
             total += torch.stack([loss, hits, hits.new_tensor(len(batch.labels))]).double()
         loss, hits, count = total.tolist()
-        run.watch.met.append(loss / count)
+        if run.watch.met is not None:
+            run.watch.met.append(loss / count)
         return {"loss": loss / count, "accuracy": hits / count}
 
     def genotype(self) -> Genotype:

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         hint = f"did you mean {close[0]!r}? " if close else ""
         _fail(f"there is no command {name!r}; {hint}choose one of {', '.join(COMMANDS)}")
     try:
-        command, rest = _with_config_file(name, rest)
+        command, rest = _with_defaults(name, rest)
         arguments_, keywords = _parse(command, f"workbench {name}", rest)
         command(*arguments_, **keywords)
         sys.stdout.flush()
@@ -189,7 +189,7 @@ def _usage() -> str:
     )
 
 
-def _with_config_file(name: str, words: list[str]) -> tuple[Callable[..., None], list[str]]:
+def _with_defaults(name: str, words: list[str]) -> tuple[Callable[..., None], list[str]]:
     """Take `--config FILE` out of the words of a search; its settings become the defaults.
 
     So do those of the run that is resumed: a flag then says what shall be other than it was.
@@ -199,9 +199,10 @@ def _with_config_file(name: str, words: list[str]) -> tuple[Callable[..., None],
         return COMMANDS[name], words
     given: dict[str, object] = {}
     if "--resume" in words[:-1]:
-        from workbench.tasks import searched_with
+        from workbench.evaluating import searched_with
+        from workbench.trace import open_run
 
-        given |= searched_with(words[words.index("--resume") + 1]).changed()
+        given |= searched_with(open_run(words[words.index("--resume") + 1])).changed()
     if "--config" in words:
         at = words.index("--config")
         if at + 1 == len(words):

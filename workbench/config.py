@@ -94,7 +94,7 @@ class SearchConfig(SearchSettings):
                 raise
             raise OutOfMemory(
                 f"out of host memory at reading the images of {self.data}, all of which are held. "
-                f"Lower image_size, set grey, or take fewer of them"
+                "Lower image_size, set grey, or take fewer of them"
             ) from error
         return replace(data, augment=replace(data.augment, noise=self.noise))
 

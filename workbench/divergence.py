@@ -79,7 +79,7 @@ class Watch:
 
     def __init__(self, device: torch.device) -> None:
         self.flags = Flags(device)
-        self.met: list[float] = []  # losses on the held-out images that rules and probes asked for
+        self.met: list[float] | None = None  # losses a pruner asks for, while it decides
 
     def begins(self, run: Run) -> None:
         """A step begins: before a stage's first one, look at its first mixing weights.
@@ -137,9 +137,12 @@ class Watch:
         Raises:
             DivergenceError: if one of them is not finite: then it decided by nothing.
         """
-        self.met.clear()
-        alive = pruner(view)
-        bad = next((loss for loss in self.met if not math.isfinite(loss)), None)
+        met = self.met = []
+        try:
+            alive = pruner(view)
+        finally:
+            self.met = None
+        bad = next((loss for loss in met if not math.isfinite(loss)), None)
         if bad is not None:
             raise diverged(run, f"loss on the held-out images became {bad}", Place())
         return alive

@@ -93,7 +93,7 @@ def _evaluated_unless(
     quiet: bool | None,
 ) -> Run:
     refuse_unwritable(run.path)
-    genotype, searched = _found(run), checked(SearchConfig, dict(settings_of(run)))
+    genotype, searched = _found(run), searched_with(run)
     data = searched.build_data()
     recipe = config.build_recipe(searched.data, auxiliary=not genotype.is_nasbench201)
     machine = Machine(config.device, threads=config.threads)
@@ -150,6 +150,16 @@ def run_evaluations(
                 command = own.command("evaluate", str(path), seeds=str(left))
                 raise Interrupted(asked.name, Path(path), command)
             run_evaluation(path, own, then=seeds[index + 1 :], quiet=quiet)
+
+
+def searched_with(run: Run) -> SearchConfig:
+    """The settings of a run that `workbench search` made, checked.
+
+    Raises:
+        RunError: if it is none.
+        ConfigError: if they are none of this version.
+    """
+    return checked(SearchConfig, dict(settings_of(run)))
 
 
 def settings_of(run: Run) -> dict[str, object]:

@@ -64,10 +64,10 @@ def search(
         with told_of_memory("trying a candidate", machine, lower):
             yield from telling(walked)
         return
-    for stage in method.stages:  # before anything is built
-        for part in split_indices(data.train.labels, stage.train_portion, seed):
+    for portion, size in {(s.train_portion, s.batch_size): None for s in method.stages}:
+        for part in split_indices(data.train.labels, portion, seed):  # before anything is built
             if len(part):
-                refuse_batches(stage.batch_size, len(part), data.name)
+                refuse_batches(size, len(part), data.name)
     machine.prepare()
     with told_of_memory("reading the saved state", machine, _sizes(space), supernet=True):
         run = None if start is None else reopened(start, method, data, machine, seed)

@@ -29,12 +29,14 @@ def search(
         resume: a run folder whose search goes on where it was saved, with its own settings; only
             those of the machine may be given beside it.
     """
-    from workbench import tasks
+    from workbench import evaluating, tasks
+    from workbench.trace import open_run
 
     if resume is None:
         run = tasks.run_search(config)
     else:
-        run = tasks.resume(resume, config.unlike(tasks.searched_with(resume)))
+        before = evaluating.searched_with(open_run(resume))
+        run = tasks.resume(resume, config.unlike(before))
     found = run.genotype or f"{run.status} before its end, so it derived nothing"
     print(f"{found}\n{run.path}")
 

@@ -129,17 +129,6 @@ def resume(
     return _uninterrupted(run.path, asked)
 
 
-def searched_with(run: Run | Path | str) -> SearchConfig:
-    """The settings of a run that `workbench search` made.
-
-    Raises:
-        RunError: if it is none.
-        ConfigError: if they are none of this version.
-    """
-    run = run if isinstance(run, Run) else open_run(run)
-    return checked(SearchConfig, dict(settings_of(run)))
-
-
 def _resumed_config(run: Run, machine: Mapping[str, object]) -> SearchConfig:
     if run.status == "finished":
         raise RunError(f"{run.path} has finished; nothing of it is left to do")

@@ -111,8 +111,8 @@ class Signalling:
         found.sent, found.seconds = True, time.monotonic() - began
         if process.returncode != EXIT_CODE or f"--resume {out}" not in said:
             found.wrong.append(f"exit code {process.returncode}: {said[-300:]}")
-        code = ended(started(command, ["search", "--resume", str(out)]))
-        found.wrong += [f"resumed: exit code {code}"] if code else []
+        done = subprocess.run([*words, "search", "--resume", out], check=False, **pipe)
+        found.wrong += [done.stderr[-300:]] if done.returncode else []
         found.wrong += differences(self.whole, open_run(out))
         return found
 

@@ -104,7 +104,7 @@ def test_a_search_is_filled_in_started_watched_paused_resumed_and_stopped(server
 def test_every_view_of_a_run_is_drawn_in_light_and_dark(server, lab, tmp_path):
     from workbench.widgets.seen import VIEWS
 
-    fake_run(server.root / "watched", nodes=2)
+    fake_run(server.root / "watched", nodes=4)
     write_notebook(
         server.root / "live.ipynb",
         "from workbench import widgets\nview = widgets.live('watched')\nview",

@@ -58,17 +58,10 @@ def test_an_evaluation_network_weighs_what_the_published_one_does(name: str) -> 
     text, *counts = GENOTYPES[name]
     cifar = {"channels": 36, "cells": 20}
     imagenet = {"channels": 48, "cells": 14, "classes": 1000, "stem": "imagenet"}
-    without, with_head, of_100, on_imagenet = counts
-    with torch.device("meta"):
-        net = Network(Genotype.parse(text), **cifar, auxiliary=True)
-    assert net.auxiliary is not None
-    assert weights(net) - weights(net.auxiliary) == without
-    for count, found in (
-        (with_head, lambda: weights(net)),
-        (of_100, lambda: size_of(text, **cifar, classes=100)),
-        (on_imagenet, lambda: size_of(text, **imagenet)),
-    ):
-        assert count is None or found() == count
+    settings = [cifar, {**cifar, "auxiliary": True}, {**cifar, "classes": 100}, imagenet]
+    for count, setting in zip(counts, settings, strict=True):
+        if count is not None:
+            assert size_of(text, **setting) == count
 
 
 @pytest.mark.parametrize(("text", "count"), [(DARTS_V1, 232_890), (DARTS_V2, 246_106)])

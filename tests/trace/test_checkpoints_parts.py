@@ -64,8 +64,9 @@ def test_what_a_state_has_behind_it_is_on_the_disk_first(
     for name in ("events.jsonl", "run.lock", ".run.json.1.2.part", "trace.zarr/old"):
         (run / name).write_text("")
     keeper = Checkpoints(run / "checkpoints", Checkpointing())
-    keeper.write(lambda stream: None, {})
-    assert {*synced} == {run, run / "events.jsonl", old.parent, old}
+    before: list[Path] = []
+    keeper.write(lambda stream: before.extend(synced), {})
+    assert {*before} == {*synced} == {run, run / "events.jsonl", old.parent, old}
     synced.clear()
     os.utime(run / "events.jsonl", (1, 1))  # written anew
     keeper.write(lambda stream: None, {})

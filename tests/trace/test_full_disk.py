@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -217,6 +216,8 @@ def test_whatever_a_disk_says_is_one_line_with_the_way_on(
 
 def limited(path: Path, into: Path) -> None:
     """In a process of its own: a search whose files may have 1600 bytes; writes how it ended."""
+    import resource
+
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1600, before[1]))

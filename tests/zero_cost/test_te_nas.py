@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.tiny import READABLE, SPACES, prunings, shrunk, start, steps, tiny_data
+from tests.tiny import READABLE, SPACES, play, prunings, shrunk, start, steps, tiny_data
 from workbench import methods
 from workbench.parts.edges import WeightedSum
 from workbench.protocols import Batch, Clock, Mixture, View
@@ -218,6 +218,7 @@ def test_the_search_prunes_by_the_real_measures_moves_nobody_and_repeats_itself(
     run.step(run.clock)
     after = list(run.net.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert len(play(run)) > 2
 
 
 def test_the_preset_is_the_published_search() -> None:
