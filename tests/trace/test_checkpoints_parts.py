@@ -32,7 +32,7 @@ def test_epochs_of_seconds_do_not_each_have_a_checkpoint(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    kept = Checkpoints(tmp_path, Checkpointing(minutes=None, share=share))
+    kept = Checkpoints(tmp_path / "checkpoints", Checkpointing(minutes=None, share=share))
     kept.begin()
     ended = Resumable(Clock(0, 0, 1, 0, 1), Moment(dict), epoch_ended=True)
 
@@ -61,8 +61,11 @@ def test_what_a_state_has_behind_it_is_on_the_disk_first(
     monkeypatch.setattr("workbench.trace.durable.sync", synced.append)
     run, old = tmp_path / "run", tmp_path / "run" / "trace.zarr" / "old"
     old.parent.mkdir(parents=True)
-    for name in ("events.jsonl", "run.lock", ".run.json.1.2.part", "trace.zarr/old"):
+    (run / "pictures").mkdir()
+    theirs = ("run.lock", ".run.json.1.2.part", "notes.txt", "pictures/cell.png")
+    for name in ("events.jsonl", "trace.zarr/old", *theirs):
         (run / name).write_text("")
+    (run / "link.json").symlink_to("nowhere")
     keeper = Checkpoints(run / "checkpoints", Checkpointing())
     before: list[Path] = []
     keeper.write(lambda stream: before.extend(synced), {})

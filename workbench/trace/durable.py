@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from workbench.trace.folder import CHECKPOINTS, CONTROL, EVALUATION_LOCK, LOCK, sync
+from workbench.trace.folder import CHECKPOINTS, CONTROL, EVALUATION_EPOCHS, TRACE, sync
 
-_OF_OTHERS = (CONTROL, LOCK, EVALUATION_LOCK)  # which come and go, and nobody needs afterwards
+_FOLDERS = (TRACE, Path(EVALUATION_EPOCHS).parent.name)
+_FILES = (".json", ".jsonl")  # all others beside them are not a run's
 
 
 def sync_written(path: Path, known: dict[Path, int]) -> None:
@@ -17,8 +18,10 @@ def sync_written(path: Path, known: dict[Path, int]) -> None:
         known: when each file had been written last that is there already; it is kept up to date.
     """
     for place, folders, files in os.walk(path):
-        folders[:] = [name for name in folders if name != CHECKPOINTS]
-        mine = [Path(place, n) for n in files if n not in _OF_OTHERS and not n.startswith(".")]
+        top = Path(place) == path
+        folders[:] = [n for n in folders if n != CHECKPOINTS and (n in _FOLDERS or not top)]
+        files = [Path(place, name) for name in files if name != CONTROL and name[0] != "."]
+        mine = [file for file in files if (file.suffix in _FILES or not top) and file.is_file()]
         times = {file: file.stat().st_mtime_ns for file in mine}
         fresh = [file for file, time in times.items() if known.get(file) != time]
         for changed in [*fresh, Path(place)] if fresh else ():
