@@ -243,3 +243,17 @@ def test_other_pixels_or_labels_are_other_data() -> None:
     fewer = replace(data, train=data.train.take(torch.arange(40)))
     with pytest.raises(SnapshotError, match='"train_images": 40'):
         refuse_other({"of": identity(about, data, 0)}, identity(about, fewer, 0))
+
+
+def test_what_is_no_file_is_reported_and_waited_for_by_nobody(
+    top: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(top / "a" / "pipe.png")
+    (top / "a" / "folder.png").mkdir()
+    (top / "a" / "line\nbreak.png").write_bytes(b"")
+    with pytest.raises(SystemExit):
+        main(["check", f"folder:{top}"])
+    said = capsys.readouterr().out.splitlines()
+    assert "error  a/pipe.png: no plain file" in said
+    assert "error  a/folder.png: a folder" in said
+    assert "error  a/line�break.png: empty (0 bytes)" in said

@@ -137,6 +137,19 @@ def test_a_cell_that_fails_is_named_and_nothing_is_written(tmp_path: Path) -> No
     assert not (run.path / "report.html").exists()
 
 
+def test_no_room_for_what_is_temporary_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **named: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    run = fake_run(tmp_path / "run")
+    monkeypatch.setattr("papermill.execute_notebook", full)
+    with pytest.raises(ReportError, match=r"cannot be executed in .*: No space left on device"):
+        report(run.path)
+    assert not (run.path / "report.html").exists()
+
+
 def test_a_report_is_a_html_file(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run", evaluated=False)
     with pytest.raises(ReportError, match=r"end in \.html"):

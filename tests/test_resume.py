@@ -12,6 +12,7 @@ import signal
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
@@ -40,8 +41,8 @@ from workbench.spaces.genotype import Genotype
 from workbench.tasks import DEMO, resume
 from workbench.trace import Run, RunError, open_run, record, record_evaluation
 from workbench.trace.checkpoints import Checkpointing, newest
-from workbench.trace.folder import CHECKPOINTS
-from workbench.trace.header import times_resumed
+from workbench.trace.folder import CHECKPOINTS, HEADER, write_sealed
+from workbench.trace.header import read_header, times_resumed
 
 # Of every kind that keeps something of its own; the long form goes through all.
 FIRST = (
@@ -504,6 +505,38 @@ def test_a_state_that_would_grow_in_memory_is_not_read(tmp_path: Path) -> None:
     assert packed.stat().st_size < 100_000
     with pytest.raises(SnapshotError, match="is compressed"):
         load_state(packed)
+
+
+@pytest.mark.parametrize("grown", ["stretched", "taken twice"])
+def test_a_state_of_more_numbers_than_were_saved_is_not_read(tmp_path: Path, grown: str) -> None:
+    saved = {"weights": torch.zeros(4), "others": torch.ones(4)}
+    file = tmp_path / "state.pt"
+    with file.open("wb") as stream:
+        Moment(lambda: saved).save(stream)
+    state = torch.load(file, weights_only=True)
+    if grown == "stretched":
+        state["small"]["torch.float32"] = torch.zeros(1).expand(1 << 40)
+    else:
+        state["tree"]["others"] = state["tree"]["weights"]
+        state["tree"]["more"] = state["tree"]["weights"]
+    torch.save(state, file)
+    with pytest.raises(SnapshotError, match="numbers"):
+        load_state(file)
+
+
+def test_other_versions_are_told_and_recorded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "run"
+    recorded(path, 2)
+    header = read_header(path)
+    header["meta"]["versions"]["torch"] = "2.1.0"
+    write_sealed(path / HEADER, header)
+    checkpoint = newest(path / CHECKPOINTS, path)
+    events = searching("two_stages", start=load_state(checkpoint.state))
+    list(record(events, path, start=checkpoint))
+    assert f"torch 2.1.0 → {version('torch')}" in caplog.text
+    assert open_run(path).header["resumed"][0]["versions"]["torch"] == version("torch")
 
 
 def test_a_signal_at_the_end_of_the_demos_search_begins_no_evaluation(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
@@ -25,6 +24,7 @@ from workbench.lab_commands import lab
 from workbench.refusals import parser_line, with_flags
 from workbench.run_commands import compare, export, methods
 from workbench.settings import ConfigError, checked, problems
+from workbench.streams import is_of_output, prepare_streams, tell
 from workbench.task_commands import demo, evaluate, report, search
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ _Json = Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; wrong input ends with one line on stderr and exit code 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):  # a terminal without → and α prints ? for them
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    prepare_streams()
     if not words or words[0] in ("-h", "--help"):
         print(_usage())
         raise SystemExit(0 if words else 2)
@@ -53,11 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments_, keywords = _parse(command, f"workbench {name}", rest)
         command(*arguments_, **keywords)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Interrupted as error:
-        print(f"workbench: {error}", file=sys.stderr)
+        tell(str(error))
         raise SystemExit(EXIT_CODE) from None
+    except OSError as error:
+        if not is_of_output(error):
+            raise
+        if not isinstance(error, BrokenPipeError):  # whose reader has seen enough, as `head` has
+            _fail(f"its output cannot be written ({error.strerror}); what it did is done")
     except (WorkbenchError, FloatingPointError) as error:
         _fail(with_flags(str(error)))
     except (MemoryError, RuntimeError) as error:
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         said = " ".join(str(error).split()) or type(error).__name__
         _fail(f"out of memory; see that there is more, or choose a smaller job ({said})")
     except KeyboardInterrupt:
-        print("workbench: interrupted; what was recorded so far is whole", file=sys.stderr)
+        tell("interrupted; what was recorded so far is whole")
         raise SystemExit(130) from None
 
 
@@ -239,5 +240,5 @@ def _genotype(text: str) -> Genotype:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"workbench: {message}", file=sys.stderr)
+    tell(message)
     raise SystemExit(2)

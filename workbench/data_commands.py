@@ -27,7 +27,8 @@ def check(data: Annotated[str, tyro.conf.Positional], image_size: int = 32) -> N
     top = Path(data.removeprefix("folder:")).expanduser()
     total, findings = images.inspect_folder(top, image_size)
     for found in findings:
-        print(f"{found.kind:5}  {found.path}: {found.text}")
+        place = "".join(c if c.isprintable() else "�" for c in str(found.path))
+        print(f"{found.kind:5}  {place}: {found.text}")
     errors = sum(found.kind == "error" for found in findings)
     noted = len({found.path for found in findings if found.kind == "note"})
     print(f"{total:,} files: {errors:,} cannot be read, {noted:,} are read with a note")

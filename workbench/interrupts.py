@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from workbench.errors import WorkbenchError
+from workbench.events import Resumable, Resumed, Stepped
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: try again, here with --resume
 # SIGUSR1: what SLURM sends early where it is asked to (`#SBATCH --signal=USR1@60`).
 _NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
 SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+PATIENCE = 25.0  # seconds: whoever asks often kills after 30
+
+_Event = TypeVar("_Event")
 
 
 class Interrupted(WorkbenchError):
@@ -27,10 +33,15 @@ class Interrupted(WorkbenchError):
 
 
 class Asked:
-    """What signals asked for: true once there was one; `name` is which."""
+    """What signals asked for: true once there was one; `name` is which.
+
+    What is under way may end in its own time: 25 s, or twice as long as steps took so far.  Then it
+    ends where it is, by a KeyboardInterrupt: after that what was saved last comes again.
+    """
 
     def __init__(self) -> None:
         self.name: str | None = None
+        self._patience = PATIENCE
 
     def __call__(self) -> bool:
         """Was there a signal?"""
@@ -46,6 +57,30 @@ class Asked:
         if self.name is not None:  # both came before Python looked
             os.kill(os.getpid(), number)
         self.name = signal.Signals(number).name
+        if not self._patience:
+            raise KeyboardInterrupt
+        if hasattr(signal, "setitimer"):  # not on Windows
+            signal.signal(signal.SIGALRM, signal.default_int_handler)
+            signal.setitimer(signal.ITIMER_REAL, self._patience)
+
+    def followed(self, events: Generator[_Event], *, compiles: bool = False) -> Generator[_Event]:
+        """`events`; what a signal would wait for is seen by them.
+
+        Args:
+            compiles: kernels for the first step, for a minute perhaps.  Once a state is saved,
+                nothing is lost before that step, and a signal does not wait for it.
+        """
+        began, steps = time.monotonic(), 0
+        with closing(events):
+            for event in events:
+                now = time.monotonic()
+                if isinstance(event, Stepped):
+                    steps += 1
+                    self._patience = max(self._patience, PATIENCE, 2 * (now - began))
+                elif compiles and not steps and isinstance(event, Resumable | Resumed):
+                    self._patience = 0.0
+                began = now
+                yield event
 
 
 @contextmanager
@@ -59,8 +94,12 @@ def interruptible() -> Iterator[Asked]:
         yield asked
         return
     before = {number: signal.signal(number, asked.handle) for number in SIGNALS}
+    if hasattr(signal, "setitimer"):
+        before[signal.SIGALRM] = signal.getsignal(signal.SIGALRM)
     try:
         yield asked
     finally:
+        if asked() and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)

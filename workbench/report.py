@@ -190,6 +190,10 @@ def _execute(notebook: Path, parameters: Mapping[str, str]) -> NotebookNode:
             )
         except PapermillExecutionError as error:
             raise ReportError(_cell_error(notebook, error)) from error
+        except OSError as error:  # of the folder for what is temporary, mostly
+            raise ReportError(
+                f"{notebook.name} cannot be executed in {folder}: {error.strerror or error}"
+            ) from error
         # not a notebook, no language; a kernel that died (RuntimeError) or is not there (KeyError)
         except (PapermillException, ValueError, RuntimeError, KeyError) as error:
             raise ReportError(f"{notebook.name} cannot be executed: {error}") from error

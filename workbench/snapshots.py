@@ -73,7 +73,9 @@ def load_state(path: Path | str | BinaryIO) -> State:
     """
     try:
         _refuse_packed(path)
-        state = _unpacked(torch.load(path, map_location="cpu", weights_only=True))
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        _refuse_stretched(saved)
+        state = _unpacked(saved)
     except Exception as e:  # whatever torch meets in bytes that are none of its own
         if is_out_of_memory(e):
             raise
@@ -94,6 +96,17 @@ def _refuse_packed(path: Path | str | BinaryIO) -> None:
     packed = [one.filename for one in members if one.compress_type != zipfile.ZIP_STORED]
     if packed:
         raise ValueError(f"its part {packed[0]} is compressed")
+
+
+def _refuse_stretched(value: Any) -> None:
+    """Whether a tensor has more numbers than were saved: one can stand for any many."""
+    if isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            _refuse_stretched(part)
+    elif isinstance(value, Tensor):
+        held = value.untyped_storage().nbytes() if value.layout == torch.strided else 0
+        if value.numel() * value.element_size() > held:
+            raise ValueError(f"a tensor of {value.numel():,} numbers of which {held:,} bytes exist")
 
 
 @contextmanager
@@ -147,18 +160,22 @@ def _unpacked(saved: Any) -> Any:
     """The state that `_packed` made this of; one that was saved as it was stays so."""
     if not isinstance(saved, dict) or set(saved) != _PARTS:
         return saved
-    return _put_back(saved["tree"], saved["small"])
+    left = {kind: numbers.numel() for kind, numbers in saved["small"].items()}
+    return _put_back(saved["tree"], saved["small"], left)
 
 
-def _put_back(value: Any, small: dict[str, Tensor]) -> Any:
-    """A tree with the tensors of `small` in their places again."""
+def _put_back(value: Any, small: dict[str, Tensor], left: dict[str, int]) -> Any:
+    """A tree with the tensors of `small` in their places again; `left` is to be taken out yet."""
     if isinstance(value, dict) and set(value) != {_PLACE}:
-        return {name: _put_back(part, small) for name, part in value.items()}
+        return {name: _put_back(part, small, left) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_put_back(part, small) for part in value)
+        return type(value)(_put_back(part, small, left) for part in value)
     if not isinstance(value, dict):
         return value
     kind, first, last, *shape = value[_PLACE]
+    left[kind] -= math.prod(shape)
+    if left[kind] < 0:
+        raise ValueError("some of its numbers are taken twice")
     flat = small[kind][first : first + math.prod(shape)].clone()  # not the whole row with it
     if last:
         n, channels, height, width = shape

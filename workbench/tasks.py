@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from workbench.settings import ConfigError, checked
 from workbench.snapshots import load_state
 from workbench.trace import Run, RunError, open_run, record
 from workbench.trace.checkpoints import newest
+from workbench.trace.control import header_of_ended
 from workbench.trace.folder import (
     CHECKPOINTS,
     LOCK,
@@ -55,9 +57,20 @@ def run_search(config: SearchConfig, *, quiet: bool | None = None) -> Run:
 def _searched(config: SearchConfig, quiet: bool | None = None) -> tuple[Run, str | None]:
     """The run that was searched, and the signal that came when nothing was left to do."""
     out = config.out or default_out(config)
-    with interruptible() as asked:
-        followed(search_events(config, out, asked=asked), config.method, quiet)
+    with interruptible() as asked, _ended_early(out, asked):
+        events = asked.followed(search_events(config, out, asked=asked), compiles=True)
+        followed(events, config.method, quiet)
     return _uninterrupted(out, asked), asked.name
+
+
+@contextmanager
+def _ended_early(path: Path, asked: Asked) -> Iterator[None]:
+    """Within, what a signal did not wait for ends as what it did, if there is a saved state."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if asked.name is None or not any((path / CHECKPOINTS).glob("*.json")):
+            raise
 
 
 def search_events(
@@ -115,9 +128,10 @@ def resume(
     refuse_unwritable(run.path)
     refuse_links(run.path)
     WriterLock(run.path / LOCK).refuse_held()
+    header_of_ended(run.path)
     config = _resumed_config(run, machine or {})
     checkpoint = newest(run.path / CHECKPOINTS, run.path)
-    with interruptible() as asked:
+    with interruptible() as asked, _ended_early(run.path, asked):
         events = record(
             _search(config, load_state(checkpoint.state)),
             run.path,
@@ -125,7 +139,7 @@ def resume(
             start=checkpoint,
             asked_to_stop=asked,
         )
-        followed(events, config.method, quiet)
+        followed(asked.followed(events, compiles=True), config.method, quiet)
     return _uninterrupted(run.path, asked)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench.data import Loader
-from workbench.divergence import AGAIN, EVERY, Flags
+from workbench.divergence import EVERY, Flags
 from workbench.engine import Machine
 from workbench.epochs import Stopwatch
 from workbench.errors import WorkbenchError
@@ -21,6 +21,11 @@ from workbench.memory import held_by
 from workbench.protocols import Clock
 from workbench.snapshots import State
 from workbench.spaces.network import Network
+
+_AGAIN = (
+    "what was saved goes on to the same numbers, so remove `evaluation/checkpoints` of the run and "
+    "evaluate it with other settings, unless the machine was at fault"
+)
 
 
 class RecipeError(WorkbenchError):
@@ -175,7 +180,7 @@ class Training:
         remedy = (
             f"lower `lr` (now {lr:.3g}, from {recipe.lr:g}), or take larger batches (now "
             f"`batch_size={recipe.batch_size}`), or in Python lower the recipe's clip (now "
-            f"{recipe.clip:g}); {AGAIN}"
+            f"{recipe.clip:g}); {_AGAIN}"
         )
         return DivergenceError(Diverged(clock, what, None, remedy))
 

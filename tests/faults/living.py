@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import psutil
+import xarray as xr
 
-from tests.faults.killing import SEARCHES, differences, search_into
+from tests.faults.killing import PROBED, SEARCHES, differences, search_into
 from tests.faults.processes import begun, ended, started, waited
 from workbench import run as run_module
 from workbench.config import SearchConfig
@@ -61,6 +63,8 @@ def reads_on(out: Path, into: Path, stop: Path) -> None:
         _whole(trace["alpha"].values, trace["mix"].values, trace["alive"].values)
         assert not np.isnan(trace["seconds"].values).any()
         assert (np.diff(trace["epoch"].values) >= 0).all()
+        _pruned(run.prunings, trace)
+        _probed(trace)
         steps, epochs = len(numbers), len(table)
         into.with_suffix(".began").touch()
         time.sleep(LOOK_SECONDS)
@@ -74,6 +78,23 @@ def _whole(alpha: np.ndarray, mix: np.ndarray, alive: np.ndarray) -> None:
     assert (np.isnan(alpha) == ~candidate).all(), "alpha is torn"
     assert np.abs(mix.sum(-1) - 1).max() < 1e-4, "mix is torn"
     assert not mix[~alive].any(), "mix and alive are of different steps"
+
+
+def _pruned(prunings: pd.DataFrame, trace: xr.Dataset) -> None:
+    """What was pruned before a step is not alive in it."""
+    alive = trace["alive"].to_series()
+    for step, edge, op in prunings[["step", "edge", "op"]].itertuples(index=False):
+        if step + 1 < len(trace["step"]):
+            assert not alive[step + 1, edge, op], "a pruning and the steps do not agree"
+
+
+def _probed(trace: xr.Dataset) -> None:
+    """What a probe measured is there in every fifth step; of the last one it may be to come."""
+    for name, values in trace.variables.items():
+        if values.attrs.get("probed"):
+            there = np.isfinite(values.values[:-1]).any(tuple(range(1, values.ndim)))
+            every = np.arange(len(there)) % PROBED["probe_every"] == 0
+            assert (there == every).all(), f"{name} is torn"
 
 
 @dataclass(frozen=True)

@@ -244,9 +244,10 @@ def test_a_damaged_run_beside_others_is_left_out_and_named(tmp_path: Path, caplo
     for name in ("one", "two"):
         fake_run(tmp_path / name)
     (tmp_path / "two" / "run.json").write_text("{")
+    (fake_run(tmp_path / "three").path / "genotype.json").write_text("{")
     runs = find_runs([tmp_path])
     assert [run.path.name for run in runs] == ["one"]
-    assert list(runs.damaged) == [tmp_path / "two"]
+    assert list(runs.damaged) == [tmp_path / "three", tmp_path / "two"]
     assert "two/run.json is damaged" in repr(runs)
     assert "two/run.json is damaged" in caplog.text
     with pytest.raises(RunError, match=r"two/run\.json is damaged"):

@@ -15,7 +15,7 @@ import pytest
 from workbench.events import EpochEnded, EvaluationEvent, SearchEvent, Stepped
 from workbench.snapshots import State, load_state
 from workbench.spaces.genotype import Genotype
-from workbench.trace import RunError, open_run, record, record_evaluation
+from workbench.trace import RunError, control, folder, open_run, record, record_evaluation
 from workbench.trace.checkpoints import Checkpointing, newest
 from workbench.trace.evaluation_record import unfinished
 from workbench.trace.folder import CHECKPOINTS
@@ -197,3 +197,22 @@ def test_nobody_evaluates_a_run_whose_search_goes_on(tmp_path: Path) -> None:
             list(waits)
     finally:
         lock.release()
+
+
+def test_a_living_search_is_not_gone_on_with_where_its_lock_was_removed(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    first = started(search_and_hang, path)
+    waited(lambda: (path / CHECKPOINTS / "checkpoint_2.json").exists(), first)
+    (path / folder.LOCK).unlink()
+    with pytest.raises(RunError, match=f"by process {first.pid} on .*its run.lock is gone"):
+        list(searching(path, go_on=True))
+    first.kill()
+    first.join()
+    list(searching(path, go_on=True))
+    assert open_run(path).status == "finished"
+
+
+def test_a_process_that_began_after_the_last_sign_of_life_is_another(tmp_path: Path) -> None:
+    header = {"status": "running", "host": platform.node(), "pid": os.getpid()}
+    assert not control.lost(header | {"heartbeat": folder.now()})
+    assert control.lost(header | {"heartbeat": "2020-01-01T00:00:00+00:00"})

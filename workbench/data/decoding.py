@@ -1,8 +1,9 @@
 """One image file: its pixels, or why it has none, and what about it was changed.
 
 Errors, which stop a search unless `skip_unreadable`: a file that cannot be opened, a link to
-nothing, 0 bytes, bytes of no format in `FORMATS`, a truncated or damaged image, 32 bits a channel,
-more than `MOST_BYTES`, and more than twice `Image.MAX_IMAGE_PIXELS` pixels (a decompression bomb).
+nothing, a folder or a pipe, 0 bytes, bytes of no format in `FORMATS`, a truncated or damaged image,
+32 bits a channel, more than `MOST_BYTES`, and more than twice `Image.MAX_IMAGE_PIXELS` pixels (a
+decompression bomb).
 
 Notes, which are told while the image is used: a suffix that names another format than the bytes;
 16 bits a channel (the upper 8 are kept); CMYK (converted to RGB without its colour profile);
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 import struct
 import zlib
 from pathlib import Path
@@ -100,7 +102,10 @@ class _Unusable(Exception):
 def _bytes(path: Path) -> bytes:
     if path.is_symlink() and not path.exists():
         raise ValueError(f"a link to nothing ({path.readlink()})")
-    count = path.stat().st_size
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):  # a pipe would wait for ever
+        raise ValueError("a folder" if path.is_dir() else "no plain file")
+    count = about.st_size
     if not count:
         raise ValueError("empty (0 bytes)")
     if count > MOST_BYTES:

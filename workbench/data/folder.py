@@ -155,9 +155,7 @@ def _files(split: str, top: Path, classes: Sequence[str]) -> list[_File]:
         _File(path, split, label)
         for label, name in enumerate(classes)
         for path in sorted((top / name).iterdir())
-        if path.suffix.lower() in EXTENSIONS
-        and not path.name.startswith(".")
-        and (path.is_file() or (path.is_symlink() and not path.exists()))
+        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
     ]
 
 

@@ -21,10 +21,11 @@ import psutil
 
 from workbench.trace import folder
 from workbench.trace.folder import RunError
-from workbench.trace.header import read_header
+from workbench.trace.header import Header, read_header
 
 Wish = Literal["run", "pause", "stop"]
 POLL_SECONDS = 0.05
+_CLOCKS = 60.0  # seconds by which the system's two clocks may differ
 _ONE_AT_A_TIME = threading.Lock()
 _LOG = logging.getLogger(__name__)
 
@@ -68,20 +69,42 @@ def over(header: Mapping[str, object]) -> bool:
 def lost(header: Mapping[str, object]) -> bool:
     """Was it killed?  Seen on its own machine only: there its process is gone."""
     here = header.get("host") == platform.node()
-    return not over(header) and here and not _lives(cast("int", header["pid"]))
+    return not over(header) and here and not _lives(header)
+
+
+def header_of_ended(path: Path) -> Header:
+    """`run.json` of a search that no living process of this machine writes, lock or no lock.
+
+    Raises:
+        RunError: if one does.
+    """
+    header = read_header(path)
+    here = header.get("host") == platform.node() and header["pid"] != os.getpid()
+    if not over(header) and here and _lives(header):
+        raise RunError(
+            f"{path} is being written by process {header['pid']} on {header['host']}, although its "
+            f"{folder.LOCK} is gone; stop that one first"
+        )
+    return header
 
 
 def silence(header: Mapping[str, object]) -> float:
     """Seconds since the last sign of life of a search with this `run.json`."""
-    last = datetime.fromisoformat(str(header["heartbeat"]))
-    return (datetime.now(UTC) - last).total_seconds()
+    return (datetime.now(UTC) - _heartbeat(header)).total_seconds()
 
 
-def _lives(pid: int) -> bool:
+def _lives(header: Mapping[str, object]) -> bool:
+    """Is the process still there?  One that began after the last sign of life is another."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(cast("int", header["pid"]))
+        other = process.create_time() > _heartbeat(header).timestamp() + _CLOCKS
+        return not other and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _heartbeat(header: Mapping[str, object]) -> datetime:
+    return datetime.fromisoformat(str(header["heartbeat"]))
 
 
 @dataclass(frozen=True)

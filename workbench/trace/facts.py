@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import shlex
@@ -11,10 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
+from workbench.limits import shown
 from workbench.trace import folder
 from workbench.trace.checkpoints import Checkpoint
 from workbench.trace.lines import Line
 
+_LOG = logging.getLogger(__name__)
 _VERSIONS = ("workbench", "torch", "torchvision", "entmax", "numpy", "zarr")
 
 
@@ -44,6 +47,7 @@ def resumed_header(header: Line, start: Checkpoint) -> Line:
     steps = {s: n for s, n in cast("Line", header["steps"]).items() if int(s) < place["stage"]}
     now = {"at": folder.now(), "checkpoint": start.number, "clock": start.facts["clock"]}
     now["put_back"] = False  # what came after the checkpoint is still there
+    now["versions"] = _told_versions(cast("Line", header["meta"]).get("versions"))
     return {
         **header,
         **_process(),
@@ -54,6 +58,17 @@ def resumed_header(header: Line, start: Checkpoint) -> Line:
         "events": place["events"],
         "steps": {**steps, str(place["stage"]): place["rows"]},
     }
+
+
+def _told_versions(before: object) -> Line:
+    """Those of now; where a package is not the one the run was begun with, a warning."""
+    mine = cast("Line", made_with()["versions"])
+    theirs = before if isinstance(before, dict) else mine
+    other = [f"{n} {theirs[n]} → {mine[n]}" for n in mine if n in theirs and theirs[n] != mine[n]]
+    if other:
+        told = shown(", ".join(map(str, other)))
+        _LOG.warning("the run goes on under other versions, perhaps not to the same bits: %s", told)
+    return mine
 
 
 def _process() -> Line:

@@ -31,7 +31,9 @@ def find_runs(paths: Iterable[Path | str]) -> Runs:
             continue
         for place in inside:
             try:
-                found.setdefault(place.resolve(), open_run(place))
+                run = open_run(place)
+                _ = run.genotype  # damage that stops every comparison
+                found.setdefault(place.resolve(), run)
             except RunError as error:
                 damaged[place] = str(error)
                 _LOG.warning("left out: %s", error)

@@ -27,10 +27,10 @@ from workbench.events import (
 )
 from workbench.trace import appended, checkpoints, folder
 from workbench.trace.checkpoints import Checkpoint, Checkpointing, Checkpoints
+from workbench.trace.control import header_of_ended
 from workbench.trace.evaluations import refuse_evaluated
 from workbench.trace.facts import made_with, new_header, resumed_header
 from workbench.trace.folder import RunError
-from workbench.trace.header import read_header
 from workbench.trace.lines import Line, RareEvent, event_line
 from workbench.trace.lock import WriterLock
 from workbench.trace.rewinding import place_in, rewind
@@ -227,7 +227,7 @@ class RunWriter:
             )
         self._lock.acquire()
         refuse_evaluated(self.path)
-        header = read_header(self.path)
+        header = header_of_ended(self.path)
         if header["status"] == "finished" or not start.file.exists():
             raise RunError(
                 f"{self.path} has gone on since {start.file.name} was read; open it again"

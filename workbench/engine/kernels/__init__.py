@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -16,8 +17,9 @@ def forget_stale(folder: Path) -> None:
     if elsewhere := os.environ.get("NUMBA_CACHE_DIR"):  # in a folder called after this one
         compiled += Path(elsewhere).glob(f"{folder.name}_*/*.nbi")
     for index in compiled:
-        if index.stat().st_mtime < newest:
-            index.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process, which does the same, was first
+            if index.stat().st_mtime < newest:
+                index.unlink()
 
 
 forget_stale(Path(__file__).parent)

@@ -6,12 +6,12 @@ Arrays are flat and channels-last; `start`, `at`, `to` are offsets into them.  `
 
 from __future__ import annotations
 
+from workbench.engine.kernels.compiled import piece
 from workbench.engine.kernels.simd import (
     add_to,
     broadcast,
     lanes,
     load,
-    piece,
     size,
     spread,
     store,

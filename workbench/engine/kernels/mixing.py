@@ -13,17 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from workbench.engine.kernels.compiled import kernel, piece
 from workbench.engine.kernels.depthwise import moments
-from workbench.engine.kernels.simd import (
-    add_to,
-    kernel,
-    lanes,
-    load,
-    piece,
-    store,
-    where_positive,
-    zero,
-)
+from workbench.engine.kernels.simd import add_to, lanes, load, store, where_positive, zero
 
 CHUNK = 4_096  # numbers of a node that are worked on together
 

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from workbench.engine.kernels.simd import (
-    broadcast,
-    kernel,
-    lanes,
-    larger,
-    load,
-    store,
-    where_reached,
-    zero,
-)
+from workbench.engine.kernels.compiled import kernel
+from workbench.engine.kernels.simd import broadcast, lanes, larger, load, store, where_reached, zero
 
 
 @kernel

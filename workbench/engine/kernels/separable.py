@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from workbench.engine.kernels.compiled import kernel, piece
 from workbench.engine.kernels.depthwise import (
     depthwise,
     fill_padded,
@@ -27,10 +28,8 @@ from workbench.engine.kernels.depthwise import (
 )
 from workbench.engine.kernels.simd import (
     add_to,
-    kernel,
     lanes,
     load,
-    piece,
     plain,
     size,
     store,

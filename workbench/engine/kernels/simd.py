@@ -15,21 +15,16 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
-from typing import Any, cast
+from functools import cache, cached_property
+from typing import cast
 
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model, typeof_impl
 
 # Bytes of a vector: a longer one runs no faster, and its kernels are compiled once more.
 REGISTER = 64 if binding.get_host_cpu_features().get("avx512f") else 32
-
-# What Python calls, and pieces that only these call, and that are kept as part of them.
-_compiled = partial(cast("Callable[..., Any]", njit), nogil=True, error_model="numpy")
-kernel = _compiled(cache=True, no_cfunc_wrapper=True)
-piece = _compiled(no_cfunc_wrapper=True, no_cpython_wrapper=True)
 
 
 def emitted(build: Callable[..., object]) -> Callable[..., float]:
