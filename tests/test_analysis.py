@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.fakes import fake_run, fake_space
-from workbench import analysis
+from tests.fakes import fake_events, fake_run, fake_space
+from workbench import analysis, comparison
 from workbench.events import EpochEnded, StageStarted, Stepped
+from workbench.plots import dominance
 from workbench.protocols import Clock
 from workbench.trace import Run, open_run, record
 from workbench.trace.folder import read_sealed, write_sealed
@@ -52,11 +54,11 @@ def run(tmp_path: Path) -> Run:
     return made_by_hand(tmp_path / "run", WALK)
 
 
-def test_dominance_counts_leaders_and_the_first_column_wins_a_tie(run: Run) -> None:
+def test_dominance_counts_leaders_and_the_first_column_wins_a_tie_of_some(run: Run) -> None:
     frame = analysis.dominance(run)
     assert list(frame.columns) == ["step", "epoch", "kind", "op", "share", "mean_weight"]
     share = frame.pivot_table(index="step", columns="op", values="share")[list(OPS)].to_numpy()
-    assert share.tolist() == [[0.5, 0.5, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0, 0.5, 0]]
+    assert share.tolist() == [[0.5, 0.5, 0], [0, 0.5, 0.5], [0, 0, 0.5], [0, 0.5, 0]]
     weight = frame.pivot_table(index="step", columns="op", values="mean_weight")[list(OPS)]
     np.testing.assert_allclose(weight.to_numpy(), np.mean(WALK, axis=1), rtol=1e-6)
 
@@ -101,11 +103,12 @@ def test_margins_are_the_lead_over_the_second(run: Run) -> None:
 def test_rank_switches_count_changes_of_the_leader(run: Run) -> None:
     frame = analysis.rank_switches(run)
     assert frame["edge"].tolist() == list(EDGES)
-    assert frame["switches"].tolist() == [3, 2]  # none skip none skip; skip sep sep (nobody)
+    assert frame["switches"].tolist() == [3, 2]  # none skip (nobody) skip; skip sep sep (nobody)
 
 
 def test_the_decision_step_is_the_first_of_the_last_leader(tmp_path: Path) -> None:
-    run = made_by_hand(tmp_path / "run", WALK[:3])
+    back = [[0.5, 0.5, 0.1], [0.0, 0.0, 1.0]]
+    run = made_by_hand(tmp_path / "run", [*WALK[:2], back])
     frame = analysis.decision_step(run)
     assert frame["op"].tolist() == ["none", "sep_conv_3x3"]
     assert frame["step"].tolist() == [2, 1]
@@ -127,6 +130,64 @@ def test_none_and_skip_describe_the_end(run: Run) -> None:
         assert (row["none_share"], row["skip_share"]) == (0.0, 0.5)
         assert (row["none_weight"], row["skip_weight"]) == (0.0, 0.5)
         assert (row["alive"], row["alive_share"]) == (1, 1 / 6)
+
+
+def test_an_edge_whose_weights_all_are_equal_is_led_by_nobody(tmp_path: Path) -> None:
+    walk = [[[1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0.0]], [[0.5, 0.0, 0.5], [1.0, 0.0, 0.0]]]
+    run = made_by_hand(tmp_path / "run", walk)
+    share = analysis.dominance(run).pivot_table(index="step", columns="op", values="share")
+    assert share[list(OPS)].to_numpy().tolist() == [[0, 0, 0], [0.5, 0, 0]]
+    end = analysis.none_and_skip(run).iloc[-1]
+    assert (end["none_share"], end["tied_share"]) == (0.5, 0.5)
+    assert analysis.decision_step(run)["op"].isna().tolist() == [True, False]
+    said = dominance(run).layout.title.subtitle.text
+    assert "all weights are equal on 50 % of edges: nobody leads them" in said
+
+
+def test_a_search_that_has_not_moved_is_led_by_nobody(tmp_path: Path) -> None:
+    run = made_by_hand(tmp_path / "run", [])
+    assert analysis.summary(run)["none_share"] == 0
+    assert analysis.none_and_skip(run)["tied_share"].tolist() == [1, 1]
+
+
+def test_a_walk_says_that_unused_edges_are_nones(tmp_path: Path) -> None:
+    meta = {"method": {"name": "random_search", "proposal": "RandomGenotypes()"}}
+    said = "an edge that the best genotype leaves out counts as none's"
+    assert said in dominance(fake_run(tmp_path / "walk", meta=meta)).layout.title.subtitle.text
+    assert said not in dominance(fake_run(tmp_path / "run")).layout.title.subtitle.text
+
+
+@pytest.mark.parametrize(
+    ("ended", "expected"),
+    [
+        ([], 12.0),  # its last step so far
+        ([5.0], 12.0),  # what the first epoch did behind its last step is in the next one's times
+        ([5.0, 40.0], 45.0),  # 40 s of the second epoch behind 5 of the first
+        ([5.0, 4.0], 12.0),  # the second one began late: something lay between them
+        ([2.0, 12.0], 15.0),  # the first one ended with its last step at the soonest
+        ([5.0, math.nan], 12.0),
+    ],
+)
+def test_search_time_has_what_an_epoch_does_behind_its_last_step(
+    tmp_path: Path, ended: list[float], expected: float
+) -> None:
+    run = fake_run(tmp_path / "run", epochs=2, steps_per_epoch=3, evaluated=False)
+    clock = ("step", [1.0, 2.0, 3.0, 10.0, 11.0, 12.0])
+    known = {"trace": run.trace.assign_coords(seconds=clock)}
+    known["epochs"] = run.epochs.iloc[: len(ended)].assign(seconds=ended)
+    vars(run).update(known)
+    assert analysis.summary(run)["seconds"] == expected
+    assert analysis.summary(run.at_epoch_ends())["seconds"] == expected
+    assert comparison.runs_frame([run])["seconds"].tolist() == [expected]
+
+
+def test_a_recorded_search_counts_what_follows_its_last_step(tmp_path: Path) -> None:
+    events = list(fake_events(epochs=1))
+    ended = [replace(e, seconds=46.0) if isinstance(e, EpochEnded) else e for e in events]
+    list(record(iter(ended), tmp_path / "run"))
+    run = open_run(tmp_path / "run")
+    assert float(run.trace["seconds"][-1]) < 46
+    assert analysis.summary(run)["seconds"] == 46
 
 
 def test_a_space_without_none_has_no_share_of_it(tmp_path: Path) -> None:

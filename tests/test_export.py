@@ -22,7 +22,8 @@ def test_every_frame_is_written_as_it_is(run, tmp_path):
         assert (f"{name}.csv" in written) == (len(frame) > 0)
         if len(frame):
             read = pd.read_csv(tmp_path / "out" / f"{name}.csv")
-            assert list(read) == list(frame)
+            rows = [frame.index.name] if frame.index.name else []  # true classes of a confusion
+            assert list(read) == [*rows, *frame]
             assert len(read) == len(frame)
     assert len(pd.read_csv(tmp_path / "out" / "trace.csv")) == len(run.to_dataframe())
     text = (tmp_path / "out" / "genotype.json").read_text(encoding="utf-8")
@@ -91,3 +92,11 @@ def test_a_run_that_has_not_ended_is_exported_as_far_as_it_is(tmp_path):
     events.close()
     assert "genotype.json" not in {path.name for path in written}
     assert "summary_table.csv" in {path.name for path in written}
+
+
+def test_a_confusion_keeps_the_names_of_its_true_classes(run, tmp_path):
+    export(run, tmp_path / "out")
+    read = pd.read_csv(tmp_path / "out" / "confusion.csv", index_col="true class", dtype=str)
+    counts = plots.confusion_frame(run)
+    assert read.index.astype(str).tolist() == counts.index.tolist()
+    assert read.astype(int).to_numpy().tolist() == counts.to_numpy().tolist()

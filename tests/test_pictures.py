@@ -73,6 +73,26 @@ def test_a_folder_that_cannot_be_is_refused_in_a_line(run, tmp_path):
         save(plots.cells(run), tmp_path / "file" / "cells.svg")
 
 
+def test_a_picture_of_what_plays_says_which_moment_it_shows(run, tmp_path, monkeypatch):
+    written = []
+
+    def write(figures, paths, **_):
+        written.extend(figures)
+        for path in paths:
+            path.write_text("")
+
+    monkeypatch.setattr(pictures.pio, "write_images", write)
+    figure = plots.heat_map(run)
+    somebodys = go.Figure(layout={"sliders": [{"steps": [{"label": "7"}]}]})
+    save_all({tmp_path / "heat.png": figure, tmp_path / "other.png": somebodys})
+    layouts = [one["layout"] for one in written]
+    subtitle = layouts[0]["title"]["subtitle"]["text"]
+    assert subtitle.endswith("never a candidate; after step 14 (epoch 2)")
+    assert not any({"sliders", "updatemenus"} & set(layout) for layout in layouts)
+    assert layouts[0]["height"] < figure.layout.height  # without room for the slider
+    assert figure.layout.title.subtitle.text.endswith("drag the slider")
+
+
 @browser
 def test_real_pictures_have_their_page_their_size_and_their_legend(run, tmp_path):
     figure = plots.dominance(run)

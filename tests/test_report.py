@@ -1,20 +1,26 @@
 from __future__ import annotations
 
 import ast
+import html
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import plotly.graph_objects as go
 import pytest
 
-from tests.fakes import fake_run
+from tests.fakes import fake_events, fake_run
 from tests.test_cli import refusal
+from workbench import plots
 from workbench.cli import main
 from workbench.config import SearchConfig
-from workbench.report import WIDGET, ReportError, _body, find_notebook, report
+from workbench.events import SearchEvent, Stepped
+from workbench.report import WIDGET, ReportError, _body, compare, find_notebook, report
 from workbench.report_page import POLICY, page
+from workbench.trace import Run, open_run, record
 
 ROOT = Path(__file__).parent.parent
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -64,6 +70,42 @@ def test_report_is_one_file_that_needs_no_network(tmp_path: Path) -> None:
     notebook = nbformat.read(run.path / "report.ipynb", as_version=4)
     assert all(cell.get("execution_count") for cell in notebook.cells if cell.cell_type == "code")
     assert not list(run.path.glob(".*.part"))
+
+
+def titles(run: Run) -> list[str]:
+    """Of the figures that the report's cell of curves shows."""
+    notebook = nbformat.read(find_notebook(), as_version=4)
+    (cell,) = [c.source for c in notebook.cells if "plots.training(" in c.source]
+    drawn: list[go.Figure] = []
+    exec(cell, {"shown": run, "plots": plots, "display": lambda *some: drawn.extend(some)})
+    return [str(figure.layout.title.text) for figure in drawn]
+
+
+def test_a_report_shows_warm_up_and_gradients_where_a_run_has_them(tmp_path: Path) -> None:
+    (plain,) = titles(fake_run(tmp_path / "plain"))
+
+    def warmed() -> Iterator[SearchEvent]:
+        for event in fake_events(stages=2):
+            if isinstance(event, Stepped):
+                own = {"zen": 1.0, "log_ntk": 0.5} if event.clock.stage == 0 else {}
+                norms = {"grad_norm_weights": 2.0, "grad_norm_alpha": 0.1}
+                event = replace(event, scalars={**event.scalars, **own, **norms})
+            yield event
+
+    list(record(warmed(), tmp_path / "warmed"))
+    found = titles(open_run(tmp_path / "warmed"))
+    assert found == [plain, "Norms of the gradients", "Zero-cost warm-up"]
+
+
+def test_a_comparison_shows_parts_and_genotypes_to_their_end(tmp_path: Path) -> None:
+    long = "AuxiliarySkip(beta=Linear(start=1.0, stop=0.0), edge=PartialChannels(k="
+    for name in ("a", "b"):
+        stage = {"name": "search", "edge": f"{long}{ord(name)}))"}
+        fake_run(tmp_path / name, meta={"method": {"name": name, "stages": [stage]}})
+    page = compare([tmp_path / "a", tmp_path / "b"], out=tmp_path / "compare.html")
+    text = html.unescape(without_scripts(page.read_text(encoding="utf-8")))
+    for part in (f"{long}97))", f"{long}98))", str(open_run(tmp_path / "a").genotype)):
+        assert f">{part}<" in text
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """What a recorded search did: labelled tables of one run, without torch.
 
 In all formulas `m` are the mixing weights of one edge, over its operations.  An operation leads an
-edge where its mixing weight is the largest; the first column wins a tie, and an edge whose weights
-are all zero is led by none.
+edge where its mixing weight is the largest.  Of several that share the largest the first column
+leads; an edge on which all that weigh anything weigh the same, or nothing does, is led by nobody.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def decision_step(run: Run) -> pd.DataFrame:
     """When an edge was decided: the first step from which its leader never changed again.
 
     Returns:
-        Columns kind, edge, op (the last leader, None if the edge has none), step; no row for a run
+        Columns kind, edge, op (the last leader, None if nobody leads), step; no row for a run
         without steps.
     """
     trace = run.trace
@@ -147,11 +147,13 @@ def none_and_skip(run: Run) -> pd.DataFrame:
 
     Returns:
         Columns kind; none_share, skip_share (of the edges, led by it); none_weight, skip_weight
-        (mean mixing weight over the edges); alive (operations left); alive_share (of the first
-        stage's candidates).  Before the first step it is the initial state's.
+        (mean mixing weight over the edges); tied_share (of the edges, led by nobody although they
+        mix something); alive (operations left); alive_share (of the first stage's candidates).
+        It is the state of `Run.latest`: after the last step and what was pruned behind it.
     """
-    last = _last(run)
+    last = run.latest
     led, mix = _led(last["mix"]), last["mix"]
+    tied = ~led.any("op") & (mix > 0).any("op")
     candidate = _candidate(run)
     kinds = last["kind"].to_numpy()
     rows = []
@@ -165,6 +167,7 @@ def none_and_skip(run: Run) -> pd.DataFrame:
                 "skip_share": _mean(led[own], SKIP),
                 "none_weight": _mean(mix[own], NONE),
                 "skip_weight": _mean(mix[own], SKIP),
+                "tied_share": float(tied[own].mean()) if own.any() else 0.0,
                 "alive": alive,
                 "alive_share": alive / max(int(candidate[own].sum()), 1),
             }
@@ -186,10 +189,11 @@ def summary(run: Run) -> Summary:
     """One line about a run.
 
     Returns:
-        `seconds` of the search; `alive_per_edge` operations, on the mean; `pruned_share` of the
-        candidates; `none_share` and `skip_share` of the edges; the genotype, as text, and how often
-        it has each operation; `parameters` and `macs` of the evaluated network, or else of the one
-        last derived in the search; `test_accuracy` in [0, 1].
+        `seconds` of the search without its pauses, with what epochs did behind their last step;
+        `alive_per_edge` operations, on the mean; `pruned_share` of the candidates; `none_share` and
+        `skip_share` of the edges; the genotype, as text, and how often it has each operation;
+        `parameters` and `macs` of the evaluated network, or else of the one last derived in the
+        search; `test_accuracy` in [0, 1], of the first training.
     """
     trace, end = run.trace, none_and_skip(run).iloc[-1]
     evaluation = run.evaluation or {}
@@ -201,7 +205,7 @@ def summary(run: Run) -> Summary:
         "status": run.status,
         "steps": trace.sizes["step"],
         "epochs": len(run.epochs),
-        "seconds": float(trace["seconds"][-1]) if trace.sizes["step"] else 0.0,
+        "seconds": _seconds(run),
         "alive_per_edge": float(end["alive"]) / max(trace.sizes["edge"], 1),
         "pruned_share": 1.0 - float(end["alive_share"]),
         "none_share": float(end["none_share"]),
@@ -215,11 +219,14 @@ def summary(run: Run) -> Summary:
 
 
 def _leaders(mix: xr.DataArray) -> np.ndarray:
-    """The leading column of every edge `(…, edges)`, -1 where all weights are zero."""
+    """The leading column of every edge `(…, edges)`, -1 where nobody leads."""
     values = mix.to_numpy()
     if not values.shape[-1]:
         return np.full(values.shape[:-1], -1)
-    return np.where(values.max(-1) > 0, values.argmax(-1), -1)
+    top = values.max(-1, keepdims=True)
+    weigh, most = (values > 0).sum(-1), (values == top).sum(-1)
+    tied = (weigh > 1) & (weigh == most)
+    return np.where((weigh == 0) | tied, -1, values.argmax(-1))
 
 
 def _led(mix: xr.DataArray) -> xr.DataArray:
@@ -231,11 +238,20 @@ def _edges(trace: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame({"kind": trace["kind"].to_numpy(), "edge": trace["edge"].to_numpy()})
 
 
-def _last(run: Run) -> xr.Dataset:
-    """The state after the last step, or before the first one."""
-    if not run.trace.sizes["step"]:
-        return run.initial
-    return run.trace[["mix", "alive"]].isel(step=-1)
+def _seconds(run: Run) -> float:
+    """Seconds of the search so far, with what epochs did behind their last step.
+
+    A step's `seconds` are since the first event; an epoch's are its own, from before its first step
+    until it ended.  When it ended was not noted: not before its last step, and not before the epoch
+    in front of it had ended and its own seconds had passed.  The later of the two is its end here;
+    what lies between two epochs, such as saving the state, is counted with the next step.
+    """
+    trace, end = run.trace, 0.0
+    steps = np.append(0.0, trace["seconds"].to_numpy())  # the first one: no step yet
+    last = np.searchsorted(trace["epoch"].to_numpy(), run.epochs["epoch"].to_numpy(), side="right")
+    for own, at in zip(run.epochs["seconds"].to_numpy(dtype=float), last, strict=True):
+        end = max(end + (own if own > 0 else 0.0), float(steps[at]))
+    return max(end, float(steps[-1]))
 
 
 def _candidate(run: Run) -> xr.DataArray:

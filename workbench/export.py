@@ -75,7 +75,7 @@ def _texts(run: Run) -> Iterator[tuple[str, str]]:
     for name, make in plots.FRAMES.items():
         frame = make(run)
         if len(frame):
-            yield f"{name}.csv", frame.to_csv(index=False)
+            yield f"{name}.csv", frame.to_csv(index=frame.index.name is not None)
     for name in plots.probed(run):
         yield f"{_PROBE}{name}.csv", plots.probe_frame(run, name).to_csv(index=False)
     if run.genotype is not None:

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from workbench.errors import WorkbenchError
-from workbench.plots import CellGraph, GenotypeHistory, theme
+from workbench.plots import CellGraph, GenotypeHistory, playing, theme
 
 ENDINGS = ("svg", "png", "pdf", "jpg", "webp")
 PAPER = {"light": "#FFFFFF", "dark": "#111111"}
@@ -131,11 +131,10 @@ def _browser_writes(figures: Mapping[Path, go.Figure], width: int | None) -> Non
 
 
 def _on_page(figure: go.Figure, page: Page) -> go.Figure:
-    """The figure in the page's colours, without buttons and sliders: nobody can move them."""
+    """The figure in the page's colours; of one that plays, the moment it shows."""
     paper = {"paper_bgcolor": PAPER[page], "plot_bgcolor": PAPER[page]}
     drawn = go.Figure(figure).update_layout({"template": theme.template(page), **paper})
-    drawn.layout.updatemenus = drawn.layout.sliders = ()
-    return drawn
+    return playing.still(drawn)
 
 
 def _framed(svg: str, page: Page) -> go.Figure:

@@ -140,6 +140,9 @@ def test_figures_show_every_evaluated_run_and_say_when_there_is_none(runs):
     named = plots.accuracy_against_time(runs).data[0]
     assert set(named.customdata) == set(frame["method"].astype(str))
     assert set(named.text) == {"darts", "single_level"}
+    sides = dict(zip(named.x, named.textposition, strict=True))  # towards the middle
+    assert sides[min(named.x)].endswith("right")
+    assert sides[max(named.x)].endswith("left")
     lines = [trace.name for trace in plots.curves(runs).data if trace.name]
     assert lines == ["darts_small", "single_level_small"]
     assert "evaluated" in plots.accuracy([runs[1]]).layout.annotations[0].text

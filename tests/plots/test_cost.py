@@ -38,3 +38,7 @@ def test_a_first_epoch_that_compiles_does_not_flatten_the_others(run: Run) -> No
 def test_a_search_without_epochs_says_so(started: Run) -> None:
     notes = [note.text for note in cost(started).layout.annotations]
     assert notes.count("Not recorded") == 4
+
+
+def test_few_epochs_have_whole_ticks(run: Run) -> None:
+    assert {axis.dtick for axis in cost(run).select_xaxes()} == {1}

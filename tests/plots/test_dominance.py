@@ -43,5 +43,19 @@ def test_one_legend_entry_per_operation_in_its_colour(run: Run) -> None:
     assert all(trace.legendgroup == trace.name for trace in dominance(run).data)
 
 
+def test_an_area_whose_operation_has_a_pattern_is_hatched_also_in_the_legend(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not any(trace.fillpattern.shape for trace in dominance(run).data)
+    monkeypatch.setattr(theme, "pattern", lambda op: "x" if op == "dil_conv_3x3" else "")
+    traces = dominance(run).data
+    hatched = [trace for trace in traces if trace.fillpattern.shape]
+    assert {(trace.name, trace.fillpattern.shape) for trace in hatched} == {("dil_conv_3x3", "x")}
+    assert all(trace.stackgroup for trace in hatched)
+    named = [trace for trace in traces if trace.showlegend]
+    assert len({trace.name for trace in named}) == len(named) == run.trace.sizes["op"]
+    assert [trace.name for trace in named if trace.stackgroup] == ["dil_conv_3x3"]
+
+
 def test_a_search_without_steps_says_so(started: Run) -> None:
     assert "Nothing recorded yet" in [note.text for note in dominance(started).layout.annotations]

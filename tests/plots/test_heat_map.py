@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.fakes import fake_run
 from workbench.plots import heat_map, heat_map_frame, theme
 from workbench.report import figure_place
 from workbench.trace import Run
@@ -41,6 +43,12 @@ def test_the_last_step_is_shown_first_and_the_slider_knows(run: Run) -> None:
     expected = last["mix"].where(last["alive"]).values[own]
     np.testing.assert_allclose(np.array(fig.data[0].z), expected, rtol=1e-6)
     np.testing.assert_array_equal(np.array(fig.frames[-1].data[0].z), np.array(fig.data[0].z))
+
+
+def test_of_a_single_moment_the_subtitle_says_which(tmp_path: Path) -> None:
+    fig = heat_map(fake_run(tmp_path / "run", epochs=1, steps_per_epoch=1))
+    assert not fig.layout.sliders
+    assert fig.layout.title.subtitle.text.endswith("never a candidate; after step 0 (epoch 0)")
 
 
 def test_a_heat_map_redraws_at_every_moment(run: Run) -> None:

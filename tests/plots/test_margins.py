@@ -41,3 +41,9 @@ def test_a_search_without_steps_can_be_drawn(started: Run) -> None:
     assert margins_frame(started).empty
     assert edge_margins_frame(started).empty
     assert "Nothing recorded yet" in [note.text for note in margins(started).layout.annotations]
+
+
+def test_margins_are_written_as_plain_numbers(run: Run) -> None:
+    """And not as 500µ."""
+    layout = margins(run).layout
+    assert layout.yaxis.exponentformat == layout.coloraxis.colorbar.exponentformat == "none"

@@ -8,9 +8,11 @@ import plotly.io as pio
 import pytest
 from plotly.subplots import make_subplots
 
+from workbench.parts.morphisms import DARTS_LIKE, DEPTH_RESTRICTED, UNRESTRICTED, Primitives
 from workbench.plots import theme
 from workbench.spaces import darts, nasbench201
 from workbench.spaces.genotype import KNOWN_OPS
+from workbench.spaces.morph_ops import Limits, separable
 
 
 def luminance(colour: str) -> float:
@@ -92,9 +94,54 @@ def test_operations_of_no_table_are_told_apart_too(page: str) -> None:
     assert min(contrast(theme.colour(op), page) for op in [*own, *MORPHED]) >= 3
 
 
+def grown(limits: Limits, cycles: int = 9) -> list[str]:
+    """Every operation that PR-DARTS can have met in so many cycles."""
+    convolutions = {found for op in Primitives().ops if (found := separable(op))}
+    for _ in range(cycles):
+        convolutions |= {new for one in convolutions for new in one.morphs(limits).values()}
+    return sorted({one.name for one in convolutions} | set(Primitives().ops))
+
+
+@pytest.mark.parametrize(
+    ("limits", "count"), [(DARTS_LIKE, 15), (DEPTH_RESTRICTED, 45), (UNRESTRICTED, 400)]
+)
+def test_operations_that_grow_beside_each_other_differ_in_colour(limits: Limits, count: int):
+    ops = grown(limits)
+    assert len(ops) >= count
+    assert len({theme.colour(op) for op in ops}) == len(ops)
+    for page in ("#FFFFFF", "#111111"):
+        assert min(contrast(theme.colour(op), page) for op in ops) >= 3
+
+
+@pytest.mark.parametrize("limits", [DARTS_LIKE, DEPTH_RESTRICTED])
+def test_colours_of_what_grows_are_told_apart_by_all_cones(limits: Limits) -> None:
+    colours = [cielab(theme.colour(op), SEEN["by all cones"]) for op in grown(limits)]
+    gaps = [np.linalg.norm(a - b) for a, b in itertools.combinations(colours, 2)]
+    assert min(gaps) >= 15
+
+
+@pytest.mark.parametrize("seen", SEEN.values(), ids=SEEN)
+@pytest.mark.parametrize("cue", [theme.dash, theme.pattern, theme.symbol])
+def test_where_a_colour_does_not_suffice_something_else_differs(cue, seen) -> None:
+    ops = grown(DEPTH_RESTRICTED)
+    seen_as = {op: cielab(theme.colour(op), seen) for op in ops}
+    for one, other in itertools.combinations(ops, 2):
+        apart = np.linalg.norm(seen_as[one] - seen_as[other]) >= 14
+        assert apart or cue(one) != cue(other), (one, other)
+
+
+def test_published_operations_have_plain_areas() -> None:
+    assert {theme.pattern(op) for op in (*darts.OPS, *nasbench201.OPS)} == {""}
+
+
 def test_none_and_skip_have_dashes_of_their_own() -> None:
     dashes = [theme.dash(op) for op in darts.OPS]
     assert dashes.count(theme.dash("none")) == dashes.count(theme.dash("skip_connect")) == 1
+
+
+def test_ticks_stand_at_whole_epochs() -> None:
+    assert [theme.epoch_tick(epochs) for epochs in (1, 2, 12, 13)] == [1, 1, 1, None]
+    assert theme.epoch_tick(9, room=6) is None
 
 
 def test_figures_do_not_offer_to_upload_themselves(monkeypatch: pytest.MonkeyPatch) -> None:

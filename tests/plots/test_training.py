@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -38,3 +42,36 @@ def test_raw_and_smooth_curves_toggle_together(run: Run) -> None:
 
 def test_a_search_without_steps_says_so(started: Run) -> None:
     assert [note.text for note in training(started).layout.annotations] == ["Not measured"] * 3
+
+
+def warmed_up(run: Run) -> Run:
+    """`run`, had its first five steps followed a score instead of losses."""
+    first = run.trace["step"].values < 5
+    trace = run.trace.assign(loss=("step", np.where(first, 580.0, np.nan)))
+    measured = {name: trace[name].where(~first) for name in ("loss_train", "accuracy_train")}
+    return cast("Run", SimpleNamespace(trace=trace.assign(measured)))
+
+
+def test_an_objective_without_data_has_a_panel_of_its_own(run: Run) -> None:
+    fig = training(warmed_up(run))
+    (own,) = {trace.yaxis for trace in fig.data if trace.legendgroup == "loss"}
+    others = [trace for trace in fig.data if trace.legendgroup != "loss"]
+    assert own not in {trace.yaxis for trace in others}
+    losses = [max(trace.y) for trace in others if trace.legendgroup.startswith("loss")]
+    assert max(losses) < 10
+    assert fig.layout[own.replace("y", "yaxis")].title.text == "Objective without data (no unit)"
+    of_zen = cast("Run", SimpleNamespace(trace=warmed_up(run).trace.assign(zen=("step", [0] * 15))))
+    titles = [axis.title.text for axis in training(of_zen).select_yaxes()]
+    assert titles == ["Loss (nats)", "Accuracy (%)", "Learning rate", "−Zen score (no unit)"]
+
+
+def test_a_series_looks_the_same_in_all_panels_and_runs(run: Run) -> None:
+    backwards = SimpleNamespace(trace=run.trace[list(run.trace.data_vars)[::-1]])
+    looks: dict[str, set[tuple[str, str]]] = {}
+    for one in (run, warmed_up(run), cast("Run", backwards)):
+        for trace in training(one).data:
+            if trace.showlegend is not False:
+                looks.setdefault(trace.name, set()).add((trace.line.color, trace.line.dash))
+    assert {"training data", "validation data", "weights", "objective"} <= set(looks)
+    assert {name: len(found) for name, found in looks.items()} == dict.fromkeys(looks, 1)
+    assert looks["training data"] != looks["validation data"]

@@ -218,6 +218,19 @@ def resumable(events: Iterator[SearchEvent]) -> Iterator[SearchEvent]:
             yield Resumable(event.clock, Moment(dict), not isinstance(event, Stepped))
 
 
+def test_a_pause_between_two_epochs_is_the_time_of_neither(tmp_path):
+    events = list(resumable(fake_events(epochs=2, steps_per_epoch=2)))
+    for event in record(iter(events), tmp_path / "run"):
+        if isinstance(event, EpochEnded) and event.clock.epoch == 0:
+            control = open_run(tmp_path / "run").control
+            control.pause()
+            threading.Timer(0.3, control.resume).start()
+    own = [event.seconds for event in events if isinstance(event, EpochEnded)]
+    run = open_run(tmp_path / "run")
+    assert run.epochs["seconds"].tolist() == pytest.approx(own, abs=0.05)
+    assert run.status == "finished"
+
+
 def test_a_step_at_the_end_of_an_epoch_is_a_step_too(tmp_path):
     events = resumable(fake_events(epochs=3, steps_per_epoch=2, stages=2))
     taken, pipe = [], record(events, tmp_path / "run", flush_seconds=0.05)

@@ -208,7 +208,7 @@ def runs(tmp_path: Path) -> Path:
         set_header(tmp_path / name, started=f"2026-01-0{day}T00:00:00+00:00")
     set_header(tmp_path / "going", status="running", heartbeat=now.isoformat())
     gone = now - timedelta(hours=1)
-    set_header(tmp_path / "silent", status="running", heartbeat=gone.isoformat())
+    set_header(tmp_path / "silent", status="running", heartbeat=gone.isoformat(), host="elsewhere")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").write_text('{"sta')
     return tmp_path

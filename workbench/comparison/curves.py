@@ -24,12 +24,18 @@ def _led(op: str) -> Callable[[Run], np.ndarray]:
     return share
 
 
+def _left(run: Run) -> np.ndarray:
+    """With what was pruned after the last step."""
+    share = analysis.alive_share(run).to_numpy()
+    return np.append(share[:-1], analysis.none_and_skip(run)["alive_share"].iloc[-1])
+
+
 # Of the trace at the ends of epochs: one number per epoch.
 MEASURES: Mapping[str, Callable[[Run], np.ndarray]] = {
     "none_share": _led(analysis.NONE),
     "skip_share": _led(analysis.SKIP),
     "entropy": lambda run: analysis.entropy(run).mean("edge").to_numpy(),
-    "alive_share": lambda run: analysis.alive_share(run).to_numpy(),
+    "alive_share": _left,
     "margin": lambda run: analysis.margins(run).mean("edge").to_numpy(),
 }
 

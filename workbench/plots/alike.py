@@ -11,18 +11,11 @@ import plotly.graph_objects as go
 
 from workbench import comparison
 from workbench.plots import names as words
-from workbench.plots import theme
+from workbench.plots import shares, theme
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from workbench.trace.runs import Run
 
-# Faint below a half and strong from it on, so that numbers can be read on every page.
-_SCALE = [
-    [0, "rgba(0,114,178,0.04)"], [0.499, "rgba(0,114,178,0.3)"], [0.5, "rgba(0,114,178,0.85)"],
-    [1, "rgba(0,114,178,1)"],
-]  # fmt: skip
 _RULE = {"color": "rgba(128,128,128,0.9)", "width": 1.5}
 _FEW = 12  # runs up to which every cell says its number
 
@@ -62,13 +55,14 @@ def agreement(runs: Sequence[Run], *, of: Literal["genes", "edges"] = "genes") -
     shown = [words.as_text(name) for name in names]
     fig.add_heatmap(
         z=frame.to_numpy(), x=list(range(len(names))), y=list(range(len(names))),
-        zmin=0, zmax=100, colorscale=_SCALE, xgap=1, ygap=1,
+        zmin=0, zmax=100, colorscale=shares.SCALE, xgap=1, ygap=1,
         customdata=[[f"{a} and {b}" for b in shown] for a in shown],
         colorbar={"title": {"text": "shared (%)"}, "thickness": 12, "outlinewidth": 0},
         hovertemplate="%{customdata}: %{z:.0f} %<extra></extra>",
     )  # fmt: skip
     if len(names) <= _FEW:
-        fig.add_trace(_numbers(frame.to_numpy()))
+        every = range(len(names))
+        fig.add_traces(shares.numbers(frame.to_numpy(), every, every))
     for at in range(1, len(names)):
         if method[names[at]] != method[names[at - 1]]:
             fig.add_hline(y=at - 0.5, line=_RULE)
@@ -83,16 +77,6 @@ def agreement(runs: Sequence[Run], *, of: Literal["genes", "edges"] = "genes") -
         height=max(240 + 34 * len(names), 360),
     )  # fmt: skip
     return fig if len(names) else theme.note(fig, "No run has a genotype yet")
-
-
-def _numbers(values: NDArray[np.floating]) -> go.Scatter:
-    """The number of every cell, white where the cell is dark on any page."""
-    row, column = np.nonzero(~np.isnan(values))
-    shown = values[row, column]
-    return go.Scatter(
-        x=column, y=row, text=[f"{value:.0f}" for value in shown], mode="text", hoverinfo="skip",
-        textfont={"size": 11, "color": np.where(shown < 50, theme.INK["both"], "#FFFFFF")},
-    )  # fmt: skip
 
 
 def _chance(runs: Sequence[Run], of: str) -> str:

@@ -154,10 +154,8 @@ def genotype_graph(genotype: Genotype, *, alive: Collection[str] | None = None) 
 
 
 def _alive_edges(run: Run) -> list[str]:
-    """Edges with something other than `none` left at the last step."""
-    if not run.trace.sizes["step"]:
-        return [str(edge) for edge in run.trace["edge"].values]
-    last = run.trace["alive"].isel(step=-1)
+    """Edges with something other than `none` left, with what was pruned after the last step."""
+    last = run.latest["alive"]
     left = last.sel(op=last["op"] != "none").any("op").values
     return [str(edge) for edge, any_left in zip(last["edge"].values, left, strict=True) if any_left]
 

@@ -90,7 +90,7 @@ def accuracy_against_time(runs: Sequence[Run]) -> go.Figure:
         go.Scatter(
             x=seconds, y=[found[name].mean for name in names], customdata=names,
             text=[name.replace("_small", "") for name in names],
-            mode="markers+text", textposition=_around(len(parts)), textfont={"size": 10},
+            mode="markers+text", textposition=_around(seconds), textfont={"size": 10},
             marker={"color": theme.series(0), "size": 8},
             error_y={"array": np.nan_to_num(spreads), "color": _OTHERS, "thickness": 1},
             hovertemplate="%{customdata}: %{y:.2f} % after %{x:.1f} s<extra></extra>",
@@ -134,7 +134,17 @@ def _add_mean(
     )  # fmt: skip
 
 
-def _around(count: int) -> list[str]:
-    """Where names stand beside their points: in turns, so that neighbours leave each other room."""
-    sides = ("top center", "bottom center", "middle right", "middle left")
-    return [sides[index % len(sides)] for index in range(count)]
+def _around(seconds: Sequence[float]) -> list[str]:
+    """Where names stand beside points of a logarithmic axis.
+
+    In turns above and below, so that neighbours leave each other room, and towards the middle, so
+    that none is cut off at an edge.
+    """
+    logs = np.log(np.maximum(seconds, 1e-9))
+    low, high = min(logs, default=0.0), max(logs, default=0.0)
+    places = (logs - low) / (high - low) if high > low else np.full(len(logs), 0.5)
+    turns = places.argsort().argsort() % 2
+    return [
+        f"{('top', 'bottom')[turn]} {'right' if at < 1 / 3 else 'left' if at > 2 / 3 else 'center'}"
+        for turn, at in zip(turns, places, strict=True)
+    ]

@@ -67,6 +67,7 @@ def cost(run: Run) -> go.Figure:
             continue
         fig.add_trace(_line(known, column, title), row=row, col=col)
         fig.update_yaxes(title=title, rangemode="tozero", row=row, col=col)
+    fig.update_xaxes(dtick=theme.epoch_tick(len(set(frame["epoch"]))))
     fig.update_xaxes(title="Epoch", row=2)
     fig.update_annotations(font={"size": 13})
     slow, top = _slow_start(frame["step_seconds"].dropna().tolist())

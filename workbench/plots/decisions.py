@@ -15,7 +15,7 @@ from workbench.plots import theme
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
 
-NOBODY = "no operation"  # leads an edge whose weights are all zero
+NOBODY = "no operation"  # leads an edge whose weights are all zero, or all equal
 HOVER = (
     "<b>%{fullData.name}</b> leads %{y} for good<br>from step %{x:,} (epoch %{customdata}) on"
     "<extra></extra>"
@@ -27,7 +27,7 @@ def decisions_frame(run: Run) -> pd.DataFrame:
 
     Returns:
         Columns `kind`, `edge`, `switches` (how often its leader changed from one step to the next),
-        `op` (the leader at the end; "no operation" if all weights are zero), `step` and `epoch`
+        `op` (the leader at the end; "no operation" if nobody leads), `step` and `epoch`
         (the first from which that leader never changed again).
     """
     decided, switches = analysis.decision_step(run), analysis.rank_switches(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from workbench.trace.runs import Run
 
 IDLE = ("none", "skip_connect")  # operations that learn nothing
+HATCH = "rgba(255,255,255,0.6)"  # of patterns: lighter than every colour
 ACROSS = 4  # kinds of cells beside each other
 
 
@@ -87,30 +89,41 @@ def _verdict(run: Run) -> str:
     """In words; of all cells together where there are more kinds than a line has room for."""
     ends = analysis.none_and_skip(run).set_index("kind")
     kinds = [str(kind) for kind in ends.index if kind != "all"]
-    return "at the end, " + "; ".join(
+    parts = [
         f"{'all cells' if kind == 'all' else theme.cell_name(str(kind))}: none leads "
         f"{100 * row['none_share']:.0f} %, skip_connect {100 * row['skip_share']:.0f} % of edges"
         for kind, row in ends.iterrows()
         if (kind == "all") == (len(kinds) > 2)
-    )
+    ]
+    if tied := 100 * float(ends.loc["all", "tied_share"]):
+        parts.append(f"all weights are equal on {tied:.0f} % of edges: nobody leads them")
+    method = run.meta.get("method")
+    if isinstance(method, Mapping) and "proposal" in method:  # a walk
+        parts.append("an edge that the best genotype leaves out counts as none's")
+    late = run.trace.sizes["step"] - 1 in run.prunings["step"].to_numpy()
+    return f"at the end{', its prunings included' if late else ''}, " + "; ".join(parts)
 
 
 def _lines(op: str, part: pd.DataFrame, *, first: bool) -> list[go.Scatter]:
-    """The area of the upper panel and the line of the lower one."""
+    """The area of the upper panel and the line of the lower one; a hatched area is the legend's."""
     steps, shares = part["step"].to_numpy(), part["share"].to_numpy(np.float32)
     weights = part["mean_weight"].to_numpy(np.float32)
     # areas stack only over common steps, so they are thinned alike and not each for itself
     even = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 2 * theme.POINTS)).astype(int))
     kept = theme.thin(steps, weights, 2 * theme.POINTS)
     line = {"color": theme.colour(op), "dash": theme.dash(op)}
+    fill, hatched = theme.faded(theme.colour(op), 0.75), bool(theme.pattern(op))
+    hatch = {"shape": theme.pattern(op), "bgcolor": fill, "fgcolor": HATCH, "size": 7}
+    edge = {"width": 1.4} if hatched else {"width": 0.6, "dash": "solid"}
     shared = {"name": op, "legendgroup": op, "mode": "lines"}
     area = go.Scatter(
         x=steps[even],
         y=shares[even],
         stackgroup="share",
-        line={**line, "width": 0.6, "dash": "solid", "shape": "hv"},
-        fillcolor=theme.faded(theme.colour(op), 0.75),
-        showlegend=False,
+        line={**line, **edge, "shape": "hv"},
+        fillcolor=fill,
+        fillpattern={**hatch, "solidity": 0.2} if hatched else None,
+        showlegend=first and hatched,
         hovertemplate="%{y:.0f} % of edges at step %{x:,}<extra>%{fullData.name}</extra>",
         **shared,
     )
@@ -118,7 +131,7 @@ def _lines(op: str, part: pd.DataFrame, *, first: bool) -> list[go.Scatter]:
         x=steps[kept],
         y=weights[kept],
         line={**line, "width": 3 if op in IDLE else 1.5},
-        showlegend=first,
+        showlegend=first and not hatched,
         hovertemplate="mean weight %{y:.3f} at step %{x:,}<extra>%{fullData.name}</extra>",
         **shared,
     )

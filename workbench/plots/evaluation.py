@@ -10,15 +10,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.plots import theme
-from workbench.plots.names import as_text
+from workbench.plots import shares, theme
+from workbench.plots.names import as_text, of_split
+from workbench.plots.retrained import which_training
 
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
-
-NAMES = {"train": "training data", "val": "validation data", "test": "test data"}
-# From nothing to a dark blue that reads on light and dark: the cell's own text says the count.
-SCALE = [[0, "rgba(0,114,178,0)"], [0.5, "rgba(0,114,178,0.45)"], [1, "rgba(0,114,178,0.9)"]]
 
 
 def evaluation_frame(run: Run) -> pd.DataFrame:
@@ -81,8 +78,7 @@ def evaluation(run: Run) -> go.Figure:
         if part.empty:
             theme.note(fig, "Not measured", row=row, col=1)
     fig.update_xaxes(title="Epoch", row=2, col=1)
-    if len(run.evaluation_epochs) <= 12:
-        fig.update_xaxes(dtick=1, col=1)
+    fig.update_xaxes(dtick=theme.epoch_tick(len(run.evaluation_epochs)), col=1)
     if counts.empty:
         theme.note(fig, "No test result yet", row=1, col=2)
     else:
@@ -98,17 +94,17 @@ def _result(run: Run) -> str:
     accuracy, precision = (
         cast("float", run.evaluation[key]) for key in ("test_accuracy", "test_map")
     )
-    return f"test accuracy {100 * accuracy:.2f} %, mean average precision {precision:.3f}"
+    said = f"test accuracy {100 * accuracy:.2f} %, mean average precision {precision:.3f}"
+    return f"{said}; {training}" if (training := which_training(run)) else said
 
 
 def _curve(name: str, curve: pd.DataFrame, *, first: bool) -> go.Scatter:
-    split = name.rsplit("_", 1)[-1]
-    index = list(NAMES).index(split) if split in NAMES else len(NAMES)
+    title, index = of_split(name)
     return go.Scatter(
         x=curve["epoch"].to_numpy(),
         y=curve["value"].to_numpy(),
-        name=NAMES.get(split) or as_text(name),
-        legendgroup=split,
+        name=title,
+        legendgroup=title,
         showlegend=first,
         mode="lines" if len(curve) > 1 else "markers",
         line={"color": theme.series(index), "width": 2, "dash": theme.series_dash(index)},
@@ -120,16 +116,14 @@ def _add_confusion(fig: go.Figure, counts: pd.DataFrame) -> None:
     """The matrix, shaded by the share of its row."""
     matrix = counts.to_numpy()
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    few = len(counts) <= 20
+    names, few = [as_text(name) for name in counts.index], len(counts) <= 20
     fig.add_trace(
         go.Heatmap(
             z=100 * share,
-            x=[as_text(name) for name in counts.columns],
-            y=[as_text(name) for name in counts.index],
+            x=names,
+            y=names,
             customdata=matrix,
-            text=np.where(matrix > 0, matrix, "") if few else None,
-            texttemplate="%{text}" if few else None,
-            colorscale=SCALE,
+            colorscale=shares.SCALE,
             zmin=0,
             zmax=100,
             xgap=1,
@@ -145,6 +139,10 @@ def _add_confusion(fig: go.Figure, counts: pd.DataFrame) -> None:
         row=1,
         col=2,
     )
+    if few:
+        met = np.where(matrix > 0, 100 * share, np.nan)
+        for trace in shares.numbers(met, names, names, text=matrix):
+            fig.add_trace(trace, row=1, col=2)
     ticks = {"type": "category", "showgrid": False, "dtick": 1 if few else None}
     fig.update_xaxes(title="Predicted class", row=1, col=2, **ticks)
     fig.update_yaxes(title="True class", autorange="reversed", row=1, col=2, **ticks)

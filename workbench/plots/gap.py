@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from workbench.plots import names, theme
+from workbench.plots.retrained import which_training
 
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
@@ -27,7 +28,7 @@ def gap_frame(run: Run) -> pd.DataFrame:
         Columns `step`, `epoch`, `network`, `accuracy` (percent): of the supernet as it is mixed
         and masked to the genotype of the moment, on held-out images (training images where a
         method holds none out); once the run is evaluated, of the derived network on the test
-        images, at the last step.
+        images, at the last step: of several trainings the first one.
     """
     trace = run.trace
     steps, epochs = trace["step"].to_numpy(), trace["epoch"].to_numpy()
@@ -63,18 +64,20 @@ def gap(run: Run) -> go.Figure:
         _add_derived(fig, curves)
     fig.update_xaxes(title="Step")
     fig.update_yaxes(title="Accuracy (%)")
-    theme.styled(fig, title=TITLE, subtitle=_said(curves))
+    training = which_training(run)
+    theme.styled(fig, title=TITLE, subtitle=_said(curves, training))
     legend = {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "traceorder": "normal"}
-    return fig.update_layout(legend=legend, margin={"t": 104})
+    return fig.update_layout(legend=legend, margin={"t": 122 if training else 104})
 
 
-def _said(curves: dict[str, pd.DataFrame]) -> str:
+def _said(curves: dict[str, pd.DataFrame], training: str) -> str:
     whole, masked = (float(curves[name]["accuracy"].iloc[-1]) for name in (SUPERNET, MASKED))
     said = f"last gap {whole - masked:.2f} points: supernet {whole:.2f} %, masked {masked:.2f} %"
     if DERIVED in curves:
         said += (
             f"; derived network {float(curves[DERIVED]['accuracy'].iloc[0]):.2f} % on test images"
         )
+        said += f"<br>{training}" if training else ""
     return said
 
 

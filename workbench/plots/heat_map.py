@@ -9,9 +9,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.plots import moments, theme
+from workbench.plots import moments, playing, theme
 
 if TYPE_CHECKING:
+    import xarray as xr
     from numpy.typing import NDArray
 
     from workbench.trace.runs import Run
@@ -31,6 +32,8 @@ def heat_map_frame(
     run: Run, *, value: Value = "mix", kind: str | None = None, frames: int | None = None
 ) -> pd.DataFrame:
     """One row per step, edge and operation that is alive after the step.
+
+    At the last step what was pruned after it is gone too.
 
     Args:
         value: Mixing weights, or the raw architecture parameters.
@@ -74,11 +77,13 @@ def _moments(run: Run, value: Value, kind: str | None, frames: int | None) -> _M
     if kind is not None:
         own = (trace["kind"] == kind).to_numpy()
         trace, first = trace.isel(edge=own), first.isel(edge=own)
-    trace = trace.isel(step=moments.evenly(trace.sizes["step"], frames))
-    alive = np.asarray(trace["alive"].values, dtype=bool)
+    kept = moments.evenly(trace.sizes["step"], frames)
+    trace = trace.isel(step=kept)
+    alive = np.array(trace["alive"].values, dtype=bool)
+    if len(kept):  # at the end nothing follows that would show what was pruned after the step
+        alive[-1] &= run.latest["alive"].sel(edge=trace["edge"]).to_numpy()
     values = np.where(alive, np.asarray(trace[value].values, dtype=np.float64), np.nan)
     values[~np.isfinite(values)] = np.nan
-    candidate = np.asarray(first["alive"].values, dtype=bool)
     return _Moments(
         np.asarray(trace["step"].values),
         np.asarray(trace["epoch"].values),
@@ -87,8 +92,16 @@ def _moments(run: Run, value: Value, kind: str | None, frames: int | None) -> _M
         [str(op) for op in trace["op"].values],
         values,
         moments.ranks(values),
-        candidate & ~alive,
+        _candidates(trace, first, run.starts) & ~alive,
     )
+
+
+def _candidates(trace: xr.Dataset, first: xr.Dataset, starts: xr.Dataset) -> NDArray[np.bool_]:
+    """`(steps, edges, ops)`: could this stage or one before it have chosen the operation?"""
+    begun = starts["alive"].sel(edge=trace["edge"]).to_numpy().copy()
+    begun[:1] = first["alive"].to_numpy()
+    stages = np.searchsorted(starts["stage"].to_numpy(), trace["stage"].to_numpy())
+    return np.logical_or.accumulate(begun)[stages]
 
 
 def _codes(names: list[str], rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], list[str]]:
@@ -186,14 +199,13 @@ def _styled(fig: go.Figure, seen: _Moments, value: Value, *, height: int) -> Non
     theme.styled(
         fig,
         title=f"{TITLES[value]} over time",
-        subtitle="× was pruned; empty: never a candidate; ▶ plays, or drag the slider",
-        height=height + 190,
+        subtitle="× was pruned; empty: never a candidate",
+        height=height + 190 - playing.ROOM,
     )
     bar = {"title": {"text": UNITS[value], "side": "right"}, "thickness": 14, "outlinewidth": 0}
     axis = cast("Any", {**scale, "cmax": top or 1.0, "colorbar": bar})
-    fig.update_layout(coloraxis=axis, margin={"t": 96, "b": 170})
-    if len(seen.steps) > 1:
-        labels = [
-            f"{step:,} (epoch {epoch})" for step, epoch in zip(seen.steps, seen.epochs, strict=True)
-        ]
-        theme.playable(fig, labels, prefix="after step ")
+    fig.update_layout(coloraxis=axis, margin={"t": 96, "b": 170 - playing.ROOM})
+    moments_in_words = [
+        f"{step:,} (epoch {epoch})" for step, epoch in zip(seen.steps, seen.epochs, strict=True)
+    ]
+    playing.playable(fig, moments_in_words, prefix="after step ")

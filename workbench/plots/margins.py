@@ -71,6 +71,7 @@ def margins(run: Run) -> go.Figure:
             fig.add_trace(trace, row=1, col=1)
     fig.add_trace(_heat(edge_margins_frame(run, points=COLUMNS), edges), row=2, col=1)
     fig.update_yaxes(title="Margin (mixing weight)", rangemode="tozero", row=1, col=1)
+    fig.update_yaxes(exponentformat="none", row=1, col=1)
     fig.update_yaxes(type="category", autorange="reversed", showgrid=False, row=2, col=1)
     fig.update_xaxes(title="Step", row=2, col=1)
     theme.styled(
@@ -81,7 +82,8 @@ def margins(run: Run) -> go.Figure:
     )
     share = lower / (lower + 220)
     bar = {"title": {"text": "Margin (mixing weight)", "side": "right"}, "thickness": 14,
-           "outlinewidth": 0, "y": 0, "yanchor": "bottom", "len": share}  # fmt: skip
+           "exponentformat": "none", "outlinewidth": 0, "y": 0, "yanchor": "bottom",
+           "len": share}  # fmt: skip
     fig.update_layout(coloraxis={"cmin": 0, "colorscale": theme.SEQUENTIAL, "colorbar": bar})
     return fig if len(frame) else theme.note(fig, "Nothing recorded yet")
 

@@ -28,6 +28,8 @@ MEASURED = {
     "bn_term": "BN term",
 }
 
+SPLITS = {"train": "training data", "val": "validation data", "test": "test data"}
+
 
 def label(name: str) -> str:
     """What is measured, in words with units; what somebody else measured keeps its name."""
@@ -42,6 +44,13 @@ def as_text(name: object) -> str:
     """
     text = html.escape(str(name), quote=False)  # it knows no &quot;
     return text.replace("$", "&#36;").replace("%{", "&#37;{")
+
+
+def of_split(name: str) -> tuple[str, int]:
+    """What a figure calls what was measured on a split, and which `theme.series` that is in all."""
+    split = name.rsplit("_", 1)[-1]
+    number = list(SPLITS).index(split) if split in SPLITS else len(SPLITS)
+    return SPLITS.get(split) or as_text(name), number
 
 
 def in_percent(name: str) -> bool:

@@ -136,8 +136,8 @@ def retraining(runs: Sequence[Run]) -> go.Figure:
                 x=epoch, y=100 * edge, legendgroup=name, showlegend=False, hoverinfo="skip",
                 mode="lines", line={**_style(index), "width": 1.2, "dash": "dot"},
             )  # fmt: skip
-    few = len(frame) > 0 and frame["epoch"].to_numpy().max() < 12
-    fig.update_xaxes(title="Epoch of training from scratch", dtick=1 if few else None)
+    tick = theme.epoch_tick(len(set(frame["epoch"])))
+    fig.update_xaxes(title="Epoch of training from scratch", dtick=tick)
     fig.update_yaxes(title="Training accuracy (%)")
     theme.styled(
         fig,

@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 from workbench.plots import theme
 from workbench.plots.machine import step_time_frame, step_time_lines
 from workbench.plots.names import as_text
+from workbench.trace.latest import LEFT_OUT, left_out
 
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
@@ -23,29 +24,38 @@ HOVER = (
 
 
 def pruning_timeline_frame(run: Run) -> pd.DataFrame:
-    """One row per pruned operation, in the order they went.
+    """One row per operation that was pruned or that a new stage left out, in the order they went.
 
     Returns:
-        Columns `step`, `epoch`, `edge`, `op`, `weight` (the last mixing weight), `reason`, and
-        `left`, how many operations of that edge were left after it.
+        Columns `step` (of what is left out: the new stage's first), `epoch`, `stage`, `edge`, `op`,
+        `weight` (the last mixing weight), `reason`, and `left`, how many operations of that edge
+        were left after it, those among them that the stage brought along.
     """
-    frame = run.prunings.sort_values("step", kind="stable").reset_index(drop=True)
-    started = _candidates(run)
-    gone = frame.groupby("edge", sort=False).cumcount() + 1
-    left = [started[edge] - n for edge, n in zip(frame["edge"], gone, strict=True)]
-    return frame.assign(left=np.array(left, dtype=int))
+    parts = [part for part in (left_out(run), run.prunings) if len(part)] or [run.prunings]
+    frame = pd.concat(parts).sort_values("step", kind="stable", ignore_index=True)
+    places = ["stage", "edge"]
+    gone = frame.groupby(places, sort=False).cumcount() + 1
+    had = run.starts["alive"].sum("op").to_series()  # by stage and edge
+    had = had.add(frame[frame["reason"] == LEFT_OUT].groupby(places).size(), fill_value=0)
+    before = had.reindex(pd.MultiIndex.from_arrays([frame[name] for name in places])).to_numpy()
+    return frame.assign(left=(before - gone.to_numpy()).astype(int))
 
 
 def alive_frame(run: Run) -> pd.DataFrame:
     """How many operations are alive after each step, per kind of cell and in all.
 
     Returns:
-        Columns `step`, `kind` ("all" included), `alive`.
+        Columns `step`, `kind` ("all" included), `alive`.  Where some were pruned after the last
+        step, or a stage has just begun, a row more says what is alive then.
     """
     trace = run.trace
     kinds = [str(kind) for kind in trace["kind"].values]
     counts = np.asarray(trace["alive"].sum("op").values)  # (steps, edges)
     steps = np.asarray(trace["step"].values)
+    now = run.latest["alive"].sum("op").to_numpy()
+    if len(steps) and (counts[-1] != now).any():
+        steps = np.append(steps, max(steps[-1], int(run.starts["step"][-1])))
+        counts = np.vstack([counts, now])
     per_kind = {k: counts[:, [k == other for other in kinds]] for k in dict.fromkeys(kinds)}
     parts = {**per_kind, "all": counts} if len(per_kind) > 1 else per_kind
     return pd.concat(
@@ -57,16 +67,11 @@ def alive_frame(run: Run) -> pd.DataFrame:
     )
 
 
-def _candidates(run: Run) -> dict[str, int]:
-    """Operations each edge had before the first step."""
-    alive = run.initial["alive"].sum("op")
-    return {str(e): int(n) for e, n in zip(alive["edge"].values, alive.values, strict=True)}
-
-
 def pruning_timeline(run: Run) -> go.Figure:
-    """A mark where an operation left an edge; below, what is alive and what a step takes.
+    """A mark where an operation went; below, what is alive and what a step takes.
 
-    The time per step is the median of a stretch of steps, in a band of its quartiles.
+    An operation goes when it is pruned, or when a new stage leaves it out.  The time per step is
+    the median of a stretch of steps, in a band of its quartiles.
     """
     edges = [str(edge) for edge in run.trace["edge"].values]
     frame = pruning_timeline_frame(run)
@@ -96,10 +101,17 @@ def pruning_timeline(run: Run) -> go.Figure:
         fig.add_trace(trace, row=3, col=1)
     fig.update_yaxes(title="Time per step (ms)", rangemode="tozero", row=3, col=1)
     fig.update_xaxes(title="Step", row=3, col=1)
-    total = f"{len(frame)} operations pruned" if len(frame) else "nothing was pruned"
-    theme.styled(fig, title="Pruning timeline", subtitle=total, height=upper + 480)
+    theme.styled(fig, title="Pruning timeline", subtitle=_total(frame), height=upper + 480)
     fig.update_layout(legend2={"y": 310 / (upper + 340), "x": 1.02})
     return fig if len(frame) else theme.note(fig, "Nothing was pruned in this run", row=1, col=1)
+
+
+def _total(frame: pd.DataFrame) -> str:
+    """How many went, and by whom."""
+    left = int((frame["reason"] == LEFT_OUT).to_numpy().sum())
+    words = {"pruned": len(frame) - left, "left out by a new stage": left}
+    said = [f"{count} {word}" for word, count in words.items() if count]
+    return f"operations gone: {', '.join(said)}" if said else "nothing was pruned"
 
 
 def _marks(frame: pd.DataFrame, edges: list[str], ops: list[str]) -> go.Scatter:

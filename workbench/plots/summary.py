@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from workbench import analysis
+from workbench.plots.retrained import which_training
 
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 UNKNOWN = "–"
 TILES = ("test accuracy", "parameters", "operations left per edge", "edges led by none",
          "edges led by skip_connect", "search time")  # fmt: skip
+NOTES = {"test accuracy": "trainings"}  # what stands below a tile's name, where it is known
 DETAILS = ("genotype", "seed", "versions", "command")
 # The text inherits the page's colour, so the table reads in a light and a dark notebook.
 TILES_STYLE = (
@@ -33,7 +35,8 @@ class SummaryTable:
     values: Mapping[str, str]
 
     def _repr_html_(self) -> str:
-        tiles = "".join(_tile(name, self.values[name]) for name in TILES)
+        notes = {name: self.values[NOTES[name]] for name in NOTES}
+        tiles = "".join(_tile(n, self.values[n], notes.get(n, UNKNOWN)) for n in TILES)
         known = {n: v for n, v in self.values.items() if v != UNKNOWN}
         rest = {n: v for n, v in known.items() if n not in TILES}
         shown, folded = (
@@ -51,10 +54,11 @@ class SummaryTable:
         return "\n".join(f"{name:<{width}}  {value}" for name, value in self.values.items())
 
 
-def _tile(name: str, value: str) -> str:
+def _tile(name: str, value: str, note: str) -> str:
+    below = "" if note == UNKNOWN else f"<br><small>{html.escape(note)}</small>"
     return (
         f'<div style="{TILE}"><div style="font-size:24px;font-weight:600">{html.escape(value)}'
-        f'</div><div style="opacity:.75">{html.escape(name)}</div></div>'
+        f'</div><div style="opacity:.75">{html.escape(name)}{below}</div></div>'
     )
 
 
@@ -78,6 +82,7 @@ def summary_table_frame(run: Run) -> pd.DataFrame:
         "edges led by none": _percent(found["none_share"]),
         "edges led by skip_connect": _percent(found["skip_share"]),
         "search time": duration(found["seconds"]),
+        "trainings": which_training(run),
         "method": _noted(run, "method"),
         "paper": _noted(run, "method", "paper"),
         "space": _noted(run, "space"),

@@ -1,19 +1,12 @@
-"""How every figure looks: one colour and dash per operation, and text for light and dark pages.
+"""How every figure looks: colours of series, text for light and dark pages, curves and bands.
 
 Backgrounds are transparent and every colour has a contrast of 3:1 or more on white and on #111,
-so a figure can stand in a light or a dark notebook.  Within a published space colours are told
-apart by the red-blind and the green-blind too: they differ by 15 or more in CIELAB as Machado et
-al. (2009) simulate them.  Dash and marker are the second channel.  An operation made of a known
-one, such as `sep_conv_3x3_x2`, has that one's colour, lighter or darker; any other has one by its
-name.
+so a figure can stand in a light or a dark notebook.  How operations look is in `op_looks`.
 """
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,35 +15,15 @@ import plotly.graph_objects as go
 from tsdownsample import MinMaxLTTBDownsampler
 
 from workbench.plots import buttons
+from workbench.plots.op_looks import COLOURS as COLOURS
+from workbench.plots.op_looks import colour as colour
+from workbench.plots.op_looks import dash as dash
+from workbench.plots.op_looks import pattern as pattern
+from workbench.plots.op_looks import symbol as symbol
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Spaces that share a colour share no operation: sep_conv_3x3 (DARTS), nor_conv_3x3 (NAS-Bench-201).
-COLOURS: dict[str, str] = {
-    "none": "#656565",
-    "skip_connect": "#B92F05",
-    "noise": "#8A6FB0",
-    "max_pool_3x3": "#CA861B",
-    "avg_pool_3x3": "#A68F44",
-    "sep_conv_3x3": "#1663CF",
-    "sep_conv_5x5": "#338CD0",
-    "sep_conv_7x7": "#6F7FD8",
-    "dil_conv_3x3": "#1A8952",
-    "dil_conv_5x5": "#DF5C9B",
-    "conv_7x1_1x7": "#9C6B4F",
-    "nor_conv_1x1": "#1A8952",
-    "nor_conv_3x3": "#1663CF",
-}
-DASHES: dict[str, str] = {
-    "none": "dot",
-    "skip_connect": "5px,3px",
-    "avg_pool_3x3": "9px,3px",
-    "sep_conv_5x5": "9px,3px",
-    "dil_conv_5x5": "dashdot",
-}
-OTHERS = ("#0E7C86", "#A3338F", "#6B7A12", "#B5523B", "#5B5FC7", "#8A5A00")  # of unknown ones
-BRIGHT = (0.2, 0.28, 0.14)  # luminances with 3:1 on both pages, of operations made of others
 # Series that are no operation: first and second of a pair, as train and validation.
 SERIES = ("#7A68D8", "#C2467F", "#7B8A00")
 # Colour scales of heat maps, colour-blind-safe; both ends and the middle show on white and on #111.
@@ -60,51 +33,6 @@ DIVERGING = ["#0A5A96", "#5E9BC4", "#BDBDBD", "#E09A5F", "#B84A00"]
 INK = {"light": "#24292F", "dark": "#E6E6E6", "both": "#757575"}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 POINTS = 150  # per curve in figures of many curves; 300 in figures of few
-
-
-@cache
-def colour(op: str) -> str:
-    """The operation's colour, the same in every figure."""
-    if op in COLOURS:
-        return COLOURS[op]
-    base, number = _made_of(op)
-    known = COLOURS[base] if base else OTHERS[number % len(OTHERS)]
-    return _as_bright(known, BRIGHT[(number if base else number // len(OTHERS)) % len(BRIGHT)])
-
-
-def dash(op: str) -> str:
-    """The operation's dash, the same in every figure."""
-    base, number = _made_of(op)
-    if op in COLOURS or not base:
-        return DASHES.get(op, "solid")
-    return ("solid", "9px,3px", "dashdot")[number // len(BRIGHT) % 3]
-
-
-def _made_of(op: str) -> tuple[str, int]:
-    """The known operation that another one is made of, "" if none, and a number for what it is.
-
-    `sep_conv_3x3_d2_x3`, of dilation 2 and three layers, is number 3 · (2 - 1) + (3 - 1).
-    """
-    base = max((name for name in COLOURS if op.startswith(f"{name}_")), key=len, default="")
-    *_, layers = (1, *(int(n) for n in re.findall(r"_x(\d+)", op)))
-    *_, dilation = (1, *(int(n) for n in re.findall(r"_d(\d+)", op)))
-    named = len(BRIGHT) * (dilation - 1) + layers - 1
-    return base, named if base else zlib.crc32(op.encode())
-
-
-def _as_bright(colour: str, luminance: float) -> str:
-    """The colour at another luminance (WCAG's), by less of its light or with white in it."""
-    light = [(int(colour[i : i + 2], 16) / 255) ** 2.2 for i in (1, 3, 5)]
-    now = 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2]
-    mixed = (luminance - now) / (1 - now)
-    parts = [c * luminance / now if luminance < now else c + (1 - c) * mixed for c in light]
-    return "#" + "".join(f"{round(255 * part ** (1 / 2.2)):02X}" for part in parts)
-
-
-def symbol(op: str) -> str:
-    """The operation's marker: angular for pooling, others for what is no layer."""
-    known = {"none": "x", "skip_connect": "diamond", "avg_pool_3x3": "triangle-up"}
-    return known.get(op, "square" if "pool" in op else "circle")
 
 
 def series(index: int) -> str:
@@ -120,6 +48,16 @@ def series_dash(index: int) -> str:
 def axis(panel: str) -> str:
     """The title of a panel's axis: a loss is a cross-entropy, in nats."""
     return "Loss (nats)" if panel == "Loss" else panel
+
+
+def epoch_tick(epochs: int, *, room: int = 12) -> int | None:
+    """How far ticks of an axis of epochs are apart: none stands between two; None is plotly's way.
+
+    Args:
+        epochs: How many there are.
+        room: For so many ticks.  plotly's own are whole from seven epochs on.
+    """
+    return 1 if epochs <= room else None
 
 
 def cell_name(kind: str) -> str:
@@ -186,40 +124,6 @@ def note(fig: go.Figure, text: str, *, row: int = 1, col: int = 1) -> go.Figure:
         text=text, x=x, y=y, xref="paper", yref="paper", showarrow=False, font={"size": 14}
     )
     return fig.update_layout({axis.plotly_name: {"visible": False} for axis in axes})
-
-
-def playable(fig: go.Figure, labels: Sequence[str], *, prefix: str) -> go.Figure:
-    """`fig` with a slider over its frames, the last one shown, and buttons that play and pause.
-
-    Args:
-        labels: What the slider says of each frame, after `prefix`.
-    """
-
-    def to(names: list[str] | list[None] | None, milliseconds: int) -> list[object]:
-        frame = {"duration": milliseconds, "redraw": True}  # a heat map shows nothing without
-        now = {"mode": "immediate", "fromcurrent": True, "transition": {"duration": 0}}
-        return [names, {"frame": frame, **now}]
-
-    names = [str(frame.name) for frame in fig.frames]
-    steps = [
-        {"label": label, "method": "animate", "args": to([name], 0)}
-        for name, label in zip(names, labels, strict=True)
-    ]
-    ink = {"color": INK["both"], "size": 12}  # plotly's button is near white under the pointer
-    buttons = [
-        {"label": "▶ Play", "method": "animate", "args": to(None, 250)},
-        {"label": "❚❚ Pause", "method": "animate", "args": to([None], 0)},
-    ]
-    line = {"borderwidth": 1, "bordercolor": "rgba(128,128,128,0.55)"}
-    menu = {"type": "buttons", "direction": "left", "buttons": buttons, "showactive": False,
-            "bgcolor": "rgba(0,0,0,0)", "font": ink, "x": 0, "xanchor": "left", "y": 0,
-            "yanchor": "top", "pad": {"t": 92, "r": 10}, **line}  # fmt: skip
-    slider = {"active": len(steps) - 1, "steps": steps, "x": 0.3, "len": 0.7, "y": 0,
-              "yanchor": "top", "pad": {"t": 74}, "currentvalue": {"prefix": prefix},
-              "bgcolor": "rgba(128,128,128,0.35)", "activebgcolor": SERIES[0],
-              "tickcolor": "rgba(128,128,128,0.55)", "font": {"size": 11},
-              **line}  # fmt: skip
-    return fig.update_layout(updatemenus=[menu], sliders=[slider])
 
 
 def add_all(fig: go.Figure, drawn: Sequence[tuple[Mapping[str, object], int, int]]) -> go.Figure:

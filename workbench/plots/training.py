@@ -10,12 +10,14 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.plots import theme
+from workbench.plots.names import of_split
 
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
 
 PANELS = ("Loss", "Accuracy (%)", "Learning rate")
-NAMES = {"train": "training data", "val": "validation data"}
+OBJECTIVE = "Objective without data"  # a panel of its own: it is no cross-entropy
+LOOKS = {"lr": ("weights", 0), "arch_lr": ("architecture", 1), "loss": ("objective", 2)}
 
 
 def training_frame(run: Run, *, smoothing: int | None = None) -> pd.DataFrame:
@@ -59,6 +61,8 @@ def training_frame(run: Run, *, smoothing: int | None = None) -> pd.DataFrame:
 
 
 def _panel(name: str) -> str | None:
+    if name == "loss":  # of a stage that takes no batches, as a zero-cost warm-up
+        return OBJECTIVE
     if name.startswith("loss"):
         return "Loss"
     if name.startswith("accuracy"):
@@ -67,39 +71,61 @@ def _panel(name: str) -> str | None:
 
 
 def training(run: Run, *, smoothing: int | None = None) -> go.Figure:
-    """Three panels: losses, accuracies (thin as measured, thick smoothed) and learning rates."""
+    """Panels of losses, accuracies (thin as measured, thick smoothed) and learning rates.
+
+    A fourth one, only of a search that has it, is the objective of stages that look at no data.
+    """
     frame = training_frame(run, smoothing=smoothing)
-    fig = make_subplots(rows=1, cols=3, horizontal_spacing=0.09)
-    for col, panel in enumerate(PANELS, start=1):
+    panels = [*PANELS, *([OBJECTIVE] if OBJECTIVE in set(frame["panel"]) else [])]
+    across = 3 if len(panels) == 3 else 2
+    down = -(-len(panels) // across)
+    fig = make_subplots(rows=down, cols=across, horizontal_spacing=0.09, vertical_spacing=0.26)
+    for index, panel in enumerate(panels):
+        row, col = divmod(index, across)
         part = frame.loc[frame["panel"] == panel]
-        for index, ((name,), curve) in enumerate(theme.groups(part, "name")):
-            for line in _lines(name, curve, index, legend=_legend_id(col)):
-                fig.add_trace(line, row=1, col=col)
-        fig.update_xaxes(title="Step", row=1, col=col)
-        fig.update_yaxes(title=theme.axis(panel), row=1, col=col)
-        if part.empty:
-            theme.note(fig, "Not measured", row=1, col=col)
-    rates = frame.loc[frame["panel"] == "Learning rate", "value"]
-    if len(rates) and rates.max() > 30 * rates.min() > 0:
-        fig.update_yaxes(type="log", dtick=1, exponentformat="power", row=1, col=3)
-    theme.styled(fig, title="Training of the supernet", height=360)
-    for col in (1, 2, 3):
-        left = cast("Any", fig.get_subplot(1, col)).xaxis.domain[0]
-        place = {"x": left, "y": 1.02, "xanchor": "left", "yanchor": "bottom", "orientation": "h"}
-        fig.update_layout({_legend_id(col): place})
+        _draw(fig, panel, part, row + 1, col + 1, legend=_legend_id(index))
+        title = _score(run) if panel == OBJECTIVE else theme.axis(panel)
+        fig.update_yaxes(title=title, row=row + 1, col=col + 1)
+    theme.styled(fig, title="Training of the supernet", height=60 + 300 * down)
+    if down > 1:  # stages follow each other, each in panels of its own
+        fig.update_xaxes(matches="x").update_layout(margin={"t": 92})
+    for index in range(len(panels)):
+        place = cast("Any", fig.get_subplot(index // across + 1, index % across + 1))
+        left, top = place.xaxis.domain[0], place.yaxis.domain[1] + 0.02 / down
+        place = {"x": left, "y": top, "xanchor": "left", "yanchor": "bottom", "orientation": "h"}
+        fig.update_layout({_legend_id(index): place})
     return fig
 
 
-def _legend_id(col: int) -> str:
-    return "legend" if col == 1 else f"legend{col}"
+def _score(run: Run) -> str:
+    """What the objective without data is: it is made less, so the score is more."""
+    return "−Zen score (no unit)" if "zen" in run.trace else f"{OBJECTIVE} (no unit)"
 
 
-def _lines(name: str, curve: pd.DataFrame, index: int, *, legend: str) -> list[go.Scatter]:
-    ending = name.rsplit("_", 1)[-1]
-    title = {"lr": "weights", "arch_lr": "architecture"}.get(name, NAMES.get(ending, name))
+def _draw(
+    fig: go.Figure, panel: str, part: pd.DataFrame, row: int, col: int, *, legend: str
+) -> None:
+    for (name,), curve in theme.groups(part, "name"):
+        for line in _lines(name, curve, legend=legend):
+            fig.add_trace(line, row=row, col=col)
+    fig.update_xaxes(title="Step", row=row, col=col)
+    if part.empty:
+        theme.note(fig, "Not measured", row=row, col=col)
+    rates = part["value"].to_numpy(np.float64)
+    if panel == "Learning rate" and len(rates) and rates.max() > 30 * rates.min() > 0:
+        fig.update_yaxes(type="log", dtick=1, exponentformat="power", row=row, col=col)
+
+
+def _legend_id(index: int) -> str:
+    return f"legend{index + 1}" if index else "legend"
+
+
+def _lines(name: str, curve: pd.DataFrame, *, legend: str) -> list[go.Scatter]:
+    title, index = LOOKS.get(name) or of_split(name)
     steps, colour = curve["step"].to_numpy(), theme.series(index)
     smooth, value = curve["smooth"].to_numpy(), curve["value"].to_numpy()
     shared = {"name": title, "legendgroup": name, "legend": legend, "mode": "lines"}
+    rank = {"legendrank": 1000 + index}
     kept = theme.thin(steps, smooth, 2 * theme.POINTS)
     thick = go.Scatter(
         x=steps[kept],
@@ -107,6 +133,7 @@ def _lines(name: str, curve: pd.DataFrame, index: int, *, legend: str) -> list[g
         line={"color": colour, "width": 2, "dash": theme.series_dash(index)},
         hovertemplate="%{y:.4g} at step %{x:,}<extra>%{fullData.name}</extra>",
         **shared,
+        **rank,
     )
     if name in ("lr", "arch_lr"):
         return [thick]
@@ -118,5 +145,6 @@ def _lines(name: str, curve: pd.DataFrame, index: int, *, legend: str) -> list[g
         showlegend=False,
         hoverinfo="skip",
         **shared,
+        **rank,
     )
     return [thin, thick]

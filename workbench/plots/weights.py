@@ -10,7 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.plots import moments, names, theme
+from workbench.plots import names, theme
+from workbench.plots.weight_curves import Weights, curves_of, first_values
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,6 +37,8 @@ def weight_evolution_frame(
 ) -> pd.DataFrame:
     """One row per edge, operation and step while the operation was alive.
 
+    An operation that went in the first step has a row too, with the value it had before.
+
     Args:
         kind: Cells to look at; every kind if None.
         value: Mixing weights `mix`, the raw architecture parameters `alpha`, or whatever a probe
@@ -45,7 +48,7 @@ def weight_evolution_frame(
 
     Returns:
         Columns `edge`, `op`, `x`, `value`, `rank` (1 is the edge's largest), and `pruned`, true at
-        the last point of an operation that was pruned.
+        the last point of an operation before it was pruned or left out by a new stage.
 
     Raises:
         ValueError: if the run has no such value.
@@ -54,14 +57,18 @@ def weight_evolution_frame(
     trace = trace if kind is None else trace.sel(edge=trace["kind"] == kind)
     if x == "epoch":
         trace = trace.isel(step=_epoch_ends(trace["epoch"].values))
-    along = np.asarray(trace[x].values)
-    alive = np.asarray(trace["alive"].values, dtype=bool)
-    values = np.asarray(trace[value].values, dtype=np.float64)
+    seen = Weights(
+        np.asarray(trace[x].values),
+        np.asarray(trace["alive"].values, dtype=bool),
+        np.asarray(trace[value].values, dtype=np.float64),
+        run.latest["alive"].sel(edge=trace["edge"]).to_numpy(),
+        first_values(trace, run.starts, value) if value in TITLES else {},
+    )
     ops = [str(op) for op in trace["op"].values]
     curves = [
         curve
         for index, edge in enumerate(trace["edge"].values)
-        for curve in _curves(str(edge), ops, along, alive[:, index], values[:, index], points)
+        for curve in curves_of(str(edge), index, ops, seen, points)
     ]
     columns = ["edge", "op", "x", "value", "rank", "pruned"]
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=columns)
@@ -110,40 +117,6 @@ def edge_weight_frame(
 
 def _epoch_ends(epochs: NDArray[np.integer]) -> NDArray[np.intp]:
     return np.flatnonzero(np.append(np.diff(epochs) != 0, True)) if len(epochs) else np.arange(0)
-
-
-def _curves(
-    edge: str,
-    ops: list[str],
-    along: NDArray[np.number],
-    alive: NDArray[np.bool_],
-    values: NDArray[np.float64],
-    points: int | None,
-) -> list[pd.DataFrame]:
-    """One frame per operation that was ever alive; `alive` and `values` are `(steps, ops)`."""
-    shown = np.where(alive, values, np.nan)
-    curves = []
-    for column, op in enumerate(ops):
-        own = np.ascontiguousarray(shown[:, column])
-        (steps,) = np.nonzero(np.isfinite(own))
-        if not len(steps):
-            continue
-        steps = steps[theme.thin(along[steps], own[steps], points)]
-        pruned = np.zeros(len(steps), dtype=bool)
-        pruned[-1] = not alive[-1, column]
-        curves.append(
-            pd.DataFrame(
-                {
-                    "edge": edge,
-                    "op": op,
-                    "x": along[steps],
-                    "value": own[steps],
-                    "rank": moments.ranks(shown[steps])[:, column],
-                    "pruned": pruned,
-                }
-            )
-        )
-    return curves
 
 
 class _Facet(NamedTuple):
@@ -198,6 +171,7 @@ def weight_evolution(
         height=150 + 125 * rows,
     )
     fig.update_layout(legend=_legend(facets), hovermode="closest", margin={"t": 100})
+    fig.update_xaxes(dtick=theme.epoch_tick(len(set(frame["x"])), room=8) if x == "epoch" else None)
     return fig if len(frame) else theme.note(fig, "Nothing recorded yet")
 
 
@@ -230,12 +204,13 @@ def _grid(facets: list[_Facet], value: str, x: X) -> go.Figure:
                for r in range(1, rows + 1)],
         subplot_titles=[edges[cell] for cell in cells if cell in edges],
         x_title=x.capitalize(),
-        y_title=names.label(value),
         horizontal_spacing=0.02,
         vertical_spacing=0.28 / max(rows, 2),
     )  # fmt: skip
     fig.update_annotations(font={"size": 11})
-    return fig
+    left = [facet.row for facet in facets if facet.col == 1] or [1]
+    title = {"text": names.label(value), "font": {"size": 11}}  # of an axis: beside all its ticks
+    return fig.update_yaxes(title=title, row=left[len(left) // 2], col=1)
 
 
 def _lines(
@@ -243,12 +218,13 @@ def _lines(
 ) -> list[Mapping[str, object]]:
     """The curve of one operation on one edge, and the cross where it was pruned."""
     shared = {"name": op, "legendgroup": op, "meta": edge, "hovertemplate": HOVER}
+    again = np.flatnonzero(curve["pruned"].to_numpy()[:-1]) + 1  # a later stage has it once more
     lines: list[Mapping[str, object]] = [
         dict(
             type="scatter",
-            x=curve["x"].to_numpy(),
-            y=curve["value"].to_numpy(np.float32),
-            customdata=curve["rank"].to_numpy(np.uint8),
+            x=np.insert(curve["x"].to_numpy(), again, curve["x"].to_numpy()[again]),
+            y=np.insert(curve["value"].to_numpy(np.float32), again, np.nan),
+            customdata=np.insert(curve["rank"].to_numpy(np.uint8), again, 0),
             mode="lines+markers" if few else "lines",
             marker={"size": 4},
             line={"color": theme.colour(op), "dash": theme.dash(op), "width": 1.6},

@@ -161,17 +161,33 @@ def count_steps(store: Path, stages: Sequence[StageLine], header: Mapping[str, o
     return sum(len(_store(store, stage, header, {}).steps()) for stage in stages)
 
 
-def first_state(stages: Sequence[StageLine]) -> xr.Dataset:
-    """Alpha, mixing weights and what is alive before the first step, on the axes of the trace."""
+def first_states(stages: Sequence[StageLine]) -> xr.Dataset:
+    """Alpha, mixing weights and what is alive before each stage's first step, as in the trace.
+
+    Returns:
+        Variables `(stage, edge, op)`; coordinates `step` and `epoch` of a stage, its first ones.
+    """
     axes = _Axes.of(stages)
     inner = (len(axes.edges), len(axes.ops))
-    values = {name: np.full(inner, fill) for name, fill in FILL.items()}
-    for stage in stages[:1]:
-        state = {"alpha": stage["alpha"], "mix": stage["mix"], "alive": stage["alive"]}
-        types = {"alpha": "float32", "mix": "float32", "alive": "bool"}
-        for name, value in state.items():
-            values[name] = axes.spread(np.array(value, types[name]), stage["space"], FILL[name])
-    return xr.Dataset({name: (DIMS[1:], value) for name, value in values.items()}, axes.coords())
+    variables: dict[str, tuple[object, ...]] = {}
+    for name, fill in FILL.items():
+        dtype = "bool" if name == "alive" else "float32"
+        rows = [axes.spread(np.array(s[name], dtype), s["space"], fill) for s in stages]
+        variables[name] = (("stage", *DIMS[1:]), np.array(rows, dtype).reshape(len(stages), *inner))
+    own = {"stage": "stage", "step": "step_offset", "epoch": "epoch_offset"}
+    clocks = {
+        name: ("stage", np.array([stage[key] for stage in stages], dtype=np.int64))
+        for name, key in own.items()
+    }
+    return xr.Dataset(variables, {**axes.coords(), **clocks})
+
+
+def first_state(states: xr.Dataset) -> xr.Dataset:
+    """The first of `first_states`; without any, one of no edges."""
+    if not states.sizes["stage"]:
+        blank = {name: (DIMS[1:], np.full((0, 0), fill)) for name, fill in FILL.items()}
+        return xr.Dataset(blank, _Axes.of(()).coords())
+    return states.isel(stage=0).drop_vars(["stage", "step", "epoch"])
 
 
 def _read_stage(

@@ -141,6 +141,20 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def make(path: Path) -> None:
+    """Let there be a folder.
+
+    Raises:
+        RunError: if it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"no folder can be made at {path} ({error.strerror}); choose another"
+        ) from error
+
+
 def sync(path: Path) -> None:
     """Until a file's bytes, or a folder's names, are on the disk."""
     if os.name == "nt" and path.is_dir():  # Windows has no such thing for folders

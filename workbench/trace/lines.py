@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _OF_DIVERGED = ("what", "edge", "cell", "op", "remedy")
+WithinStep = Probed | Pruned | Held
 RareEvent = StageStarted | Probed | Pruned | Held | EpochEnded | Stopped | Derived | Diverged
 
 

@@ -15,11 +15,12 @@ import xarray as xr
 from workbench.spaces.genotype import Genotype
 from workbench.trace import folder
 from workbench.trace.control import Steering, lost, over
-from workbench.trace.dataset import StageLine, count_steps, first_state, read_trace
+from workbench.trace.dataset import StageLine, count_steps, first_state, first_states, read_trace
 from workbench.trace.evaluations import Place, first_place, places, seed_of
 from workbench.trace.folder import RunError
 from workbench.trace.frames import epochs_frame, tidy
 from workbench.trace.header import is_sealed, read_header, turns
+from workbench.trace.latest import state_after
 from workbench.trace.reading import Known, genotype_in, read_events, read_genotype, stamp, steady
 from workbench.trace.telling import about, table
 
@@ -137,7 +138,17 @@ class Run:
     @cached_property
     def initial(self) -> xr.Dataset:
         """`alpha`, `mix`, `alive` `(edge, op)` before the first step."""
-        return first_state(self._stages)
+        return first_state(self.starts)
+
+    @cached_property
+    def starts(self) -> xr.Dataset:
+        """The same `(stage, edge, op)` before each stage's first step, whose `step` it knows."""
+        return first_states(self._stages)
+
+    @property
+    def latest(self) -> xr.Dataset:
+        """The same `(edge, op)` after the last step and after what was pruned behind it."""
+        return state_after(self, -1) if self.starts.sizes["stage"] else self.initial
 
     @property
     def space(self) -> dict[str, object]:

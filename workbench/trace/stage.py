@@ -162,7 +162,7 @@ class StageArrays:
         return self._probed.axes
 
     def append(self, event: Stepped, seconds: float) -> None:
-        """Take a step in; `seconds` have passed since the search began.
+        """Take a step in, unless a chunk is `full`; `seconds` have passed since the search began.
 
         Raises:
             RunError: if a scalar is called like something else in a trace, or not by an identifier.
@@ -176,8 +176,11 @@ class StageArrays:
             describe(self.group, {EDGES: True})
         self._waiting.append(event, seconds)
         self.rows += 1
-        if self.rows == self._start + CHUNK:
-            self.flush()
+
+    @property
+    def full(self) -> bool:
+        """Is a chunk full?  Then it is to be flushed before another step."""
+        return self.rows == self._start + CHUNK
 
     def probe(self, event: Probed) -> dict[str, Tensor | Rows]:
         """Take in what was measured after the last step; returns what has no place in an array.

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import TracebackType
 from typing import cast
 
 import zarr
@@ -31,7 +30,7 @@ from workbench.trace.control import header_of_ended
 from workbench.trace.evaluations import refuse_evaluated
 from workbench.trace.facts import made_with, new_header, resumed_header
 from workbench.trace.folder import RunError
-from workbench.trace.lines import Line, RareEvent, event_line
+from workbench.trace.lines import Line, RareEvent, WithinStep, event_line
 from workbench.trace.lock import WriterLock
 from workbench.trace.rewinding import place_in, rewind
 from workbench.trace.stage import StageArrays
@@ -63,9 +62,11 @@ class RunWriter:
         self._step_offset = self._epochs = 0  # of stages before; ended, in all stages
         self.stopped = False  # by a wish from outside
         self._waits_since: float | None = None
+        self._between = False  # epochs, where nothing is under way
         self._waited = self._waited_before = 0.0  # seconds paused, in all and up to this epoch
         self._diverged: Diverged | None = None  # told already
         self._open: Resumable | None = None  # where the run stands, if it was not saved there
+        self._lines: list[Line] = []  # of events within steps that are not written yet
 
     @property
     def begun(self) -> bool:
@@ -75,12 +76,7 @@ class RunWriter:
     def __enter__(self) -> RunWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
             if self.begun:
                 self._close(error)
@@ -130,7 +126,9 @@ class RunWriter:
     def write(self, event: SearchEvent) -> None:
         """Write one event down; steps may wait for `flush_seconds`; a pause is no step's time."""
         if self._waits_since is not None:
-            self._waited += time.monotonic() - self._waits_since
+            pause = time.monotonic() - self._waits_since
+            self._waited += pause
+            self._waited_before += pause if self._between else 0.0  # no epoch's own time
             self._waits_since = None
         with self._writing():
             self._write(event)
@@ -142,15 +140,17 @@ class RunWriter:
         if not self.begun:
             self._begin(event.about if isinstance(event, StageStarted) else {})
         self._open = event if isinstance(event, Resumable) else None
+        self._between = isinstance(event, Resumable) and event.epoch_ended
         if isinstance(event, StageStarted):
             self._begin_stage(event)
         elif self._stage is None:
             raise RunError(f"the events begin with {type(event).__name__}, not with StageStarted")
         elif isinstance(event, Stepped):
+            if self._stage.full:
+                self._flush_steps()
             self._stage.append(event, time.monotonic() - self._began - self._waited)
         elif isinstance(event, Probed):
-            others = self._stage.probe(event)  # what has no array
-            if others:
+            if others := self._stage.probe(event):  # what has no array
                 self._write_rare(Probed(event.clock, others))
         elif isinstance(event, Resumable):
             if self._checkpoints.due(event):
@@ -204,12 +204,7 @@ class RunWriter:
             self._flushed = time.monotonic()
 
     def _begin(self, about: Mapping[str, object]) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"no folder can be made at {self.path} ({error.strerror}); choose another"
-            ) from error
+        folder.make(self.path)
         self._lock.acquire()
         folder.refuse_occupied(self.path)
         self._header["meta"] = {**made_with(), **about, **self._meta}
@@ -265,8 +260,10 @@ class RunWriter:
         elif isinstance(event, Derived):
             folder.replace_text(self.path / folder.GENOTYPE, folder.seal(event.genotype.to_json()))
         line = event_line(event)
-        if not isinstance(event, Probed):
-            self._flush_steps()  # who reads of an event finds the steps before it
+        if isinstance(event, WithinStep):
+            self._lines.append(line)
+            return
+        self._flush_steps()  # who reads of an event finds the steps before it
         if isinstance(event, Diverged):
             self._diverged = event
             line["saved"] = self._checkpoints.saved()
@@ -281,6 +278,9 @@ class RunWriter:
         if self._stage is not None:
             with self._writing(folder.TRACE):
                 self._stage.flush()
+        while self._lines:
+            self._append(self._lines[0])
+            del self._lines[0]
 
     def _count_steps(self) -> None:
         if self._stage is not None:

@@ -110,7 +110,7 @@ def progress(run: Run) -> Progress:
         parts += [f"{speed:.3g} steps/s", f"{duration((planned - done) / speed)} left"]
     if not run.ended and silence(run.header) > _SILENT:
         parts.append(f"no sign of life for {duration(silence(run.header))}")
-    parts += _latest(trace)
+    parts += _latest(run)
     return Progress(done / max(planned, 1), " · ".join(parts))
 
 
@@ -127,9 +127,9 @@ def _speed(trace: xr.Dataset) -> float | None:
     return 1 / float(np.median(steps)) if len(steps) > 1 and np.median(steps) > 0 else None
 
 
-def _latest(trace: xr.Dataset) -> list[str]:
+def _latest(run: Run) -> list[str]:
     """The last value of what a reader looks at first, and what is alive."""
-    found = []
+    found, trace = [], run.trace
     for name in (name for name in _FIGURES if name in trace):
         values = trace[name].to_numpy()
         known = values[np.isfinite(values)]
@@ -138,6 +138,6 @@ def _latest(trace: xr.Dataset) -> list[str]:
             number = f"{100 * known[-1]:.1f} %" if accuracy else f"{known[-1]:.3f}"
             found.append(f"{_WORDS.get(name, name)} {number}")
     if trace.sizes["step"]:
-        alive = trace["alive"].isel(step=-1)
+        alive = run.latest["alive"]
         found.append(f"{int(alive.sum())} operations alive on {alive.sizes['edge']} edges")
     return found
