@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import fake_run
-from workbench.plots import heat_map, heat_map_frame, theme
+from workbench.plots import dominance, heat_map, heat_map_frame, theme
 from workbench.report import figure_place
 from workbench.trace import Run
 
@@ -93,6 +93,17 @@ def test_alpha_is_centred_on_zero_and_mixing_weights_start_there(run: Run) -> No
     assert alpha.cmax == pytest.approx(float(top))
     assert [colour for _, colour in alpha.colorscale] == theme.DIVERGING
     assert "logit" in alpha.colorbar.title.text
+
+
+def test_weights_that_are_nearly_the_same_are_told_apart(run: Run) -> None:
+    near = run.trace.assign(mix=(0.125 + run.trace["mix"] / 100).where(run.trace["alive"], 0))
+    other = Run(run.path)
+    vars(other).update(vars(run) | {"trace": near})
+    scale, weights = heat_map(other).layout.coloraxis, heat_map_frame(other)["value"]
+    assert scale.cmin == weights.min() > 0.124
+    assert scale.cmax == weights.max()
+    low, high = dominance(other).layout.yaxis3.range
+    assert high / 2 < low < high
 
 
 def test_kinds_stand_beside_each_other(run: Run, unpruned: Run) -> None:

@@ -17,7 +17,7 @@ PANELS = {
     "parameters": "Parameters",
     "alive_share": "Operations alive (%)",
     "macs": "Multiply-adds",
-    "step_seconds": "Time per step (ms)",
+    "step_seconds": "Epoch's time per step (ms)",
 }
 
 
@@ -26,8 +26,8 @@ def cost_frame(run: Run) -> pd.DataFrame:
 
     Returns:
         Columns `epoch`, `parameters` and `macs` of the network that would be derived, `alive`
-        operations, `alive_share` of all candidates, and `step_seconds`, the time per step (NaN
-        where the epoch's steps were not recorded).
+        operations, `alive_share` of all candidates, and `step_seconds`, the epoch's time, with
+        what comes behind its last step, per step (NaN where the epoch's steps were not recorded).
     """
     epochs = run.epochs
     steps = pd.Series(run.trace["epoch"].values).value_counts()

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench import analysis
-from workbench.plots import theme
+from workbench.plots import moments, theme
 
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
@@ -47,14 +47,16 @@ def dominance(run: Run) -> go.Figure:
         down, right = divmod(kinds.index(kind), ACROSS)
         for half, line in enumerate(_lines(op, part, first=kind == kinds[0]), start=1):
             fig.add_trace(line, row=2 * down + half, col=right + 1)
-    top = max(frame["mean_weight"].tolist(), default=1.0)
+    weights = frame["mean_weight"].to_numpy(dtype=float)
+    low, top = moments.bottom(weights), max(weights.tolist(), default=1.0)
+    room = 0.06 * (top - low)
     blocks = _blocks(kinds)
     for row in range(1, 2 * blocks, 2):
         fig.update_yaxes(title="Edges led (%)", row=row, col=1)
         fig.update_yaxes(range=[0, 100], row=row)
         fig.update_yaxes(title="Mean mixing weight", row=row + 1, col=1)
         # plotly finds no range beside stacked panels
-        fig.update_yaxes(range=[0, 1.06 * top], row=row + 1)
+        fig.update_yaxes(range=[low - room if low else 0, top + room], row=row + 1)
     fig.update_xaxes(title="Step", row=2 * blocks)
     fig.update_annotations(font={"size": 13})
     height = 110 + 410 * blocks

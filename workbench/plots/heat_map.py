@@ -21,7 +21,7 @@ Value = Literal["mix", "alpha"]
 FRAMES = 40  # moments of the slider
 ACROSS = 4  # kinds of cells beside each other
 TITLES = {"mix": "Mixing weights", "alpha": "Architecture parameters α"}
-UNITS = {"mix": "Mixing weight (0 to 1)", "alpha": "Architecture parameter α (logit)"}
+UNITS = {"mix": "Mixing weight", "alpha": "Architecture parameter α (logit)"}
 HOVER = {
     "mix": "<b>%{x}</b> on %{y}<br>mixing weight %{z:.4f}, rank %{customdata}<extra></extra>",
     "alpha": "<b>%{x}</b> on %{y}<br>α %{z:.4f}, rank %{customdata}<extra></extra>",
@@ -118,7 +118,8 @@ def heat_map(
     never was a candidate.  Colours mean the same at every moment.
 
     Args:
-        value: Mixing weights, from 0 up, or raw architecture parameters, to both sides of 0.
+        value: Mixing weights, from `moments.bottom` up, or raw architecture parameters, to both
+            sides of 0.
         kind: Cells to look at; every kind if None, beside each other.
         frames: At most so many moments, evenly spaced over the steps.
     """
@@ -190,7 +191,7 @@ def _changes(seen: _Moments, at: int, kind: str) -> tuple[go.Heatmap, go.Scatter
 def _styled(fig: go.Figure, seen: _Moments, value: Value, *, height: int) -> None:
     finite = seen.values[np.isfinite(seen.values)]
     top = float(np.abs(finite).max()) if len(finite) else 1.0
-    scale = {"cmin": 0, "colorscale": theme.SEQUENTIAL}
+    scale = {"cmin": moments.bottom(finite), "colorscale": theme.SEQUENTIAL}
     if value == "alpha":
         scale = {"cmin": -top, "colorscale": theme.DIVERGING}
     fig.update_xaxes(tickangle=-40, showgrid=False, type="category", categoryarray=seen.ops)
@@ -199,7 +200,7 @@ def _styled(fig: go.Figure, seen: _Moments, value: Value, *, height: int) -> Non
     theme.styled(
         fig,
         title=f"{TITLES[value]} over time",
-        subtitle="× was pruned; empty: never a candidate",
+        subtitle="× is gone; empty: never a candidate",
         height=height + 190 - playing.ROOM,
     )
     bar = {"title": {"text": UNITS[value], "side": "right"}, "thickness": 14, "outlinewidth": 0}

@@ -19,6 +19,17 @@ def evenly(count: int, most: int | None) -> NDArray[np.intp]:
     return np.unique(np.linspace(0, count - 1, max(most, 2)).round().astype(np.intp))
 
 
+def bottom(values: NDArray[np.floating]) -> float:
+    """Where a scale of values of 0 and more begins: at 0, or at the least, if that is near the top.
+
+    At the beginning of a search all mixing weights are nearly the same, and from 0 up all of one
+    colour.
+    """
+    known = values[np.isfinite(values)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+    return low if high / 2 < low < high else 0.0
+
+
 def ranks(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     """The place of each value `(…, ops)` in its row, 1 the largest; NaN comes last.
 

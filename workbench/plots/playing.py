@@ -29,7 +29,7 @@ def playable(fig: go.Figure, labels: Sequence[str], *, prefix: str) -> go.Figure
         now = {"mode": "immediate", "fromcurrent": True, "transition": {"duration": 0}}
         return [names, {"frame": frame, **now}]
 
-    names = [str(frame.name) for frame in fig.frames]
+    names = [str(frame.name) for frame in cast("Sequence[go.Frame]", fig.frames)]
     steps = [
         {"label": label, "method": "animate", "args": to([name], 0)}
         for name, label in zip(names, labels, strict=True)
