@@ -24,7 +24,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SCALARS = {
     "Scalar", "Linear", "Cosine", "Exponential", "Piecewise", "scalar_at", "scalar_range",
 }  # of parts.schedules  # fmt: skip
-PART = {"errors", "limits", "protocols", "spaces", f"parts.schedules({', '.join(sorted(SCALARS))})"}
+PART = {"errors", "leaving", "limits", "protocols", "spaces"}
+PART |= {f"parts.schedules({', '.join(sorted(SCALARS))})"}
 LOOP = {
     "arch", "bilevel", "data", "engine", "epochs", "errors", "events", "generators", "method",
     "protocols", "pruning", "snapshots", "spaces", "supernets",
@@ -43,7 +44,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "protocols": {"errors", "values"},
     "events": {"errors"},
     "spaces": {"errors", "limits", "protocols"},
-    "engine": {"errors", "protocols", "spaces"},
+    "leaving": set(),
+    "engine": {"errors", "leaving", "protocols", "spaces"},
     "data": {"errors", "limits", "protocols"},
     "parts": PART,
     "zero_cost": PART,

@@ -429,7 +429,7 @@ def test_the_first_signal_leaves_the_second_to_the_system() -> None:
 
 def test_the_first_event_of_a_resumed_search_needs_its_checkpoint(tmp_path: Path) -> None:
     _, state = until(searching("darts_second_order"), 1)
-    with pytest.raises(RunError, match="give record"):
+    with pytest.raises(RunError, match="need their checkpoint"):
         list(islice(record(searching("darts_second_order", start=state), tmp_path / "run"), 1))
 
 
@@ -507,21 +507,32 @@ def test_a_state_that_would_grow_in_memory_is_not_read(tmp_path: Path) -> None:
         load_state(packed)
 
 
-@pytest.mark.parametrize("grown", ["stretched", "taken twice"])
+@pytest.mark.parametrize("grown", ["stretched", "taken twice", "negative"])
 def test_a_state_of_more_numbers_than_were_saved_is_not_read(tmp_path: Path, grown: str) -> None:
     saved = {"weights": torch.zeros(4), "others": torch.ones(4)}
     file = tmp_path / "state.pt"
     with file.open("wb") as stream:
         Moment(lambda: saved).save(stream)
     state = torch.load(file, weights_only=True)
+    (place,) = state["tree"]["weights"]
     if grown == "stretched":
         state["small"]["torch.float32"] = torch.zeros(1).expand(1 << 40)
+    elif grown == "taken twice":
+        state["tree"]["more"] = {place: list(state["tree"]["weights"][place])}
     else:
-        state["tree"]["others"] = state["tree"]["weights"]
-        state["tree"]["more"] = state["tree"]["weights"]
+        state["tree"]["more"] = {place: ["torch.float32", 0, False, -1]}
     torch.save(state, file)
-    with pytest.raises(SnapshotError, match="numbers"):
+    with pytest.raises(SnapshotError, match=r"numbers|of shape"):
         load_state(file)
+
+
+def test_a_state_that_holds_one_list_in_many_places_is_read_in_no_time(tmp_path: Path) -> None:
+    laugh = [1]
+    for _ in range(60):
+        laugh = [laugh, laugh]
+    torch.save({"tree": {"laugh": laugh}, "small": {}}, tmp_path / "state.pt")
+    loaded = load_state(tmp_path / "state.pt")["laugh"]
+    assert loaded[0] is loaded[1]
 
 
 def test_other_versions_are_told_and_recorded(

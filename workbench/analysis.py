@@ -3,6 +3,7 @@
 In all formulas `m` are the mixing weights of one edge, over its operations.  An operation leads an
 edge where its mixing weight is the largest.  Of several that share the largest the first column
 leads; an edge on which all that weigh anything weigh the same, or nothing does, is led by nobody.
+The state after a step is that after the prunings behind it: see `workbench.trace.latest.settled`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from workbench.trace.latest import settled
 from workbench.trace.runs import Run
 
 NONE, SKIP = "none", "skip_connect"
@@ -51,17 +53,18 @@ def dominance(run: Run, *, by: Literal["kind", "all"] = "kind") -> pd.DataFrame:
     Returns:
         Columns step, epoch, kind, op, share, mean_weight, both of them in [0, 1].
     """
-    mix = run.trace["mix"].to_numpy()
-    led = _leaders(run.trace["mix"])[..., None] == np.arange(mix.shape[-1])
-    kind = run.trace["kind"].to_numpy() if by == "kind" else np.full(mix.shape[1], "all")
+    trace = settled(run)
+    mix = trace["mix"].to_numpy()
+    led = _leaders(trace["mix"])[..., None] == np.arange(mix.shape[-1])
+    kind = trace["kind"].to_numpy() if by == "kind" else np.full(mix.shape[1], "all")
     kinds = list(dict.fromkeys(kind.tolist()))
-    ops = run.trace["op"].to_numpy().astype(object)
+    ops = trace["op"].to_numpy().astype(object)
     whole = (len(mix), len(kinds), len(ops))  # one row per step, kind and operation
     share, weight = np.empty(whole), np.empty(whole, dtype=mix.dtype)
     for index, name in enumerate(kinds):
         share[:, index] = led[:, kind == name].mean(1)
         weight[:, index] = mix[:, kind == name].mean(1)
-    along = {name: run.trace[name].to_numpy()[:, None, None] for name in ("step", "epoch")}
+    along = {name: trace[name].to_numpy()[:, None, None] for name in ("step", "epoch")}
     columns = {
         **along,
         "kind": np.array(kinds, dtype=object)[:, None],
@@ -80,7 +83,7 @@ def entropy(run: Run) -> xr.DataArray:
     Returns:
         `(step, edge)`: 0 where one operation is left, ln n at n equal weights, NaN at none left.
     """
-    mix = run.trace["mix"].astype("float64")
+    mix = settled(run)["mix"].astype("float64")
     total = mix.sum("op")
     share = mix / total.where(total > 0)
     logs = np.log(share.where(share > 0, 1.0))
@@ -95,7 +98,7 @@ def support(run: Run) -> pd.DataFrame:
     Returns:
         Columns step, epoch, kind, edge, support, alive.
     """
-    trace = run.trace
+    trace = settled(run)
     counts = xr.Dataset(
         {"support": (trace["mix"] > 0).sum("op"), "alive": trace["alive"].sum("op")}
     )
@@ -109,7 +112,7 @@ def margins(run: Run) -> xr.DataArray:
     Returns:
         `(step, edge)`: m_(1) - m_(2), in the units of m; an edge of one operation has m_(1).
     """
-    mix = run.trace["mix"]
+    mix = settled(run)["mix"]
     top = np.sort(np.pad(mix.to_numpy(), ((0, 0), (0, 0), (2, 0))), axis=-1)
     return mix.sum("op").copy(data=top[..., -1] - top[..., -2]).rename("margin")
 
@@ -120,9 +123,9 @@ def rank_switches(run: Run) -> pd.DataFrame:
     Returns:
         Columns kind, edge, switches (a count).
     """
-    leaders = _leaders(run.trace["mix"])
+    leaders = _leaders(settled(run)["mix"])
     switches = (leaders[1:] != leaders[:-1]).sum(0)
-    return _edges(run.trace).assign(switches=switches)
+    return _edges(settled(run)).assign(switches=switches)
 
 
 def decision_step(run: Run) -> pd.DataFrame:
@@ -132,7 +135,7 @@ def decision_step(run: Run) -> pd.DataFrame:
         Columns kind, edge, op (the last leader, None if nobody leads), step; no row for a run
         without steps.
     """
-    trace = run.trace
+    trace = settled(run)
     leaders, steps = _leaders(trace["mix"]), trace["step"].to_numpy()
     if not len(steps):
         return _edges(trace)[:0].assign(op=[], step=[])
@@ -148,7 +151,7 @@ def none_and_skip(run: Run) -> pd.DataFrame:
     Returns:
         Columns kind; none_share, skip_share (of the edges, led by it); none_weight, skip_weight
         (mean mixing weight over the edges); tied_share (of the edges, led by nobody although they
-        mix something); alive (operations left); alive_share (of the first stage's candidates).
+        mix something); alive (operations left); alive_share (of all candidates so far).
         It is the state of `Run.latest`: after the last step and what was pruned behind it.
     """
     last = run.latest
@@ -179,9 +182,9 @@ def alive_share(run: Run) -> xr.DataArray:
     """What pruning left at every step, in [0, 1].
 
     Returns:
-        `(step,)`: operations alive / candidates of the first stage, over all edges.
+        `(step,)`: operations alive / candidates of all stages so far, over all edges.
     """
-    alive = run.trace["alive"].sum(["edge", "op"])
+    alive = settled(run)["alive"].sum(["edge", "op"])
     return (alive / max(int(_candidate(run).sum()), 1)).rename("alive_share")
 
 
@@ -202,7 +205,7 @@ def summary(run: Run) -> Summary:
         "method": run.named("method"),
         "space": run.named("space"),
         "data": run.named("data"),
-        "status": run.status,
+        "status": run.state,
         "steps": trace.sizes["step"],
         "epochs": len(run.epochs),
         "seconds": _seconds(run),
@@ -251,12 +254,12 @@ def _seconds(run: Run) -> float:
     last = np.searchsorted(trace["epoch"].to_numpy(), run.epochs["epoch"].to_numpy(), side="right")
     for own, at in zip(run.epochs["seconds"].to_numpy(dtype=float), last, strict=True):
         end = max(end + (own if own > 0 else 0.0), float(steps[at]))
-    return max(end, float(steps[-1]))
+    return float(max(end, steps[-1]))
 
 
 def _candidate(run: Run) -> xr.DataArray:
-    """`(edge, op)`: could the first stage's search have chosen it?"""
-    return run.initial["alive"]
+    """`(edge, op)`: could a stage so far have chosen it?"""
+    return run.starts["alive"].any("stage")
 
 
 def _mean(values: xr.DataArray, op: str) -> float:

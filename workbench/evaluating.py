@@ -113,12 +113,7 @@ def _evaluated_unless(
         start=start,
         asked_to_stop=asked,
     )
-    ended = None
-    try:
-        ended = followed(asked.followed(events), "evaluate", quiet)
-    except KeyboardInterrupt:  # a signal that had waited long enough
-        if asked.name is None or unfinished(run.path) is None:
-            raise
+    ended = followed(events, "evaluate", quiet)
     if asked.name is not None and not isinstance(ended, Evaluated):
         command = shlex.join(["workbench", "evaluate", str(run.path), "--resume"])
         raise Interrupted(asked.name, run.path, command)

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from workbench.errors import WorkbenchError
 from workbench.events import Resumable, Resumed, Stepped
+from workbench.leaving import leaving
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: try again, here with --resume
 # SIGUSR1: what SLURM sends early where it is asked to (`#SBATCH --signal=USR1@60`).
@@ -35,12 +36,13 @@ class Interrupted(WorkbenchError):
 class Asked:
     """What signals asked for: true once there was one; `name` is which.
 
-    What is under way may end in its own time: 25 s, or twice as long as steps took so far.  Then it
-    ends where it is, by a KeyboardInterrupt: after that what was saved last comes again.
+    The step under way comes to its end.  What is longer, and says so by `may_leave`, is left after
+    25 s by a KeyboardInterrupt: what was saved last goes on from there.
     """
 
     def __init__(self) -> None:
         self.name: str | None = None
+        self._since = 0.0  # time.monotonic
         self._patience = PATIENCE
 
     def __call__(self) -> bool:
@@ -56,30 +58,26 @@ class Asked:
             signal.signal(each, signal.SIG_DFL)
         if self.name is not None:  # both came before Python looked
             os.kill(os.getpid(), number)
+        self._since = time.monotonic()
         self.name = signal.Signals(number).name
-        if not self._patience:
+
+    def leave(self) -> None:
+        """At a point where work may be left: leave it, if it has been waited for long enough."""
+        if self.name is not None and time.monotonic() - self._since >= self._patience:
             raise KeyboardInterrupt
-        if hasattr(signal, "setitimer"):  # not on Windows
-            signal.signal(signal.SIGALRM, signal.default_int_handler)
-            signal.setitimer(signal.ITIMER_REAL, self._patience)
 
-    def followed(self, events: Generator[_Event], *, compiles: bool = False) -> Generator[_Event]:
-        """`events`; what a signal would wait for is seen by them.
+    def followed(self, events: Generator[_Event]) -> Generator[_Event]:
+        """`events`; before the first step nothing is waited for once a state is saved.
 
-        Args:
-            compiles: kernels for the first step, for a minute perhaps.  Once a state is saved,
-                nothing is lost before that step, and a signal does not wait for it.
+        Kernels are compiled then, for a minute perhaps, and nothing is lost.
         """
-        began, steps = time.monotonic(), 0
+        steps = 0
         with closing(events):
             for event in events:
-                now = time.monotonic()
                 if isinstance(event, Stepped):
-                    steps += 1
-                    self._patience = max(self._patience, PATIENCE, 2 * (now - began))
-                elif compiles and not steps and isinstance(event, Resumable | Resumed):
+                    steps, self._patience = steps + 1, PATIENCE
+                elif isinstance(event, Resumable | Resumed) and not steps:
                     self._patience = 0.0
-                began = now
                 yield event
 
 
@@ -94,12 +92,9 @@ def interruptible() -> Iterator[Asked]:
         yield asked
         return
     before = {number: signal.signal(number, asked.handle) for number in SIGNALS}
-    if hasattr(signal, "setitimer"):
-        before[signal.SIGALRM] = signal.getsignal(signal.SIGALRM)
     try:
-        yield asked
+        with leaving(asked.leave):
+            yield asked
     finally:
-        if asked() and hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -74,7 +74,7 @@ def load_state(path: Path | str | BinaryIO) -> State:
     try:
         _refuse_packed(path)
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        _refuse_stretched(saved)
+        _refuse_stretched(saved, set())
         state = _unpacked(saved)
     except Exception as e:  # whatever torch meets in bytes that are none of its own
         if is_out_of_memory(e):
@@ -98,11 +98,18 @@ def _refuse_packed(path: Path | str | BinaryIO) -> None:
         raise ValueError(f"its part {packed[0]} is compressed")
 
 
-def _refuse_stretched(value: Any) -> None:
-    """Whether a tensor has more numbers than were saved: one can stand for any many."""
+def _refuse_stretched(value: Any, seen: set[int]) -> None:
+    """Whether a tensor has more numbers than were saved: one can stand for any many.
+
+    Args:
+        seen: whose parts were looked at; a list may lie in many places.
+    """
     if isinstance(value, dict | list | tuple):
+        if id(value) in seen:
+            return
+        seen.add(id(value))
         for part in value.values() if isinstance(value, dict) else value:
-            _refuse_stretched(part)
+            _refuse_stretched(part, seen)
     elif isinstance(value, Tensor):
         held = value.untyped_storage().nbytes() if value.layout == torch.strided else 0
         if value.numel() * value.element_size() > held:
@@ -161,18 +168,31 @@ def _unpacked(saved: Any) -> Any:
     if not isinstance(saved, dict) or set(saved) != _PARTS:
         return saved
     left = {kind: numbers.numel() for kind, numbers in saved["small"].items()}
-    return _put_back(saved["tree"], saved["small"], left)
+    return _put_back(saved["tree"], saved["small"], left, {})
 
 
-def _put_back(value: Any, small: dict[str, Tensor], left: dict[str, int]) -> Any:
-    """A tree with the tensors of `small` in their places again; `left` is to be taken out yet."""
+def _put_back(value: Any, small: dict[str, Tensor], left: dict[str, int], done: dict) -> Any:
+    """A tree with the tensors of `small` in their places again.
+
+    Args:
+        left: how many numbers of each type are to be taken out yet.
+        done: what has become of a part that may lie in many places, by its id.
+    """
+    if isinstance(value, dict | list | tuple):
+        if id(value) not in done:
+            done[id(value)] = _put_parts_back(value, small, left, done)
+        return done[id(value)]
+    return value
+
+
+def _put_parts_back(value: Any, small: dict[str, Tensor], left: dict[str, int], done: dict) -> Any:
     if isinstance(value, dict) and set(value) != {_PLACE}:
-        return {name: _put_back(part, small, left) for name, part in value.items()}
+        return {name: _put_back(part, small, left, done) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_put_back(part, small, left) for part in value)
-    if not isinstance(value, dict):
-        return value
+        return type(value)(_put_back(part, small, left, done) for part in value)
     kind, first, last, *shape = value[_PLACE]
+    if min([first, *shape]) < 0:
+        raise ValueError(f"a tensor of shape {shape} at {first}")
     left[kind] -= math.prod(shape)
     if left[kind] < 0:
         raise ValueError("some of its numbers are taken twice")

@@ -25,7 +25,7 @@ from workbench.settings import ConfigError, checked
 from workbench.snapshots import load_state
 from workbench.trace import Run, RunError, open_run, record
 from workbench.trace.checkpoints import newest
-from workbench.trace.control import header_of_ended
+from workbench.trace.control import refuse_living
 from workbench.trace.folder import (
     CHECKPOINTS,
     LOCK,
@@ -58,14 +58,14 @@ def _searched(config: SearchConfig, quiet: bool | None = None) -> tuple[Run, str
     """The run that was searched, and the signal that came when nothing was left to do."""
     out = config.out or default_out(config)
     with interruptible() as asked, _ended_early(out, asked):
-        events = asked.followed(search_events(config, out, asked=asked), compiles=True)
+        events = asked.followed(search_events(config, out, asked=asked))
         followed(events, config.method, quiet)
     return _uninterrupted(out, asked), asked.name
 
 
 @contextmanager
 def _ended_early(path: Path, asked: Asked) -> Iterator[None]:
-    """Within, what a signal did not wait for ends as what it did, if there is a saved state."""
+    """Within, a search that a signal did not wait for has ended, if there is a saved state."""
     try:
         yield
     except KeyboardInterrupt:
@@ -128,7 +128,7 @@ def resume(
     refuse_unwritable(run.path)
     refuse_links(run.path)
     WriterLock(run.path / LOCK).refuse_held()
-    header_of_ended(run.path)
+    refuse_living(run.path)
     config = _resumed_config(run, machine or {})
     checkpoint = newest(run.path / CHECKPOINTS, run.path)
     with interruptible() as asked, _ended_early(run.path, asked):
@@ -139,7 +139,7 @@ def resume(
             start=checkpoint,
             asked_to_stop=asked,
         )
-        followed(asked.followed(events, compiles=True), config.method, quiet)
+        followed(asked.followed(events), config.method, quiet)
     return _uninterrupted(run.path, asked)
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from tests.comparison.conftest import METHODS, evaluate
-from tests.fakes import fake_run
+from tests.fakes import fake_events, fake_run
 from workbench import analysis, comparison, plots
 from workbench.comparison.labels import _SAME
 from workbench.config import MACHINE_SETTINGS, SearchConfig
-from workbench.trace import Run, find_runs
+from workbench.events import Stepped
+from workbench.trace import Run, find_runs, record
 
 
 def test_a_search_is_as_good_as_the_mean_of_its_retrainings(fakes):
@@ -124,6 +125,23 @@ def test_runs_of_other_lengths_meet_at_equal_progress(tmp_path: Path):
     assert list(frame["runs"]) == [1, 2, 2, 2]
     short, long = (run.epochs["loss_train"].to_numpy() for run in runs)
     assert frame.loc[0.75, "mean"] == pytest.approx((short.mean() + long[2]) / 2)
+
+
+def test_an_unfinished_search_comes_as_far_as_it_came(tmp_path: Path):
+    for name, epochs in (("stopped", 4), ("whole", 4)):
+        meta = {"method": METHODS["darts"]}
+        pipe = record(fake_events(epochs=epochs, steps_per_epoch=5), tmp_path / name, meta=meta)
+        for event in pipe:
+            if name == "stopped" and isinstance(event, Stepped) and event.clock.step == 12:
+                pipe.close()
+    runs = find_runs([tmp_path])
+    assert [len(run.epochs) for run in runs] == [2, 4]
+    for what in ("loss_train", "skip_share"):
+        frame = comparison.curves_frame(runs, what).set_index("progress")
+        assert list(frame.index) == [0.25, 0.5, 0.75, 1.0]
+        assert list(frame["runs"]) == [2, 2, 1, 1]
+        single = comparison.single_curves_frame(runs, what)
+        assert single.groupby("run")["progress"].max().tolist() == [0.5, 1.0]
 
 
 def test_chance_agrees_less_than_seeds_that_found_the_same(fakes, tmp_path: Path):

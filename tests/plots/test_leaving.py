@@ -218,3 +218,27 @@ def test_a_stage_that_has_just_begun_is_the_latest(tmp_path: Path) -> None:
         "alive": [6, 6, 4],
     }
     assert plots.pruning_timeline_frame(run)["left"].tolist() == [2, 2]
+
+
+def test_shares_of_a_space_that_grows_are_of_all_candidates_so_far(grown: Run) -> None:
+    assert analysis.alive_share(grown).max() <= 1
+    assert 0 <= analysis.summary(grown)["pruned_share"] <= 1
+    assert plots.cost_frame(grown)["alive_share"].max() <= 1
+
+
+def test_what_went_after_the_last_step_decides_and_ends_the_curves(late: Run) -> None:
+    decided = analysis.decision_step(late).set_index("edge")
+    assert decided.loc[FIRST, "op"] == NONE
+    assert analysis.entropy(late).sel(edge=FIRST).to_numpy()[-1] == 0
+    assert late.trace["alive"].to_numpy()[-1].all(), "the record stays as it was"
+    ends = analysis.none_and_skip(late).set_index("kind").loc["all"]
+    for name in ("none_share", "skip_share", "alive_share"):
+        assert comparison.per_epoch(late, name)[-1] == pytest.approx(ends[name])
+
+
+def test_the_last_step_has_a_width(late: Run) -> None:
+    frame = plots.dominance_frame(late)
+    for area in (line for line in plots.dominance(late).data if line.stackgroup):
+        own = frame[frame["op"] == area.name].set_index("step")["share"]
+        assert area.x[-1] == own.index[-1] + 1
+        assert area.y[-1] == area.y[-2] == pytest.approx(own.iloc[-1])

@@ -1,6 +1,7 @@
 """What a killed writer leaves is taken away; how often a state is saved."""
 
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import BinaryIO
@@ -70,7 +71,10 @@ def test_what_a_state_has_behind_it_is_on_the_disk_first(
     before: list[Path] = []
     keeper.write(lambda stream: before.extend(synced), {})
     assert {*before} == {*synced} == {run, run / "events.jsonl", old.parent, old}
+    now = time.time()
+    os.utime(old, (now - 60, now - 60))
+    os.utime(run / "events.jsonl", (now + 60, now + 60))  # written anew
+    keeper.write(lambda stream: None, {})
     synced.clear()
-    os.utime(run / "events.jsonl", (1, 1))  # written anew
     keeper.write(lambda stream: None, {})
     assert synced == [run / "events.jsonl", run]

@@ -202,7 +202,7 @@ def test_nobody_evaluates_a_run_whose_search_goes_on(tmp_path: Path) -> None:
 def test_a_living_search_is_not_gone_on_with_where_its_lock_was_removed(tmp_path: Path) -> None:
     path = tmp_path / "run"
     first = started(search_and_hang, path)
-    waited(lambda: (path / CHECKPOINTS / "checkpoint_2.json").exists(), first)
+    waited(lambda: (path / folder.HEADER).exists() and open_run(path).steps == 3, first)
     (path / folder.LOCK).unlink()
     with pytest.raises(RunError, match=f"by process {first.pid} on .*its run.lock is gone"):
         list(searching(path, go_on=True))
@@ -216,3 +216,18 @@ def test_a_process_that_began_after_the_last_sign_of_life_is_another(tmp_path: P
     header = {"status": "running", "host": platform.node(), "pid": os.getpid()}
     assert not control.lost(header | {"heartbeat": folder.now()})
     assert control.lost(header | {"heartbeat": "2020-01-01T00:00:00+00:00"})
+
+
+@pytest.mark.parametrize("steps", [searching, training], ids=["search", "evaluation"])
+def test_whoever_lost_the_lock_writes_nothing_more(tmp_path: Path, steps) -> None:
+    path = tmp_path / "run"
+    if steps is training:
+        list(searching(path))
+    events = steps(path)
+    next(events), next(events)
+    (lock,) = path.rglob("evaluation.lock" if steps is training else "run.lock")
+    lock.unlink()
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    with pytest.raises(RunError, match=rf"{lock.name} was removed while this process wrote"):
+        list(events)
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before

@@ -115,6 +115,7 @@ def test_what_is_copied_says_the_same_as_the_form(searches: Searches) -> None:
     assert shown.papermill.text in texts[1]
     put(shown, noise="-1")
     assert "nothing to copy" in shown._texts[0].value
+    assert (shown.command.text, shown.papermill.text) == ("", "")
 
 
 def test_the_copy_button_says_what_it_copies(searches: Searches) -> None:
@@ -125,6 +126,7 @@ def test_the_copy_button_says_what_it_copies(searches: Searches) -> None:
     state = shown.command.get_state()
     assert state["text"] == shown.command.text
     assert "clipboard" in state["_esm"]
+    assert 'button.disabled = !model.get("text")' in state["_esm"]
 
 
 def test_settings_are_saved_and_loaded(searches: Searches, tmp_path: Path) -> None:

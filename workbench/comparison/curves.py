@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -24,18 +25,12 @@ def _led(op: str) -> Callable[[Run], np.ndarray]:
     return share
 
 
-def _left(run: Run) -> np.ndarray:
-    """With what was pruned after the last step."""
-    share = analysis.alive_share(run).to_numpy()
-    return np.append(share[:-1], analysis.none_and_skip(run)["alive_share"].iloc[-1])
-
-
 # Of the trace at the ends of epochs: one number per epoch.
 MEASURES: Mapping[str, Callable[[Run], np.ndarray]] = {
     "none_share": _led(analysis.NONE),
     "skip_share": _led(analysis.SKIP),
     "entropy": lambda run: analysis.entropy(run).mean("edge").to_numpy(),
-    "alive_share": _left,
+    "alive_share": lambda run: analysis.alive_share(run).to_numpy(),
     "margin": lambda run: analysis.margins(run).mean("edge").to_numpy(),
 }
 
@@ -50,31 +45,36 @@ def per_epoch(run: Run, what: str) -> np.ndarray:
             the candidates), margin (first minus second mixing weight, mean over edges).
 
     Returns:
-        `(epochs,)`, NaN where it was not measured; empty where the run has no such thing.
+        `(epochs,)`, those that ended, NaN where it was not measured; empty where the run has no
+        such thing.
     """
     if what in run.epochs:
         return run.epochs[what].to_numpy(dtype=float)
     if what not in MEASURES or not run.trace.sizes["step"]:
         return np.empty(0)
-    return MEASURES[what](run.at_epoch_ends())
+    return MEASURES[what](run.at_epoch_ends())[: len(run.epochs)]
 
 
 def curves_frame(runs: Sequence[Run], what: str) -> pd.DataFrame:
     """A scalar or measure of every epoch, by group: its mean over seeds and their deviation.
 
-    Runs of other lengths than the longest of their group are interpolated at its epochs.
+    Runs of other lengths than the longest of their group are interpolated at its epochs, as far as
+    they came.
 
     Args:
         runs: The runs.
         what: See `per_epoch`.
 
     Returns:
-        Columns method (the group of `labels`), progress (share of the run's epochs done, in
-        (0, 1]), mean, sd (NaN of one run), runs.
+        Columns method (the group of `labels`), progress (share of the epochs done, of an
+        unfinished run of those it was to have, in (0, 1]), mean, sd (NaN of one run), runs.
     """
     parts = []
     for name, own in grouped(runs):
-        progress, rows = _aligned([per_epoch(run, what) for run in own])
+        curves = [per_epoch(run, what) for run in own]
+        progress, rows = _aligned(
+            curves, [_progress(run, len(c)) for run, c in zip(own, curves, strict=True)]
+        )
         part = pd.DataFrame(rows, columns=progress).melt(var_name="progress").dropna()
         found = part.groupby("progress")["value"].agg(mean="mean", sd="std", runs="count")
         parts.append(found.reset_index().assign(method=name))
@@ -93,7 +93,7 @@ def single_curves_frame(runs: Sequence[Run], what: str) -> pd.DataFrame:
     parts = []
     for group, name, run in grouped_names(runs):
         values = per_epoch(run, what)
-        part = {"method": group, "run": name, "progress": _progress(len(values))}
+        part = {"method": group, "run": name, "progress": _progress(run, len(values))}
         parts.append(pd.DataFrame({**part, "value": values}).dropna())
     columns = ["method", "run", "progress", "value"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
@@ -123,18 +123,35 @@ def retraining_frame(runs: Sequence[Run], what: str = "accuracy_train") -> pd.Da
     return pd.DataFrame(rows, columns=columns)
 
 
-def _progress(epochs: int) -> np.ndarray:
-    """Share of `epochs` done after each of them."""
-    return np.arange(1, epochs + 1) / max(epochs, 1)
+def _progress(run: Run, epochs: int) -> np.ndarray:
+    """Share of a run's search that is done after each of its first `epochs`."""
+    return np.arange(1, epochs + 1) / max(epochs, 1 if run.status == "finished" else _planned(run))
 
 
-def _aligned(curves: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The progress of the longest curve, and `(curves, progress)` of all at it."""
-    progress = _progress(max((len(curve) for curve in curves), default=0))
+def _planned(run: Run) -> int:
+    """Epochs that a search was to have: of the stages that have begun, and of those after them."""
+    begun = [event for event in run.events if event["event"] == "StageStarted"]
+    if not begun:
+        return 1
+    method = run.meta.get("method")
+    stages = method.get("stages") if isinstance(method, dict) else None
+    later = stages[len(begun) :] if isinstance(stages, list) else []
+    told = [str(stage.get("epochs")) for stage in later if isinstance(stage, dict)]
+    here = cast("int", begun[-1]["epoch_offset"]) + cast("int", begun[-1]["epochs"])
+    return here + sum(int(text) for text in told if text.isdecimal() and len(text) < 9)
+
+
+def _aligned(
+    curves: Sequence[np.ndarray], done: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The progress of the longest curve, and `(curves, progress)` of all at it.
+
+    Args:
+        done: the progress of each.
+    """
+    progress = max(done, key=lambda each: (each[-1:].sum(), len(each)), default=np.empty(0))
     rows = np.full((len(curves), len(progress)), np.nan)
-    for row, curve in zip(rows, curves, strict=True):
-        if len(curve) == len(progress):
-            row[:] = curve
-        elif len(curve):
-            row[:] = np.interp(progress, _progress(len(curve)), curve, left=np.nan)
+    for row, curve, own in zip(rows, curves, done, strict=True):
+        if len(curve):
+            row[:] = np.interp(progress, own, curve, left=np.nan, right=np.nan)
     return progress, rows

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from workbench.leaving import may_leave
 from workbench.protocols import Mixtures, Trial, View
 from workbench.spaces.space import CellShape, Space
 
@@ -94,6 +95,7 @@ class Perturbation:
 
     def _score(self, trial: Trial, mixtures: Mixtures, kind: str) -> Score:
         def score(rows: Tensor) -> tuple[float, float]:
+            may_leave()
             found = trial.evaluate({**mixtures, kind: replace(mixtures[kind], ops=rows)})
             worse = {"accuracy": -found["accuracy"], "loss": found["loss"]}
             other = "loss" if self.criterion == "accuracy" else "accuracy"

@@ -32,7 +32,7 @@ def cost_frame(run: Run) -> pd.DataFrame:
     epochs = run.epochs
     steps = pd.Series(run.trace["epoch"].values).value_counts()
     epoch, alive = epochs["epoch"].to_numpy(), epochs["alive"].to_numpy(dtype=float)
-    candidates = int(run.initial["alive"].sum())
+    candidates = int(run.starts["alive"].any("stage").sum())
     return pd.DataFrame(
         {
             "epoch": epoch,

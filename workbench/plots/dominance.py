@@ -60,8 +60,9 @@ def dominance(run: Run) -> go.Figure:
     fig.update_xaxes(title="Step", row=2 * blocks)
     fig.update_annotations(font={"size": 13})
     height = 110 + 410 * blocks
-    theme.styled(fig, title="Which operations lead", subtitle=_verdict(run), height=height)
-    fig.update_layout(hovermode="closest", margin={"t": 104})
+    verdict = _verdict(run)
+    theme.styled(fig, title="Which operations lead", subtitle=verdict, height=height)
+    fig.update_layout(hovermode="closest", margin={"t": 120 if "<br>" in verdict else 104})
     return fig if len(frame) else theme.note(fig, "Nothing recorded yet")
 
 
@@ -97,13 +98,15 @@ def _verdict(run: Run) -> str:
         for kind, row in ends.iterrows()
         if (kind == "all") == (len(kinds) > 2)
     ]
+    kinds_told = len(parts)
     if tied := 100 * float(ends.loc["all", "tied_share"]):
         parts.append(f"all weights are equal on {tied:.0f} % of edges: nobody leads them")
     method = run.meta.get("method")
     if isinstance(method, Mapping) and "proposal" in method:  # a walk
         parts.append("an edge that the best genotype leaves out counts as none's")
     late = run.trace.sizes["step"] - 1 in run.prunings["step"].to_numpy()
-    return f"at the end{', its prunings included' if late else ''}, " + "; ".join(parts)
+    end = f"at the end{', its prunings included' if late else ''}, " + "; ".join(parts[:kinds_told])
+    return "<br>".join([end, "; ".join(parts[kinds_told:])]).removesuffix("<br>")
 
 
 def _lines(op: str, part: pd.DataFrame, *, first: bool) -> list[go.Scatter]:
@@ -119,8 +122,8 @@ def _lines(op: str, part: pd.DataFrame, *, first: bool) -> list[go.Scatter]:
     edge = {"width": 1.4} if hatched else {"width": 0.6, "dash": "solid"}
     shared = {"name": op, "legendgroup": op, "mode": "lines"}
     area = go.Scatter(
-        x=steps[even],
-        y=shares[even],
+        x=np.append(steps[even], steps[-1:] + 1),  # until the next step would come
+        y=np.append(shares[even], shares[-1:]),
         stackgroup="share",
         line={**line, **edge, "shape": "hv"},
         fillcolor=fill,

@@ -85,7 +85,7 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         self._steps = 0  # since the last one
         self._took = 0.0  # seconds, to write that
-        self._synced: dict[Path, int] = {}  # what of the record is on the disk, as of when
+        self._synced = 0  # ns: what of the record was written before is on the disk
 
     def begin(self) -> None:
         """Take the folder over; whoever does holds its lock."""
@@ -119,7 +119,7 @@ class Checkpoints:
             OSError: if there is no room for it; those from before are as they were.
         """
         began = time.monotonic()
-        sync_written(self.path.parent, self._synced)  # what the state has behind it
+        self._synced = sync_written(self.path.parent, self._synced)  # what the state has behind it
         self.path.mkdir(exist_ok=True)
         file = self.path / f"checkpoint_{self._next}.json"
         state = file.with_suffix(".pt")
@@ -181,7 +181,7 @@ def remove(path: Path, *, keep: int = 0) -> None:
 
 def let_go(path: Path) -> None:
     """Remove all checkpoints of what has ended, once that is on the disk."""
-    sync_written(path.parent, {})
+    sync_written(path.parent)
     remove(path)
 
 

@@ -21,7 +21,7 @@ import psutil
 
 from workbench.trace import folder
 from workbench.trace.folder import RunError
-from workbench.trace.header import Header, read_header
+from workbench.trace.header import read_header
 
 Wish = Literal["run", "pause", "stop"]
 POLL_SECONDS = 0.05
@@ -72,20 +72,21 @@ def lost(header: Mapping[str, object]) -> bool:
     return not over(header) and here and not _lives(header)
 
 
-def header_of_ended(path: Path) -> Header:
-    """`run.json` of a search that no living process of this machine writes, lock or no lock.
+def refuse_living(path: Path) -> None:
+    """Whether a living process of this machine writes a search whose lock was removed.
 
     Raises:
         RunError: if one does.
     """
+    if (path / folder.LOCK).exists():  # the system knows whether it is held
+        return
     header = read_header(path)
-    here = header.get("host") == platform.node() and header["pid"] != os.getpid()
+    here = header.get("host") == platform.node()
     if not over(header) and here and _lives(header):
         raise RunError(
             f"{path} is being written by process {header['pid']} on {header['host']}, although its "
             f"{folder.LOCK} is gone; stop that one first"
         )
-    return header
 
 
 def silence(header: Mapping[str, object]) -> float:

@@ -207,12 +207,14 @@ class _Keeper:
 
     def append(self, line: Line) -> None:
         """Write a line of the epochs."""
+        self.lock.check()
         with writing(self.place.epochs, self.told):
             appended.append_line(self.place.epochs, line)
         self.lines += 1
 
     def end(self, figures: Line) -> None:
         """Write the figures down; then nothing is left to go on with."""
+        self.lock.check()
         with writing(self.place.figures, self.told):
             folder.write_sealed(self.place.figures, figures, indent=1, durable=True)
         with writing(self.place.epochs, self.told):
@@ -228,6 +230,7 @@ class _Keeper:
         """Save the state of the training."""
         if event.now.passed:  # events that were kept and are told again
             return
+        self.lock.check()
         with writing(self.checkpoints.path, self.told):
             written = self.place.epochs.stat().st_size
             record = {**self._note, "epochs_bytes": written}

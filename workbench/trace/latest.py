@@ -37,6 +37,22 @@ def state_after(run: Run, index: int) -> xr.Dataset:
     return last.assign(alive=alive, mix=last["mix"].where(alive, np.float32(0)))
 
 
+def settled(run: Run) -> xr.Dataset:
+    """The trace of a run, in which the last step of a stage has what was pruned behind it too."""
+    trace = run.trace
+    stages, steps = trace["stage"].to_numpy(), trace["step"].to_numpy()
+    last = np.flatnonzero(np.append(stages[1:] != stages[:-1], len(stages) > 0))
+    late = [row for row in last if steps[row] in run.prunings["step"].to_numpy()]
+    if not late:
+        return trace
+    mix, alive = trace["mix"].copy(deep=True), trace["alive"].copy(deep=True)
+    begun = run.starts["stage"].to_numpy().tolist()
+    for row in late:
+        state = state_after(run, begun.index(stages[row]))
+        mix[row], alive[row] = state["mix"].to_numpy(), state["alive"].to_numpy()
+    return trace.assign(mix=mix, alive=alive)
+
+
 def left_out(run: Run) -> pd.DataFrame:
     """A row per operation that was alive at a stage's end and is no candidate in the next one.
 

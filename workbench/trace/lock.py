@@ -12,6 +12,10 @@ from workbench.trace import folder
 from workbench.trace.folder import RunError
 
 
+class Taken(RunError):
+    """A folder that may be another process's by now: nothing more is written there."""
+
+
 class WriterLock:
     """Held by whoever writes what `file` guards; the file says who that is."""
 
@@ -19,6 +23,7 @@ class WriterLock:
         self._file = file
         # Not by thread: a generator may be made in one thread and closed in another.
         self._lock = FileLock(file, thread_local=False)
+        self._inode: int | None = None  # of the file that was locked
 
     def acquire(self) -> None:
         """Become the only writer; a dead one's lock is free.
@@ -33,6 +38,7 @@ class WriterLock:
                 f"{self._file} cannot be locked ({error.strerror}); choose a folder that can be "
                 "written"
             ) from error
+        self._inode = self._file.stat().st_ino
         owner = {"pid": os.getpid(), "host": platform.node(), "since": folder.now()}
         self._file.write_text(folder.to_json(owner), encoding="utf-8")
 
@@ -59,6 +65,26 @@ class WriterLock:
                 f"{self._file.parent} is being written by {self._owner()}; stop that one first, or "
                 "choose another folder"
             ) from error
+
+    @property
+    def held(self) -> bool:
+        """Is the file still the one that was locked?  Whoever removed it lets another one write."""
+        try:
+            return self._file.stat().st_ino == self._inode
+        except OSError:
+            return False
+
+    def check(self) -> None:
+        """Whether this process may still write there.
+
+        Raises:
+            Taken: if the file was removed.
+        """
+        if not self.held:
+            raise Taken(
+                f"{self._file} was removed while this process wrote; it ends here, before another "
+                f"one writes too. What was saved goes on as after a kill"
+            )
 
     def release(self) -> None:
         """Let others write."""

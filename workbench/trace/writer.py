@@ -26,10 +26,11 @@ from workbench.events import (
 )
 from workbench.trace import appended, checkpoints, folder
 from workbench.trace.checkpoints import Checkpoint, Checkpointing, Checkpoints
-from workbench.trace.control import header_of_ended
+from workbench.trace.control import refuse_living
 from workbench.trace.evaluations import refuse_evaluated
 from workbench.trace.facts import made_with, new_header, resumed_header
 from workbench.trace.folder import RunError
+from workbench.trace.header import read_header
 from workbench.trace.lines import Line, RareEvent, WithinStep, event_line
 from workbench.trace.lock import WriterLock
 from workbench.trace.rewinding import place_in, rewind
@@ -78,7 +79,7 @@ class RunWriter:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
-            if self.begun:
+            if self.begun and self._lock.held:
                 self._close(error)
         finally:
             self._lock.release()
@@ -137,7 +138,9 @@ class RunWriter:
         if isinstance(event, Resumed):
             self._go_on(event)
             return
-        if not self.begun:
+        if self.begun:
+            self._lock.check()
+        else:
             self._begin(event.about if isinstance(event, StageStarted) else {})
         self._open = event if isinstance(event, Resumable) else None
         self._between = isinstance(event, Resumable) and event.epoch_ended
@@ -173,9 +176,8 @@ class RunWriter:
             return False
         self._flush_steps()  # what the state has behind it is in the record
         with self._writing(folder.CHECKPOINTS):
-            self._checkpoints.write(
-                event.now.save, {"clock": asdict(event.clock), "record": self._place()}
-            )
+            facts = {"clock": asdict(event.clock), "record": self._place()}
+            self._checkpoints.write(event.now.save, facts)
         self._open = None
         return True
 
@@ -217,12 +219,11 @@ class RunWriter:
         """Take the folder over and put the record back to where the checkpoint was written."""
         start, space = self._start, event.space
         if start is None or space is None:
-            raise RunError(
-                "these events go on from a saved state; give record() its checkpoint as `start`"
-            )
+            raise RunError("events that go on need their checkpoint: record(…, start=CHECKPOINT)")
+        refuse_living(self.path)
         self._lock.acquire()
         refuse_evaluated(self.path)
-        header = header_of_ended(self.path)
+        header = read_header(self.path)
         if header["status"] == "finished" or not start.file.exists():
             raise RunError(
                 f"{self.path} has gone on since {start.file.name} was read; open it again"
@@ -279,8 +280,7 @@ class RunWriter:
             with self._writing(folder.TRACE):
                 self._stage.flush()
         while self._lines:
-            self._append(self._lines[0])
-            del self._lines[0]
+            self._append(self._lines.pop(0))
 
     def _count_steps(self) -> None:
         if self._stage is not None:

@@ -11,7 +11,10 @@ function render({ model, el }) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "lm-Widget jupyter-widgets jupyter-button";
-  const show = () => { button.textContent = model.get("label"); };
+  const show = () => {
+    button.textContent = model.get("label");
+    button.disabled = !model.get("text");
+  };
   const byHand = (text) => {  // pages without https have no clipboard
     const area = document.createElement("textarea");
     area.value = text;
@@ -31,6 +34,7 @@ function render({ model, el }) {
     setTimeout(show, 1500);
   });
   model.on("change:label", show);
+  model.on("change:text", show);
   show();
   el.appendChild(button);
 }
@@ -39,7 +43,7 @@ export default { render };
 
 
 class CopyButton(anywidget.AnyWidget):
-    """Copies `text` to the clipboard of the browser, and says so for a moment."""
+    """Copies `text` to the clipboard of the browser, and says so; nothing to copy disables it."""
 
     _esm = _RENDER
     label = traitlets.Unicode("copy").tag(sync=True)

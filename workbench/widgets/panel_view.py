@@ -158,11 +158,11 @@ class Panel(w.VBox):
         self.state.value = style.error(
             f"{count}: {rest or ', '.join(checked.errors)}" * (wrong > 0)
         )
-        if checked.config is not None:
-            self.command.text = checked.config.command("search")
-            self.papermill.text = papermill_command(checked.config)
+        config = checked.config
+        self.command.text = config.command("search") if config else ""
+        self.papermill.text = papermill_command(config) if config else ""
         for shown, button in zip(self._texts, (self.command, self.papermill), strict=True):
-            shown.value = style.copied(button.text if checked.config else "")
+            shown.value = style.copied(button.text)
 
     def _begin(self) -> None:
         if self.config is None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from workbench.leaving import may_leave
 from workbench.protocols import Batch, Edge, Mixture, Proxy, Rows, View
 from workbench.spaces.resize import resized
 from workbench.spaces.space import CellShape, Space
@@ -212,6 +213,7 @@ def _with_weights_of(net: nn.Module) -> Any:
 
 def _measured(measure: Proxy, net: Supernet, alive: Rows, batch: Batch, seed: int) -> float:
     """A measure of the supernet with what is alive; the same seed draws the same pictures."""
+    may_leave()  # a round of them takes an hour or more
     generator = torch.Generator(batch.images.device).manual_seed(seed)
     return measure(Thin(net, alive), batch, generator)
 

@@ -10,6 +10,8 @@ from numba import njit
 from numba.core import config
 from numba.core.compiler import Compiler
 
+from workbench.leaving import may_leave
+
 LEVEL = 2  # of LLVM's optimisations: as fast as level 3 here, compiled in 0.7 of the time
 
 
@@ -17,6 +19,7 @@ class _Compiler(Compiler):
     """Numba's own, at our level: what else a process compiles keeps its own."""
 
     def compile_extra(self, func: Callable[..., object]) -> Any:
+        may_leave()
         settings = cast("Any", config)
         theirs, settings.OPT = settings.OPT, type(settings.OPT)(LEVEL)  # under Numba's lock
         try:
