@@ -13,6 +13,7 @@ from workbench.protocols import Clock
 from workbench.snapshots import Moment
 from workbench.trace import checkpoints as module
 from workbench.trace.checkpoints import Checkpointing, Checkpoints, remove
+from workbench.trace.durable import sync_written
 from workbench.trace.folder import RunError
 
 
@@ -78,3 +79,25 @@ def test_what_a_state_has_behind_it_is_on_the_disk_first(
     synced.clear()
     keeper.write(lambda stream: None, {})
     assert synced == [run / "events.jsonl", run]
+
+
+@pytest.mark.parametrize("what", ["a date to come", "the clock is set"])
+def test_no_clock_hides_what_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("workbench.trace.durable.sync", synced.append)
+    first, events = tmp_path / "genotype.json", tmp_path / "events.jsonl"
+    first.write_text("")
+    late = time.time() + (3600 if what == "a date to come" else 0)
+    os.utime(first, (late, late))
+    since = sync_written(tmp_path)
+    if what == "the clock is set":
+        since = since._replace(clock=since.clock + 100 * 10**9)  # it was later than it is
+    events.write_text("")
+    os.utime(events, (time.time() - 50, time.time() - 50))
+    if what == "a date to come":
+        os.utime(events, None)
+    synced.clear()
+    sync_written(tmp_path, since)
+    assert events in synced

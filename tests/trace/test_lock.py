@@ -203,8 +203,9 @@ def test_a_living_search_is_not_gone_on_with_where_its_lock_was_removed(tmp_path
     path = tmp_path / "run"
     first = started(search_and_hang, path)
     waited(lambda: (path / folder.HEADER).exists() and open_run(path).steps == 3, first)
+    time.sleep(0.5)  # until all of that step is told
     (path / folder.LOCK).unlink()
-    with pytest.raises(RunError, match=f"by process {first.pid} on .*its run.lock is gone"):
+    with pytest.raises(RunError, match=f"by process {first.pid} on .*its run.lock is free"):
         list(searching(path, go_on=True))
     first.kill()
     first.join()
@@ -218,16 +219,45 @@ def test_a_process_that_began_after_the_last_sign_of_life_is_another(tmp_path: P
     assert control.lost(header | {"heartbeat": "2020-01-01T00:00:00+00:00"})
 
 
-@pytest.mark.parametrize("steps", [searching, training], ids=["search", "evaluation"])
-def test_whoever_lost_the_lock_writes_nothing_more(tmp_path: Path, steps) -> None:
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("kind", [searching, training], ids=["search", "evaluation"])
+def test_whoever_lost_the_lock_writes_nothing_more(tmp_path: Path, kind, replaced: bool) -> None:
     path = tmp_path / "run"
-    if steps is training:
+    if kind is training:
         list(searching(path))
-    events = steps(path)
+    events = kind(path)
     next(events), next(events)
-    (lock,) = path.rglob("evaluation.lock" if steps is training else "run.lock")
-    lock.unlink()
+    (lock,) = path.rglob("evaluation.lock" if kind is training else "run.lock")
+    lock.rename(tmp_path / "old")
+    if replaced:
+        lock.touch()
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    with pytest.raises(RunError, match=rf"{lock.name} was removed while this process wrote"):
+    with pytest.raises(RunError, match=rf"{lock.name} was removed or replaced while this process"):
         list(events)
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+
+
+def test_a_search_that_is_left_without_its_lock_does_not_end_as_if_nothing_were(tmp_path: Path):
+    events = searching(tmp_path / "run")
+    next(events), next(events)
+    (tmp_path / "run" / "run.lock").unlink()
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    with pytest.raises(RunError, match="removed or replaced"):
+        events.close()
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
+def test_a_search_without_its_lock_can_go_on_when_it_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run"
+    events = searching(path)
+    next(events), next(events), next(events)
+    (path / "run.lock").unlink()
+    with pytest.raises(RunError, match="removed or replaced"):
+        list(events)
+    with pytest.raises(RunError, match=r"sign of life \d s ago"):
+        list(searching(path, go_on=True))
+    monkeypatch.setattr(control, "_SILENT", 0.0)
+    list(searching(path, go_on=True))
+    assert open_run(path).status == "finished"

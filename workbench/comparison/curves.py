@@ -58,8 +58,7 @@ def per_epoch(run: Run, what: str) -> np.ndarray:
 def curves_frame(runs: Sequence[Run], what: str) -> pd.DataFrame:
     """A scalar or measure of every epoch, by group: its mean over seeds and their deviation.
 
-    Runs of other lengths than the longest of their group are interpolated at its epochs, as far as
-    they came.
+    Runs of other lengths are interpolated at each other's epochs, as far as they came.
 
     Args:
         runs: The runs.
@@ -144,12 +143,12 @@ def _planned(run: Run) -> int:
 def _aligned(
     curves: Sequence[np.ndarray], done: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The progress of the longest curve, and `(curves, progress)` of all at it.
+    """Where any curve has a value, and `(curves, progress)` of all at it, as far as they come.
 
     Args:
         done: the progress of each.
     """
-    progress = max(done, key=lambda each: (each[-1:].sum(), len(each)), default=np.empty(0))
+    progress = np.unique(np.concatenate([*done, np.empty(0)]))
     rows = np.full((len(curves), len(progress)), np.nan)
     for row, curve, own in zip(rows, curves, done, strict=True):
         if len(curve):

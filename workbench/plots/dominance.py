@@ -124,12 +124,13 @@ def _lines(op: str, part: pd.DataFrame, *, first: bool) -> list[go.Scatter]:
     area = go.Scatter(
         x=np.append(steps[even], steps[-1:] + 1),  # until the next step would come
         y=np.append(shares[even], shares[-1:]),
+        customdata=np.append(steps[even], steps[-1:]),
         stackgroup="share",
         line={**line, **edge, "shape": "hv"},
         fillcolor=fill,
         fillpattern={**hatch, "solidity": 0.2} if hatched else None,
         showlegend=first and hatched,
-        hovertemplate="%{y:.0f} % of edges at step %{x:,}<extra>%{fullData.name}</extra>",
+        hovertemplate="%{y:.0f} % of edges at step %{customdata:,}<extra>%{fullData.name}</extra>",
         **shared,
     )
     mean = go.Scatter(

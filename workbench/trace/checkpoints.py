@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 
 from workbench.events import Resumable
 from workbench.trace import folder
-from workbench.trace.durable import sync_written
+from workbench.trace.durable import NOTHING, sync_written
 from workbench.trace.folder import RunError
 
 _REMEDY = "take an older one"
@@ -85,7 +85,7 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         self._steps = 0  # since the last one
         self._took = 0.0  # seconds, to write that
-        self._synced = 0  # ns: what of the record was written before is on the disk
+        self._synced = NOTHING
 
     def begin(self) -> None:
         """Take the folder over; whoever does holds its lock."""

@@ -25,6 +25,7 @@ from workbench.trace.header import read_header
 
 Wish = Literal["run", "pause", "stop"]
 POLL_SECONDS = 0.05
+_SILENT = 120.0  # seconds
 _CLOCKS = 60.0  # seconds by which the system's two clocks may differ
 _ONE_AT_A_TIME = threading.Lock()
 _LOG = logging.getLogger(__name__)
@@ -73,19 +74,21 @@ def lost(header: Mapping[str, object]) -> bool:
 
 
 def refuse_living(path: Path) -> None:
-    """Whether a living process of this machine writes a search whose lock was removed.
+    """Whether a living process of this machine writes a search, although its lock is free.
+
+    It is where its file was removed or replaced; and where what wrote could not say its end.
 
     Raises:
-        RunError: if one does.
+        RunError: if one has given a sign of life within two minutes.
     """
-    if (path / folder.LOCK).exists():  # the system knows whether it is held
-        return
     header = read_header(path)
+    mine = header["pid"] == os.getpid() and (path / folder.LOCK).exists()  # and free, so it is over
     here = header.get("host") == platform.node()
-    if not over(header) and here and _lives(header):
+    if not over(header) and here and not mine and _lives(header) and silence(header) < _SILENT:
         raise RunError(
-            f"{path} is being written by process {header['pid']} on {header['host']}, although its "
-            f"{folder.LOCK} is gone; stop that one first"
+            f"{path} is being written by process {header['pid']} on {header['host']}, which gave a "
+            f"sign of life {silence(header):.0f} s ago, although its {folder.LOCK} is free; stop "
+            "that one first, or wait until it has been silent for two minutes"
         )
 
 

@@ -33,12 +33,12 @@ class WriterLock:
         """
         try:
             self._acquire()
+            self._inode = self._file.stat().st_ino
         except OSError as error:
             raise RunError(
                 f"{self._file} cannot be locked ({error.strerror}); choose a folder that can be "
                 "written"
             ) from error
-        self._inode = self._file.stat().st_ino
         owner = {"pid": os.getpid(), "host": platform.node(), "since": folder.now()}
         self._file.write_text(folder.to_json(owner), encoding="utf-8")
 
@@ -82,8 +82,9 @@ class WriterLock:
         """
         if not self.held:
             raise Taken(
-                f"{self._file} was removed while this process wrote; it ends here, before another "
-                f"one writes too. What was saved goes on as after a kill"
+                f"{self._file} was removed or replaced while this process wrote; it ends here, "
+                "before another one writes too. What was saved goes on with --resume, two minutes "
+                "from now"
             )
 
     def release(self) -> None:

@@ -32,7 +32,7 @@ from workbench.trace.facts import made_with, new_header, resumed_header
 from workbench.trace.folder import RunError
 from workbench.trace.header import read_header
 from workbench.trace.lines import Line, RareEvent, WithinStep, event_line
-from workbench.trace.lock import WriterLock
+from workbench.trace.lock import Taken, WriterLock
 from workbench.trace.rewinding import place_in, rewind
 from workbench.trace.stage import StageArrays
 from workbench.trace.unwritten import Unwritten, told, writing
@@ -79,7 +79,7 @@ class RunWriter:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
-            if self.begun and self._lock.held:
+            if self.begun and not isinstance(error, Taken):
                 self._close(error)
         finally:
             self._lock.release()
@@ -138,9 +138,7 @@ class RunWriter:
         if isinstance(event, Resumed):
             self._go_on(event)
             return
-        if self.begun:
-            self._lock.check()
-        else:
+        if not self.begun:
             self._begin(event.about if isinstance(event, StageStarted) else {})
         self._open = event if isinstance(event, Resumable) else None
         self._between = isinstance(event, Resumable) and event.epoch_ended
@@ -293,7 +291,9 @@ class RunWriter:
             folder.write_sealed(self.path / folder.HEADER, self._header, indent=1, durable=durable)
 
     def _writing(self, name: str = "") -> AbstractContextManager[None]:
-        """Within, a full disk and the like are an `Unwritten`."""
+        """Within, a full disk and the like are an `Unwritten`; not begun without the lock."""
+        if self.begun:
+            self._lock.check()
         return writing(self.path / name, self._told)
 
     def _told(self) -> tuple[str, str]:
