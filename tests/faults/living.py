@@ -82,10 +82,10 @@ def _whole(alpha: np.ndarray, mix: np.ndarray, alive: np.ndarray) -> None:
 
 def _pruned(prunings: pd.DataFrame, trace: xr.Dataset) -> None:
     """What was pruned before a step is not alive in it."""
-    alive = trace["alive"].to_series()
-    for step, edge, op in prunings[["step", "edge", "op"]].itertuples(index=False):
-        if step + 1 < len(trace["step"]):
-            assert not alive[step + 1, edge, op], "a pruning and the steps do not agree"
+    told = prunings[prunings["step"] + 1 < trace.sizes["step"]]
+    edge, op = (trace.indexes[name].get_indexer(told[name]) for name in ("edge", "op"))
+    gone = trace["alive"].values[told["step"].to_numpy(int) + 1, edge, op]
+    assert not gone.any(), "a pruning and the steps do not agree"
 
 
 def _probed(trace: xr.Dataset) -> None:
