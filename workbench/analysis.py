@@ -123,9 +123,10 @@ def rank_switches(run: Run) -> pd.DataFrame:
     Returns:
         Columns kind, edge, switches (a count).
     """
-    leaders = _leaders(settled(run)["mix"])
+    trace = settled(run)
+    leaders = _leaders(trace["mix"])
     switches = (leaders[1:] != leaders[:-1]).sum(0)
-    return _edges(settled(run)).assign(switches=switches)
+    return _edges(trace).assign(switches=switches)
 
 
 def decision_step(run: Run) -> pd.DataFrame:

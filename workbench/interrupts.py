@@ -71,12 +71,12 @@ class Asked:
 
         Kernels are compiled then, for a minute perhaps, and nothing is lost.
         """
-        steps = 0
+        stepped = False
         with closing(events):
             for event in events:
                 if isinstance(event, Stepped):
-                    steps, self._patience = steps + 1, PATIENCE
-                elif isinstance(event, Resumable | Resumed) and not steps:
+                    stepped, self._patience = True, PATIENCE
+                elif isinstance(event, Resumable | Resumed) and not stepped:
                     self._patience = 0.0
                 yield event
 

@@ -11,8 +11,6 @@ from workbench.trace.folder import CHECKPOINTS, CONTROL, EVALUATION_EPOCHS, TRAC
 
 _FOLDERS = (TRACE, Path(EVALUATION_EPOCHS).parent.name)
 _FILES = (".json", ".jsonl")  # all others beside them are not a run's
-
-
 _COARSE = 2 * 10**9  # ns: no file system rounds times further
 
 

@@ -78,7 +78,7 @@ class WriterLock:
         """Whether this process may still write there.
 
         Raises:
-            Taken: if the file was removed.
+            Taken: if the file was removed or replaced.
         """
         if not self.held:
             raise Taken(
