@@ -28,7 +28,7 @@ PART = {"errors", "leaving", "limits", "protocols", "spaces"}
 PART |= {f"parts.schedules({', '.join(sorted(SCALARS))})"}
 LOOP = {
     "arch", "bilevel", "data", "engine", "epochs", "errors", "events", "generators", "method",
-    "protocols", "pruning", "snapshots", "spaces", "supernets",
+    "past", "protocols", "pruning", "snapshots", "spaces", "supernets",
 }  # fmt: skip
 READING = {"errors", "limits", "spaces.genotype", "spaces.space", "trace"}
 
@@ -59,6 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "supernets": LOOP,
     "measuring": {"errors", "protocols"},
     "epochs": {"errors", "events", "protocols"},
+    "past": {"events", "protocols", "spaces"},
     "generators": {"errors"},
     "snapshots": {"data", "errors"},
     "culprit": LOOP | {"bilevel"},

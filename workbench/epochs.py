@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
-from workbench.events import Diverged, DivergenceError, EpochEnded
+from workbench.events import Diverged, DivergenceError
 from workbench.protocols import Clock
-
-if TYPE_CHECKING:
-    from workbench.spaces.genotype import Genotype
 
 
 @dataclass
@@ -48,15 +45,6 @@ class Means:
 def not_finite(clock: Clock, what: str) -> DivergenceError:
     """The error of a score that is none."""
     return DivergenceError(Diverged(clock, what, None, "another score, in a new search"))
-
-
-def kept(genotype: Genotype, ended: Sequence[EpochEnded]) -> Genotype:
-    """The genotype, as the object of the last epoch if that found the same.
-
-    Rules look back at all epochs, and a genotype is most of what is kept of one.
-    """
-    last = ended[-1].genotype if ended else None
-    return last if last is not None and last == genotype else genotype
 
 
 class Stopwatch:

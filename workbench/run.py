@@ -13,10 +13,11 @@ from workbench.bilevel import LiveBilevel, LiveTrial, detached, frozen_statistic
 from workbench.data import Data, ImageSet, Loader, describe, evaluation_batches, split_indices
 from workbench.divergence import Watch
 from workbench.engine import Machine, accelerated, independent_seeds, needs
-from workbench.epochs import EpochUnderWay, kept
+from workbench.epochs import EpochUnderWay
 from workbench.events import Derived, EpochEnded, Held, Pruned, Resumed, StageStarted, Stepped
 from workbench.measuring import ProbeError, part_name, told
 from workbench.method import Method
+from workbench.past import Past
 from workbench.protocols import Batch, Clock, Probe, Rows, Update, View
 from workbench.pruning import count_weights, remove, verdict
 from workbench.snapshots import State
@@ -62,8 +63,7 @@ class Run:
         self.weight_optimizer = stage.weight_optimizer(list(self.net.parameters()))
         self.arch_optimizer = stage.arch_optimizer(list(self.arch.parameters()))
         self._split(seed, seeds[3:])
-        self.history: list[Rows] = []
-        self.ended: list[EpochEnded] = []
+        self.past = Past()
         self.held: set[tuple[str, str]] = set()
         self.clock = Clock(index, 0, stage.epochs, 0, stage.epochs * self.steps_per_epoch)
         self.epoch = EpochUnderWay(0)
@@ -263,12 +263,12 @@ class Run:
         """What rules may look at now."""
         return View(
             clock, self.space, self.arch.snapshot(), self.mix, dict(self.arch.alive),
-            tuple(self.history), tuple(self.ended), self.seed, LiveTrial(self),
+            self.past.history, self.past.ended, self.seed, LiveTrial(self),
         )  # fmt: skip
 
     def close_epoch(self, means: Mapping[str, float], seconds: float) -> EpochEnded:
         """The epoch's event, after which rules know of it."""
-        genotype = kept(self.derive(), self.ended)
+        genotype = self.past.known(self.derive())
         found = cost(
             genotype,
             channels=self.space.channels,
@@ -282,8 +282,7 @@ class Run:
             genotype, found.parameters, found.macs,
             sum(int(mask.sum()) for mask in self.arch.alive.values()), count_weights(self.net),
         )  # fmt: skip
-        self.history.append({kind: mix.ops.cpu() for kind, mix in self.mix.items()})
-        self.ended.append(ended)
+        self.past.add(ended, self._rows())
         return ended
 
     def derive(self) -> Genotype:

@@ -12,13 +12,12 @@ from torch import Tensor
 from workbench.data import Data
 from workbench.engine import Machine
 from workbench.epochs import EpochUnderWay
-from workbench.events import EpochEnded
 from workbench.generators import generators, set_generators
 from workbench.method import Method
+from workbench.past import Past
 from workbench.protocols import Batch, Clock, Mixture
 from workbench.run import Run
 from workbench.snapshots import SnapshotError, State, identity, refuse_other, taken_up
-from workbench.spaces.genotype import Genotype
 from workbench.spaces.space import Space
 
 
@@ -50,8 +49,7 @@ def state_of(run: Run) -> State:
         "batches": [None if batch is None else list(batch) for batch in run.last_batches],
         "mix": {kind: [mix.ops, mix.edges] for kind, mix in run.mix.items()},
         "last_weights": dict(run.last_weights),
-        "history": [dict(rows) for rows in run.history],
-        "ended": [_epoch_ended(event) for event in run.ended],
+        **run.past.state_dict(),
         "held": [list(pair) for pair in sorted(run.held)],
     }
 
@@ -82,8 +80,7 @@ def reopened(state: State, method: Method, data: Data, machine: Machine, seed: i
     run.last_batches = first, second
     run.mix = {kind: Mixture(ops, edges) for kind, (ops, edges) in here["mix"].items()}
     run.last_weights = here["last_weights"]
-    run.history = state["history"]
-    run.ended = [_read_ended(values) for values in state["ended"]]
+    run.past = Past.from_state(state)
     run.held = {(edge, op) for edge, op in state["held"]}
     run.clock = Clock(**state["clock"])
     run.epoch = EpochUnderWay.from_state(here["epoch"])
@@ -104,27 +101,6 @@ def _form(run: Run) -> dict[str, str]:
 
 def _words(form: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in form.items())
-
-
-def _epoch_ended(event: EpochEnded) -> State:
-    genotype = event.genotype
-    return {
-        **{name: value for name, value in vars(event).items() if name not in ("clock", "genotype")},
-        "scalars": dict(event.scalars),
-        "clock": asdict(event.clock),
-        "genotype": None if genotype is None else genotype.to_json(),
-    }
-
-
-def _read_ended(values: Mapping[str, Any]) -> EpochEnded:
-    genotype = values["genotype"]
-    return EpochEnded(
-        **{
-            **values,
-            "clock": Clock(**values["clock"]),
-            "genotype": None if genotype is None else Genotype.from_json(genotype),
-        }
-    )
 
 
 def _on(value: Any, device: torch.device) -> Any:
