@@ -10,6 +10,7 @@ from typing import TypedDict
 import numpy as np
 import xarray as xr
 
+from workbench.trace.grown import Grown
 from workbench.trace.header import is_sealed, least_steps
 from workbench.trace.store import DIMS, EDGES, Opened, StageStore
 from workbench.trace.waiting import MEMORY
@@ -22,7 +23,7 @@ PROBED = "probed"  # attribute of a variable that a probe measured
 class Arrays:
     """What was read of a run's arrays, by stage and name as in the store, and what was opened."""
 
-    read: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)
+    read: dict[tuple[int, str], Grown] = field(default_factory=dict)
     opened: Opened = field(default_factory=dict)
 
     def copy(self) -> Arrays:
@@ -128,8 +129,12 @@ def read_trace(
     lengths = [len(part["step"]) for part in parts]
 
     def joined(name: str, dtype: str, inner: tuple[int, ...] = ()) -> np.ndarray:
-        blank = [np.full((n, *inner), np.nan, np.float32) for n in lengths]
-        own = [part.get(name, gap) for part, gap in zip(parts, blank, strict=True)]
+        own = [
+            part[name] if name in part else np.full((length, *inner), np.nan, np.float32)
+            for part, length in zip(parts, lengths, strict=True)
+        ]
+        if len(own) == 1 and own[0].dtype == dtype:  # most runs have one stage: nothing is copied
+            return own[0]
         return np.concatenate([np.empty((0, *inner), dtype), *own]).astype(dtype, copy=False)
 
     inner = (len(axes.edges), len(axes.ops))
@@ -194,12 +199,12 @@ def _read_stage(
     store: StageStore, stage: StageLine, axes: _Axes, known: Arrays
 ) -> dict[str, np.ndarray]:
     read, number = known.read, stage["stage"]
-    step = store.steps(read.get((number, "step")))  # first: all else of them is there by then
-    read[number, "step"] = step
+    steps = store.steps(read.get((number, "step")))  # first: all else of them is there by then
+    read[number, "step"] = steps
 
     def rows(name: str) -> np.ndarray:
-        read[number, name] = store.read(name, len(step), read.get((number, name)))
-        return read[number, name]
+        read[number, name] = store.read(name, len(steps), read.get((number, name)))
+        return read[number, name].values
 
     part = {name: rows(name) for name in (*FILL, *store.scalars, "epoch", "seconds")}
     for name, fill in FILL.items():
@@ -208,9 +213,9 @@ def _read_stage(
         part[EDGES] = axes.spread_edges(rows(EDGES), stage["space"])
     for name in store.probes:
         part[name] = axes.placed(rows(name), stage["space"])
-    part["step"] = step + stage["step_offset"]
+    part["step"] = steps.values + stage["step_offset"]
     part["epoch"] = part["epoch"] + stage["epoch_offset"]
-    part["stage"] = np.full(len(step), stage["stage"])
+    part["stage"] = np.full(len(steps), stage["stage"])
     return part
 
 

@@ -65,7 +65,7 @@ class ProbedArrays:
             array = self._arrays[name] = open_array(self._group, name)
             stop = min(-(-written // self._chunk) * self._chunk, array.shape[0])
             values = np.full((stop - self._start, *array.shape[1:]), np.nan, dtype=np.float32)
-            values[: rows - self._start] = kept.read(name, rows)[self._start :]
+            values[: rows - self._start] = kept.read(name, rows).values[self._start :]
             array[self._start : stop] = values
             block = np.full((self._chunk, *array.shape[1:]), np.nan, dtype=np.float32)
             block[: len(values)] = values[: self._chunk]

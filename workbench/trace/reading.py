@@ -82,12 +82,21 @@ def read_events(run_path: Path, header: Mapping[str, object], known: Events) -> 
 def stamp(run_path: Path) -> object:
     """It changes with whatever is written into a run's folder."""
     seen: list[object] = []
-    for place in (run_path, run_path / "evaluation", *run_path.glob(_STEPS)):
+    for place in (run_path, run_path / "evaluation"):
         with suppress(OSError), os.scandir(place) as entries:  # gone meanwhile: that is a change
-            for entry in entries:
-                now = entry.stat(follow_symlinks=False)
-                seen.append((entry.name, now.st_ino, now.st_size, now.st_mtime_ns))
+            seen += [
+                (entry.name, *_written(entry.stat(follow_symlinks=False))) for entry in entries
+            ]
+    for place in run_path.glob(_STEPS):  # only the last chunk grows
+        with suppress(OSError):
+            chunks = os.listdir(place)
+            last = max((name for name in chunks if name.isdecimal()), key=int, default="")
+            seen.append((str(place), len(chunks), last, *_written((place / last).lstat())))
     return sorted(seen, key=repr)
+
+
+def _written(now: os.stat_result) -> tuple[int, int, int]:
+    return now.st_ino, now.st_size, now.st_mtime_ns
 
 
 def read_genotype(

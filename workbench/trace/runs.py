@@ -127,6 +127,7 @@ class Run:
         What probes measured is `(step,)`, `(step, edge)` or `(step, edge, op)`, NaN in steps that
         did not; these variables have the attribute `probed`.
         Coordinates: `kind`, `src`, `dst` of an edge; `stage`, `epoch`, `seconds` of a step.
+        Its arrays may be those of earlier looks too: not to be written into, `copy(deep=True)` is.
         """
         return steady(self.path, vars(self), self._read_trace)
 

@@ -141,7 +141,7 @@ class StageArrays:
         self._size = self._arrays["step"].shape[0]
         for name in ("step", *(name for name in self._order() if name != "step")):
             array, block = self._arrays[name], self._empty(name)
-            known = kept.read(name, self.rows)[self._start :]
+            known = kept.read(name, self.rows).values[self._start :]
             block[: len(known)] = known
             self._block[name] = block
             for start in range(self._start, written, CHUNK):  # a reader sees the steps go first

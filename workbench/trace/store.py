@@ -21,6 +21,7 @@ from zarr.storage import LocalStore
 
 from workbench.trace.chunks import LEVEL, file_of, fits, read_chunk
 from workbench.trace.folder import KEY, RESTORE, RunError
+from workbench.trace.grown import Grown
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArrayConfigParams
@@ -126,25 +127,24 @@ class StageStore:
         """Is there an array of the weights of edges?"""
         return self._attributes.get(EDGES) is True if self.sealed else EDGES in self._group
 
-    def steps(self, known: np.ndarray | None = None) -> np.ndarray:
+    def steps(self, known: Grown | None = None) -> Grown:
         """The steps that are wholly written; whole chunks that are `known` are not read again.
 
         Raises:
             RunError: if some are lost, or the array is damaged.
         """
-        array = self._array("step")
-        there = min(self._chunks_there() * CHUNK, array.shape[0])
-        step = self._after(array, known, there)
-        blank = np.flatnonzero(step < 0)
-        rows = int(blank[0]) if len(blank) else len(step)
-        if (step[rows:] >= 0).any() or rows < self.least:
+        array, whole = self._array("step"), _whole(known)
+        new = self._values(array, whole, min(self._chunks_there() * CHUNK, array.shape[0]))
+        blank = np.flatnonzero(new < 0)
+        count = int(blank[0]) if len(blank) else len(new)
+        if (new[count:] >= 0).any() or whole + count < self.least:
             raise RunError(
-                f"{self.path / 'step'} holds {rows} steps, and there were "
-                f"{max(self.least, int((step >= 0).sum()))} or more; {RESTORE}"
+                f"{self.path / 'step'} holds {whole + count} steps, and there were "
+                f"{max(self.least, whole + int((new >= 0).sum()))} or more; {RESTORE}"
             )
-        return step[:rows]
+        return _after(known, whole, new[:count])
 
-    def read(self, name: str, rows: int, known: np.ndarray | None = None) -> np.ndarray:
+    def read(self, name: str, rows: int, known: Grown | None = None) -> Grown:
         """The first `rows` of an array; whole chunks of it that are `known` are not read again.
 
         Raises:
@@ -153,17 +153,8 @@ class StageStore:
         array = self._array(name)
         if array.shape[0] < rows:
             raise self._damaged(name, f"an array of {array.shape[0]} steps, not {rows}")
-        return self._after(array, known, rows)
-
-    def _after(self, array: zarr.Array, known: np.ndarray | None, rows: int | None) -> np.ndarray:
-        """The first `rows`, or all: what is `known` up to its last chunk, and then what is there.
-
-        The last chunk grows, and a probe may still fill in the last row.
-        """
-        most = array.shape[0] if rows is None else rows
-        whole = 0 if known is None else min(max(len(known) - 1, 0), most) // CHUNK * CHUNK
-        new = self._values(array, whole, rows)
-        return new if known is None else np.concatenate([known[:whole], new])
+        whole = min(_whole(known), rows // CHUNK * CHUNK)
+        return _after(known, whole, self._values(array, whole, rows))
 
     def _names(self, attribute: str) -> list[str]:
         names = self._attributes.get(attribute, [])
@@ -239,9 +230,8 @@ class StageStore:
             raise RunError(f"{place / str(lost)} is missing; {RESTORE}")
         return last + 1
 
-    def _values(self, array: zarr.Array, start: int, stop: int | None) -> np.ndarray:
+    def _values(self, array: zarr.Array, start: int, stop: int) -> np.ndarray:
         """Steps from the beginning of a chunk on."""
-        stop = array.shape[0] if stop is None else stop
         chunks = range(start // CHUNK, -(-stop // CHUNK))
         empty = np.empty((0, *array.shape[1:]), array.dtype)
         return np.concatenate([empty, *(self._chunk(array, k) for k in chunks)])[: stop - start]
@@ -258,3 +248,12 @@ class StageStore:
 
     def _damaged(self, name: str, what: str) -> RunError:
         return damaged(self.path / name / "zarr.json", what)
+
+
+def _whole(known: Grown | None) -> int:
+    """How many rows need not be read again: the last chunk grows, and a probe may fill its row."""
+    return max(len(known) - 1, 0) // CHUNK * CHUNK if known else 0
+
+
+def _after(known: Grown | None, whole: int, new: np.ndarray) -> Grown:
+    return known.then(whole, new) if known else Grown(new)
