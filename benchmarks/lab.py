@@ -187,7 +187,7 @@ def main() -> None:
         raise SystemExit("no Chromium or Chrome found; install one")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        recording(folder, epochs=3 if quick else 6, rounds=2 if quick else 15)
+        recording(folder, epochs=3 if quick else 24, rounds=2 if quick else 12)
         with browsing(program) as browser:
             first_paint(browser, folder, 2_000 if quick else 20_000)
             with serving(folder / "lab") as server:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from workbench.plots import alive_frame, pruning_timeline, pruning_timeline_frame, theme
 from workbench.trace import Run
@@ -46,6 +47,16 @@ def test_operations_pruned_together_do_not_hide_each_other(run: Run) -> None:
     places = [_marks(frame.assign(op=op), frame["edge"].tolist(), ops).y[0] for op in ops]
     assert len(set(places)) == len(ops)
     assert np.abs(places).max() < 0.5
+
+
+def test_where_all_of_an_edge_goes_at_once_its_marks_are_apart(run: Run) -> None:
+    from workbench.plots.pruning import _marks, _row_height
+
+    ops, one = [str(op) for op in run.trace["op"].values], pruning_timeline_frame(run).iloc[:1]
+    frame = pd.concat([one.assign(op=op) for op in ops])
+    edge = [one["edge"].iloc[0]]
+    places = np.array([_marks(part, edge, ops).y[0] for _, part in frame.groupby("op", sort=False)])
+    assert np.diff(places).min() * _row_height(frame) > 3 > np.diff(places).min() * _row_height(one)
 
 
 def test_nothing_pruned_is_said(unpruned: Run) -> None:

@@ -75,7 +75,7 @@ def pruning_timeline(run: Run) -> go.Figure:
     """
     edges = [str(edge) for edge in run.trace["edge"].values]
     frame = pruning_timeline_frame(run)
-    upper = 17 * len(edges) if len(frame) else 60
+    upper = _row_height(frame) * len(edges) if len(frame) else 60
     fig = make_subplots(
         rows=3,
         cols=1,
@@ -106,6 +106,12 @@ def pruning_timeline(run: Run) -> go.Figure:
     return fig if len(frame) else theme.note(fig, "Nothing was pruned in this run", row=1, col=1)
 
 
+def _row_height(frame: pd.DataFrame) -> int:
+    """Pixels of an edge: more where many of its operations went at once, and marks would hide."""
+    at_once = int(frame.groupby(["edge", "step"]).size().max())
+    return 17 + 3 * (min(at_once, 8) - 1)
+
+
 def _total(frame: pd.DataFrame) -> str:
     """How many went, and by whom."""
     left = int((frame["reason"] == LEFT_OUT).to_numpy().sum())
@@ -117,7 +123,7 @@ def _total(frame: pd.DataFrame) -> str:
 def _marks(frame: pd.DataFrame, edges: list[str], ops: list[str]) -> go.Scatter:
     """The marks of one operation, each a little off its edge's line so that none hides another."""
     op = str(frame["op"].iloc[0])
-    shift = 0.6 * ((ops.index(op) + 0.5) / len(ops) - 0.5)
+    shift = 0.7 * ((ops.index(op) + 0.5) / len(ops) - 0.5)
     reasons = frame["reason"].map(as_text)
     weights = ["not recorded" if pd.isna(weight) else f"{weight:.4g}" for weight in frame["weight"]]
     return go.Scatter(
