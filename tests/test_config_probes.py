@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,12 @@ def test_what_cannot_be_measured_is_refused():
         SearchConfig(probe_every=5).build_probes()
     with pytest.raises(ConfigError, match="probes: method 'knas' has no such setting"):
         SearchConfig(method="knas", probes="op_outputs").build_method()
+
+
+def test_a_value_that_looks_like_a_flag_is_copied_as_a_value() -> None:
+    words = shlex.split(SearchConfig(out=Path("-dash"), probes="op_outputs").command("search"))
+    assert "--out=-dash" in words
+    assert words[words.index("--probes") + 1] == "op_outputs"
 
 
 def test_a_search_of_the_command_line_records_them(tmp_path: Path):

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score
 from workbench.data import ImageSet, load
 from workbench.engine import Machine
 from workbench.evaluate import CIFAR, FOUR_LAYER_HEAD, Recipe, evaluate
-from workbench.events import EpochEnded, Evaluated
+from workbench.events import Diverged, DivergenceError, EpochEnded, Evaluated
 from workbench.spaces.genotype import Genotype
 from workbench.spaces.network import Network
 
@@ -105,3 +105,19 @@ def test_cutout_and_the_auxiliary_head_train() -> None:
 def test_a_recipe_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         replace(SHORT, **wrong)
+
+
+def test_a_network_without_finite_outputs_has_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = Network.forward
+
+    def forward(self: Network, images: torch.Tensor, generator: object = None) -> object:
+        logits, auxiliary = trained(self, images)
+        whole = self.training or images.is_meta
+        return logits if whole else logits * torch.inf, auxiliary
+
+    monkeypatch.setattr(Network, "forward", forward)
+    events = evaluate(GENOTYPE, load("digits"), replace(SHORT, epochs=1), machine=CPU)
+    last = next(event for event in events if isinstance(event, Evaluated | Diverged))
+    assert isinstance(last, Diverged)
+    with pytest.raises(DivergenceError, match="an output of the network on the test images"):
+        next(events)

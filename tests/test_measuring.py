@@ -40,3 +40,28 @@ def test_a_probe_that_writes_into_weights_is_refused():
 
     with pytest.raises(ProbeError, match="heavy_handed wrote into weights or alphas"):
         measured(heavy_handed)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(None, "returned NoneType; a probe returns"), ({"a": 1j}, "measured 'a' as complex")],
+)
+def test_what_is_no_measurement_is_refused(value, said):
+    def forgetful(view, bilevel):
+        return value
+
+    with pytest.raises(ProbeError, match=f"forgetful {said}"):
+        measured(forgetful)
+
+
+def test_a_probe_leaves_masks_and_gradients_as_they_were():
+    def careless(view, bilevel):
+        for mask in view.alive.values():
+            mask.zero_()
+        torch.set_grad_enabled(False)
+        return {"alive": sum(int(mask.sum()) for mask in view.alive.values())}
+
+    found = measured(careless)
+    assert len(found) > 1
+    assert all(float(event.values["alive"]) == 0 for event in found)
+    assert torch.is_grad_enabled()

@@ -132,7 +132,7 @@ def test_an_evaluation_goes_on_bit_for_bit() -> None:
         assert figures([*first, *training(state)]) == figures(whole)
 
 
-@pytest.mark.parametrize("what", ["seed", "method", "data"])
+@pytest.mark.parametrize("what", ["seed", "method", "data", "space"])
 def test_a_state_of_another_search_is_refused(what: str) -> None:
     _, state = until(searching("darts_second_order"), 1)
     data, method = tiny_data(), small(METHODS["darts_second_order"])
@@ -141,8 +141,25 @@ def test_a_state_of_another_search_is_refused(what: str) -> None:
     if what == "data":
         data = replace(data, train=replace(data.train, images=data.train.images.flip(0)))
     seed = 1 if what == "seed" else 0
+    space = SPACES["nasbench201"] if what == "space" else SPACES["darts"]
     with pytest.raises(SnapshotError, match=f"another {what}"):
-        next(search(method, SPACES["darts"], data, machine=CPU, seed=seed, start=state))
+        next(search(method, space, data, machine=CPU, seed=seed, start=state))
+
+
+def test_a_state_of_before_it_told_its_space_is_taken_up() -> None:
+    _, state = until(searching("darts_second_order"), 1)
+    del state["of"]["space"]
+    assert isinstance(next(searching("darts_second_order", start=state)), Resumed)
+
+
+def test_a_walk_goes_on_in_its_space_and_number_format_only() -> None:
+    _, state = until(searching("regularized_evolution"), 1)
+    walk = few(WALKS["regularized_evolution"])
+    with pytest.raises(SnapshotError, match="another space"):
+        next(search(walk, SPACES["nasbench201"], tiny_data(), machine=CPU, start=state))
+    double = replace(CPU, precision="float64")
+    with pytest.raises(SnapshotError, match=r"another number format .*float32 → torch\.float64"):
+        next(search(walk, SPACES["darts"], tiny_data(), machine=double, start=state))
 
 
 def test_a_state_can_be_saved_until_the_search_goes_on() -> None:

@@ -6,9 +6,11 @@ import io
 import signal
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from workbench.cli import main
 from workbench.run import Run as Stage
@@ -75,3 +77,20 @@ def test_closed_streams_go_nowhere_and_no_file_takes_their_place(closed: tuple[i
     )
     done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, check=False)
     assert done.returncode == 7
+
+
+def test_what_others_called_their_files_is_no_command_to_the_terminal(tmp_path: Path) -> None:
+    for split, name in product(("train", "test"), "ab"):
+        for number in range(4):
+            place = tmp_path / "images" / split / name / f"{number}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), 60 * number).save(place)
+    (tmp_path / "images/train/a/bad\n\x1b[31m.png").write_bytes(b"no image")
+    words = [sys.executable, "-m", "workbench", *WORDS, "--data", f"folder:{tmp_path / 'images'}"]
+    words += ["--batch-size", "2", "--out", str(tmp_path / "run")]
+    for more in ([], ["--skip-unreadable"]):
+        said = subprocess.run([*words, *more], capture_output=True, text=True, check=False).stderr
+        assert "\x1b" not in said
+        (line,) = [line for line in said.split("\n") if "cannot be read" in line]
+        assert line.startswith("workbench: ")
+        assert "1 of 17 images cannot be read" in line

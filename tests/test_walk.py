@@ -289,6 +289,19 @@ def test_a_training_that_diverges_scores_nothing_and_says_so(caplog) -> None:
     assert "a candidate scores 0" in caplog.text
 
 
+def test_a_candidate_without_finite_outputs_scores_nothing(caplog, monkeypatch) -> None:
+    trained = Network.forward
+
+    def forward(self: Network, images: torch.Tensor, generator: object = None) -> object:
+        logits, auxiliary = trained(self, images)
+        return logits if self.training else logits * torch.nan, auxiliary
+
+    monkeypatch.setattr(Network, "forward", forward)
+    with caplog.at_level(logging.WARNING):
+        assert bench_of().accuracy(GENOTYPE, epochs=1, batch_size=8, lr=0.1) == 0.0
+    assert "its outputs are not finite" in caplog.text
+
+
 # --- the value and its settings -----------------------------------------------------------------
 
 

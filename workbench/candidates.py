@@ -70,7 +70,7 @@ class CandidateBench:
     def accuracy(self, genotype: Genotype, *, epochs: int, batch_size: int, lr: float) -> float:
         """Share of the held-out images that a network has right after a training on the others.
 
-        0 where the training loss does not stay finite: such a network is no candidate.
+        0 where the training loss or an output does not stay finite: it is no candidate.
         """
         space, machine = self._space, self._machine
         recipe = Recipe(space.channels, space.depth, epochs, batch_size, lr=lr)
@@ -85,16 +85,22 @@ class CandidateBench:
         except FloatingPointError as error:
             _log.warning("a candidate scores 0: %s (%s)", error, genotype)
             return 0.0
-        return self._right(net, batch_size)
+        right = self._right(net, batch_size)
+        if right is None:
+            _log.warning("a candidate scores 0: its outputs are not finite (%s)", genotype)
+        return right or 0.0
 
     @torch.no_grad()
-    def _right(self, net: Network, batch_size: int) -> float:
+    def _right(self, net: Network, batch_size: int) -> float | None:
+        """Share of the held-out images; None if an output is not finite."""
         net.eval()
-        hits = [
-            (net(batch.images.to(self._machine.dtype))[0].argmax(dim=1) == batch.labels).sum()
-            for batch in self._batches(self._judges, batch_size)
-        ]
-        return int(torch.stack(hits).sum()) / len(self._judges)
+        hits, finite = [], []
+        for batch in self._batches(self._judges, batch_size):
+            logits = net(batch.images.to(self._machine.dtype))[0]
+            finite.append(logits.isfinite().all())
+            hits.append((logits.argmax(dim=1) == batch.labels).sum())
+        share = int(torch.stack(hits).sum()) / len(self._judges)
+        return share if torch.stack(finite).all() else None
 
     def _batches(self, indices: Tensor, batch_size: int) -> Iterator[Batch]:
         images = self._data.train.take(indices)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from workbench.limits import printable
+
 
 def check(data: Annotated[str, tyro.conf.Positional], image_size: int = 32) -> None:
     """Read every image of a data set and list, file by file, what is wrong or would be changed.
@@ -27,8 +29,7 @@ def check(data: Annotated[str, tyro.conf.Positional], image_size: int = 32) -> N
     top = Path(data.removeprefix("folder:")).expanduser()
     total, findings = images.inspect_folder(top, image_size)
     for found in findings:
-        place = "".join(c if c.isprintable() else "�" for c in str(found.path))
-        print(f"{found.kind:5}  {place}: {found.text}")
+        print(f"{found.kind:5}  {printable(str(found.path))}: {found.text}")
     errors = sum(found.kind == "error" for found in findings)
     noted = len({found.path for found in findings if found.kind == "note"})
     print(f"{total:,} files: {errors:,} cannot be read, {noted:,} are read with a note")

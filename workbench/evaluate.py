@@ -87,7 +87,7 @@ def evaluate(
         saving = partial(told_of_memory, "saving the state", machine, lower, training.held)
         yield from telling(_trained(training, genotype, found, whole, mine, saving))
     with told_of_memory("measuring the test split", machine, lower, training.held):
-        yield _tested(training.net, genotype, data, recipe, machine, found, whole)
+        yield from telling(_tested(training, genotype, data, found, whole))
 
 
 def _trained(
@@ -164,14 +164,15 @@ def _cost(genotype: Genotype, data: Data, recipe: Recipe) -> Cost:
 
 @torch.no_grad()
 def _tested(
-    net: Network,
-    genotype: Genotype,
-    data: Data,
-    recipe: Recipe,
-    machine: Machine,
-    found: Cost,
-    whole: Stopwatch,
-) -> Evaluated:
+    training: Training, genotype: Genotype, data: Data, found: Cost, whole: Stopwatch
+) -> Iterator[Evaluated]:
+    """The one event of it.
+
+    Raises:
+        DivergenceError: if an output is not finite: running statistics can be, or be too large,
+            where every batch of the training stayed finite.
+    """
+    net, machine, recipe = training.net, training.machine, training.recipe
     net.eval()
     device, classes = machine.torch_device, len(data.classes)
     import torchmetrics.classification as measures  # takes longer to import than torch does
@@ -180,11 +181,18 @@ def _tested(
     precision = measures.MulticlassAveragePrecision(classes, average="macro", thresholds=None)
     precision = precision.to(device)
     confusion = measures.MulticlassConfusionMatrix(classes).to(device)
+    finite = torch.ones((), dtype=torch.bool, device=device)
     for batch in evaluation_batches(data.test, data, batch_size=recipe.batch_size, device=device):
-        scores = torch.softmax(net(batch.images.to(machine.dtype))[0], dim=1)
+        logits = net(batch.images.to(machine.dtype))[0]
+        finite &= logits.isfinite().all()
+        scores = torch.softmax(logits, dim=1)
         for metric in (accuracy, precision, confusion):
             metric.update(scores, batch.labels)
-    return Evaluated(
+    if not finite:
+        raise training.diverged(
+            "an output of the network on the test images became infinite or nan"
+        )
+    yield Evaluated(
         genotype,
         float(accuracy.compute()),
         float(precision.compute()),

@@ -109,7 +109,7 @@ class _State:
     def state_dict(self) -> State:
         """Everything that is needed to go on."""
         return {
-            "of": identity(self.walk.describe(), self.data, self.seed),
+            "of": self._identity(),
             "device": self.machine.torch_device.type,
             "tried": [[each.genotype.to_json(), each.score] for each in self.tried],
             "generator": self.generator.get_state(),
@@ -120,7 +120,7 @@ class _State:
     @taken_up()
     def load_state_dict(self, state: State) -> None:
         """Go on where `state` was taken."""
-        refuse_other(state, identity(self.walk.describe(), self.data, self.seed))
+        refuse_other(state, self._identity())
         here = self.machine.torch_device.type
         if state["device"] != here:
             raise SnapshotError(
@@ -134,6 +134,10 @@ class _State:
         self.generator.set_state(state["generator"])
         set_generators(state["generators"])
         self._watch.go_on(state["seconds"])
+
+    def _identity(self) -> dict[str, str]:
+        of = identity(self.walk.describe(), self.data, self.seed, self.space.to_json())
+        return {**of, "number format": str(self.machine.dtype)}
 
     def _clock(self, step: int) -> Clock:
         each, count = self.walk.round, self.walk.candidates

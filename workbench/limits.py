@@ -28,6 +28,11 @@ PATH_TEXT = 4096  # characters of a path, as Linux has it
 NAME_BYTES = 255  # of each part of one, as file systems have it
 
 
+def printable(text: str) -> str:
+    """A text of one line from elsewhere as a terminal may get it: no escapes, no line breaks."""
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
+
+
 def shown(value: object) -> str:
     """`repr(value)` as far as a message repeats it; nothing nested is written out at length."""
     text = repr(value[:SHOWN] if isinstance(value, (str, bytes)) else _flat(value))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
-from workbench.protocols import Probe, Rows
+from workbench.protocols import Probe, Rows, View
 
 
 class ProbeError(WorkbenchError):
@@ -20,22 +21,35 @@ def part_name(probe: Probe) -> str:
     return str(getattr(probe, "__name__", type(probe).__name__))
 
 
-def told(probe: Probe, values: Mapping[str, object]) -> dict[str, Tensor | Rows]:
+def copied(view: View) -> View:
+    """A view whose masks a probe may write into without a trace; all else of it are copies."""
+    return replace(view, alive={kind: mask.clone() for kind, mask in view.alive.items()})
+
+
+def told(probe: Probe, values: object) -> dict[str, Tensor | Rows]:
     """The values as tensors and rows; numbers become tensors.
 
     Raises:
-        ProbeError: if a value is neither.
+        ProbeError: if a value is neither, or there are no values by name.
     """
+    if not isinstance(values, Mapping):
+        raise ProbeError(
+            f"{part_name(probe)} returned {type(values).__name__}; a probe returns what it "
+            "measured by name, as {'sharpness': 1.5}, or {}"
+        )
     out: dict[str, Tensor | Rows] = {}
     for name, value in values.items():
         if isinstance(value, Mapping) and all(isinstance(rows, Tensor) for rows in value.values()):
             out[name] = value
             continue
         try:
-            out[name] = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
+            number = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
+            if number.is_complex():
+                raise TypeError("complex")
+            out[name] = number
         except (TypeError, ValueError, RuntimeError) as error:
             raise ProbeError(
                 f"{part_name(probe)} measured {name!r} as {type(value).__name__}; it may be a "
-                "tensor, a number, or rows by kind of cell"
+                "tensor, a real number, or rows by kind of cell"
             ) from error
     return out

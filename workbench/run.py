@@ -15,7 +15,7 @@ from workbench.divergence import Watch
 from workbench.engine import Machine, accelerated, independent_seeds, needs
 from workbench.epochs import EpochUnderWay
 from workbench.events import Derived, EpochEnded, Held, Pruned, Resumed, StageStarted, Stepped
-from workbench.measuring import ProbeError, part_name, told
+from workbench.measuring import ProbeError, copied, part_name, told
 from workbench.method import Method
 from workbench.past import Past
 from workbench.protocols import Batch, Clock, Probe, Rows, Update, View
@@ -46,6 +46,7 @@ class Run:
         """Begin a stage; with `saved` (of `run_state`), build one whose state can be put back."""
         self.method, self.stage, self.space = method, method.stages[index], space
         self.data, self.machine, self.index, self.seed = data, machine, index, seed
+        self.asked: Space = before.asked if before else space  # before any stage reshaped it
         self.device = machine.torch_device
         stage, seeds = self.stage, independent_seeds(seed, index, count=5)
         self.generator = torch.Generator(self.device).manual_seed(seeds[0])
@@ -248,8 +249,8 @@ class Run:
         state = self.generator.get_state()
         versions = [value._version for value in (*bilevel.weights, *bilevel.alphas)]
         try:
-            with self.machine.seeded(clock.step), frozen_statistics(self.net):
-                values = dict(probe(self.view(clock), bilevel))
+            with self.machine.seeded(clock.step), frozen_statistics(self.net), torch.enable_grad():
+                values = probe(copied(self.view(clock)), bilevel)
         finally:
             self.generator.set_state(state)
         if versions != [value._version for value in (*bilevel.weights, *bilevel.alphas)]:

@@ -29,7 +29,7 @@ def state_of(run: Run) -> State:
     """
     run.watch.read(run)
     return {
-        "of": identity(run.method.describe(), run.data, run.seed),
+        "of": identity(run.method.describe(), run.data, run.seed, run.asked.to_json()),
         "machine": _form(run),
         "index": run.index,
         "space": run.space.to_json(),
@@ -55,14 +55,16 @@ def state_of(run: Run) -> State:
 
 
 @taken_up()
-def reopened(state: State, method: Method, data: Data, machine: Machine, seed: int) -> Run:
-    """The run of which `state` was taken.
+def reopened(
+    state: State, method: Method, asked: Space, data: Data, machine: Machine, seed: int
+) -> Run:
+    """The run of which `state` was taken; `asked` is the space that the search was given.
 
     Raises:
         SnapshotError: if it was another search's, was taken on another kind of machine, or does not
             hold what is needed.
     """
-    refuse_other(state, identity(method.describe(), data, seed))
+    refuse_other(state, identity(method.describe(), data, seed, asked.to_json()))
     device = machine.torch_device
     space, here = Space.from_json(state["space"]), _on(state, device)
     run = Run(method, state["index"], space, data, machine, seed, None, saved=here)
@@ -71,6 +73,7 @@ def reopened(state: State, method: Method, data: Data, machine: Machine, seed: i
             f"the state was saved on {_words(state['machine'])}; this is {_words(_form(run))}. "
             "Go on where device kind, engine and number format are the same"
         )
+    run.asked = asked
     run.net.load_state_dict(here["net"])
     run.weight_optimizer.load_state_dict(here["weight_optimizer"])
     run.arch_optimizer.load_state_dict(here["arch_optimizer"])

@@ -70,7 +70,7 @@ def search(
                 refuse_batches(size, len(part), data.name)
     machine.prepare()
     with told_of_memory("reading the saved state", machine, _sizes(space), supernet=True):
-        run = None if start is None else reopened(start, method, data, machine, seed)
+        run = None if start is None else reopened(start, method, space, data, machine, seed)
     if run:
         yield run.resumed()
     for index in range(run.index if run else 0, len(method.stages)):

@@ -201,7 +201,9 @@ class SearchSettings(Settings):
         except ValueError:
             ends = []
         if len(ends) not in (1, 2) or not all(1 <= end <= limits.REAL for end in ends):
-            raise ValueError("must be a number, 1 or more, or two of them as in 1:2")
+            raise ValueError(
+                f"must be a number from 1 to {limits.REAL:,.0f}, or two of them as in 1:2"
+            )
         return ends[0] if len(ends) == 1 else ":".join(f"{end:g}" for end in ends)
 
     @field_validator("probes")

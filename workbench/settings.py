@@ -79,6 +79,8 @@ class Settings(BaseModel):
             flag = f"--{key.replace('_', '-')}"
             if isinstance(value, bool):
                 flags.append(flag if value else flag.replace("--", "--no-", 1))
+            elif str(value).startswith("-"):  # else it would be read as a flag
+                flags.append(f"{flag}={value}")
             else:
                 flags += [flag, str(value)]
         return shlex.join(["workbench", name, *words, *flags])

@@ -210,10 +210,17 @@ def _channels_last(value: Tensor) -> bool:
     return value.is_contiguous(memory_format=torch.channels_last)
 
 
-def identity(about: Mapping[str, object], data: Data, seed: int) -> dict[str, str]:
-    """What tells one search or training from another, by name; `about` is how it is done."""
+def identity(
+    about: Mapping[str, object], data: Data, seed: int, space: str | None = None
+) -> dict[str, str]:
+    """What tells one search or training from another, by name; `about` is how it is done.
+
+    Args:
+        space: JSON of the space that is searched; a training has none.
+    """
     values = {"method": about, "data": describe(data), "seed": seed}
-    return {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
+    texts = {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
+    return texts if space is None else {**texts, "space": space}
 
 
 def refuse_other(state: State, mine: Mapping[str, str]) -> None:
@@ -225,7 +232,8 @@ def refuse_other(state: State, mine: Mapping[str, str]) -> None:
     theirs = state.get("of")
     if not isinstance(theirs, dict):
         raise SnapshotError("this is no state of a search or a training")
-    other = [name for name, text in mine.items() if theirs.get(name) != text]
+    older = {"space", "number format"} - {*theirs}  # states did not say it once
+    other = [name for name in mine if name not in older and theirs.get(name) != mine[name]]
     if other:
         told = "; ".join(_difference(n, str(theirs.get(n)), mine[n]) for n in other)
         raise SnapshotError(

@@ -5,6 +5,13 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
+from pathlib import Path
+
+from workbench.limits import printable
+
+_PACKAGE = Path(__file__).parent
+_PLAIN = warnings.formatwarning
 
 
 def prepare_streams() -> None:
@@ -23,6 +30,16 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal without → and α prints ? for them
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    warnings.formatwarning = _as_a_line
+
+
+def _as_a_line(
+    message: Warning | str, category: type[Warning], filename: str, *rest: object
+) -> str:
+    """A warning as it is printed: of this package's own calls without the line of code."""
+    if Path(filename).is_relative_to(_PACKAGE):
+        return f"workbench: {printable(str(message))}\n"
+    return _PLAIN(message, category, filename, *rest)  # pyright: ignore[reportArgumentType]
 
 
 def is_of_output(error: OSError) -> bool:
@@ -38,6 +55,7 @@ def is_of_output(error: OSError) -> bool:
 def tell(line: str) -> None:
     """A line for whoever reads the errors; where they cannot be written the exit code says it."""
     try:
-        print(f"workbench: {line}", file=sys.stderr, flush=True)
+        told = "\n".join(map(printable, line.split("\n")))
+        print(f"workbench: {told}", file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -165,7 +165,7 @@ class Training:
     def _look(self, name: str, value: Tensor) -> None:
         """On a CPU a number that is none ends the training before the step moves anything."""
         if self._flags.raised(name, value.detach().isfinite(), self.clock.step):
-            raise self._diverged(f"{name} became {float(value.detach())}", self.clock)
+            raise self.diverged(f"{name} became {float(value.detach())}", self.clock)
 
     def _read(self) -> None:
         """Ask the device whether it has met a number that is none."""
@@ -173,16 +173,17 @@ class Training:
         if found:
             name, step = found
             clock = replace(self.clock, step=step, epoch=step // len(self.loader))
-            raise self._diverged(f"{name} became infinite or nan", clock)
+            raise self.diverged(f"{name} became infinite or nan", clock)
 
-    def _diverged(self, what: str, clock: Clock) -> DivergenceError:
+    def diverged(self, what: str, clock: Clock | None = None) -> DivergenceError:
+        """The error that says so, with what to try; of now if no clock is given."""
         recipe, lr = self.recipe, self.optimizer.param_groups[0]["lr"]
         remedy = (
             f"lower `lr` (now {lr:.3g}, from {recipe.lr:g}), or take larger batches (now "
             f"`batch_size={recipe.batch_size}`), or in Python lower the recipe's clip (now "
             f"{recipe.clip:g}); {_AGAIN}"
         )
-        return DivergenceError(Diverged(clock, what, None, remedy))
+        return DivergenceError(Diverged(clock or self.clock, what, None, remedy))
 
     def _measured(self) -> dict[str, float]:
         self._read()

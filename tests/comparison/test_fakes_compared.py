@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.comparison.conftest import METHODS, evaluate
-from tests.fakes import fake_events, fake_run
+from tests.comparison.conftest import METHODS, evaluate, stage
+from tests.fakes import fake_evaluation, fake_events, fake_run
 from workbench import analysis, comparison, plots
-from workbench.comparison.labels import _SAME
+from workbench.comparison.labels import SAME
 from workbench.config import MACHINE_SETTINGS, SearchConfig
-from workbench.events import Stepped
-from workbench.trace import Run, find_runs, record
+from workbench.events import EpochEnded, Stepped
+from workbench.trace import Run, find_runs, open_run, record, record_evaluation
 
 
 def test_a_search_is_as_good_as_the_mean_of_its_retrainings(fakes):
@@ -160,8 +160,12 @@ def test_chance_agrees_less_than_seeds_that_found_the_same(fakes, tmp_path: Path
 def test_seeds_of_other_sizes_of_a_space_are_not_compared(tmp_path: Path):
     a = fake_run(tmp_path / "a", nodes=2, seed=3)
     other = fake_run(tmp_path / "other", nodes=3, seed=1)
+    assert comparison.labels([a, other]) == ["fake · nodes 2", "fake · nodes 3"]
+    assert a.genotype is not None
+    assert other.genotype is not None
+    assert all(map(math.isnan, comparison.agreement([a.genotype, other.genotype]).values()))
     frame = comparison.agreement_frame([a, other])
-    assert frame["genotypes"].tolist() == [2]
+    assert frame["genotypes"].tolist() == [1, 1]
     assert frame.iloc[:, 2:].isna().all(axis=None)
     assert math.isnan(comparison.methods_frame([a, other])["same_genes"].iloc[0])
     again = fake_run(tmp_path / "again", nodes=2, seed=3)
@@ -264,7 +268,8 @@ def test_runs_of_a_method_that_was_set_otherwise_are_no_seeds_of_it(fakes, tmp_p
     runs = []
     for seed, rate in ((0, None), (1, None), (0, 0.1)):
         config = {"method": "darts", "seed": seed, "arch_lr": rate, "out": f"{seed}{rate}"}
-        meta = {"method": METHODS["darts"], "config": config}
+        stages = [stage(arch_optimizer=f"Adam(lr={rate or 3e-4})")]
+        meta = {"method": METHODS["darts"] | {"stages": stages}, "config": config}
         runs.append(fake_run(tmp_path / f"{seed}-{rate}", meta=meta, seed=seed))
     plain, tuned = "darts · arch_lr by default", "darts · arch_lr 0.1"
     assert comparison.labels(runs) == [plain, plain, tuned]
@@ -278,6 +283,67 @@ def test_runs_of_a_method_that_was_set_otherwise_are_no_seeds_of_it(fakes, tmp_p
     assert names == [plain, tuned]
 
 
+def recorded(path: Path, seed: int, **meta: object) -> Run:
+    return fake_run(path, meta={"method": METHODS["darts"], **meta}, seed=seed, evaluated=False)
+
+
+def test_searches_from_python_are_told_apart_by_what_they_recorded(tmp_path: Path):
+    other = METHODS["darts"] | {"stages": [stage(relaxation="Entmax(3)")]}
+    runs = [
+        recorded(tmp_path / "a", 0),
+        recorded(tmp_path / "b", 1),
+        recorded(tmp_path / "c", 0, method=other),
+        fake_run(tmp_path / "d", meta={"method": METHODS["darts"]}, nodes=3, evaluated=False),
+    ]
+    plain, tuned, larger = comparison.labels(runs)[1:]
+    assert comparison.labels(runs)[0] == plain
+    assert plain == "darts · relaxation Softmax(), nodes 2"
+    assert tuned == "darts · relaxation Entmax(3), nodes 2"
+    assert larger == "darts · relaxation Softmax(), nodes 3"
+    assert list(comparison.methods_frame(runs)["runs"]) == [2, 1, 1]
+    assert {"relaxation", "nodes"} < set(comparison.settings_frame(runs).columns)
+    assert comparison.table_one(runs).columns[1][0] == "darts"  # the space says its own name
+
+
+def test_one_thing_asked_for_in_two_ways_is_one(tmp_path: Path):
+    runs = [
+        recorded(tmp_path / str(seed), seed, config={"seed": seed, "nodes": given})
+        for seed, given in enumerate((2, None))
+    ]
+    assert comparison.labels([*runs, recorded(tmp_path / "2", 2)]) == ["darts"] * 3
+    assert comparison.mixed_settings(runs) == []
+
+
+def test_other_images_under_one_name_are_another_data_set(tmp_path: Path):
+    runs = [
+        recorded(tmp_path / mark, 0, data={"name": "folder", "fingerprint": mark * 64})
+        for mark in "ab"
+    ]
+    assert comparison.labels(runs) == ["darts · images aaaaaaaa", "darts · images bbbbbbbb"]
+
+
+def test_the_note_says_what_makes_a_mean_less_than_it_seems(tmp_path: Path):
+    full = recorded(tmp_path / "full", 0)
+    about = {"method": METHODS["darts"], "space": "darts", "data": "digits", "seed": 0}
+    pipe = record(fake_events(seed=0), tmp_path / "cut", meta=about)
+    next(event for event in pipe if isinstance(event, EpochEnded))
+    pipe.close()
+    cut = open_run(tmp_path / "cut")
+    for run, epochs in ((full, 1), (cut, 6)):
+        genotype = run.latest_genotype
+        assert genotype is not None
+        recipe = {"epochs": epochs, "seed": 0}
+        list(record_evaluation(fake_evaluation(genotype), run.path, recipe=recipe))
+    runs = find_runs([full.path, cut.path])
+    note = comparison.table_note(runs)
+    assert "1 of 2 searches did not finish (stopped after epoch 1)" in note
+    assert "Several searches of darts have the seed 0" in note
+    assert "trained by other recipes (epochs 1, 6)" in note
+    assert "other recipes" not in comparison.table_note(runs[:1])
+    cost = "darts", "digits", "search cost"
+    assert list(comparison.table_one(runs)[cost]) == list(comparison.table_one(runs[:1])[cost])
+
+
 def test_settings_of_the_machine_make_no_other_search():
-    assert _SAME <= set(SearchConfig.model_fields)
-    assert set(MACHINE_SETTINGS) <= _SAME
+    assert SAME <= set(SearchConfig.model_fields)
+    assert set(MACHINE_SETTINGS) <= SAME

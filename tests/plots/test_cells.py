@@ -188,3 +188,9 @@ def test_notebooks_get_picture_and_text() -> None:
     bundle = cell_graph(GENOTYPE, "normal")._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "image/svg+xml"}
     assert bundle["text/plain"] == str(GENOTYPE)
+
+
+def test_python_shows_a_picture_as_text(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run")
+    assert repr(cells(run)) == str(run.genotype)
+    assert "digraph" not in repr(cells(run))

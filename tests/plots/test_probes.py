@@ -117,3 +117,17 @@ def test_measurements_are_no_training_curves(watched: Run) -> None:
     names = set(training_frame(watched)["name"])
     assert "accuracy_train" in names
     assert "accuracy_masked" not in names
+
+
+def test_what_somebody_else_calls_accuracy_is_left_as_it_is(tmp_path: Path) -> None:
+    def events() -> Iterator[SearchEvent]:
+        for event in fake_events():
+            yield event
+            if isinstance(event, Stepped):
+                own = {"accuracy_drop": torch.tensor(12.0), "accuracy_masked": torch.tensor(0.5)}
+                yield Probed(event.clock, own)
+
+    list(record(events(), tmp_path / "run"))
+    run = open_run(tmp_path / "run")
+    assert set(probe_frame(run, "accuracy_drop")["value"]) == {12.0}
+    assert set(probe_frame(run, "accuracy_masked")["value"]) == {50.0}

@@ -49,3 +49,9 @@ def test_text_form_has_a_line_per_value(run: Run) -> None:
 
 def test_a_search_without_steps_has_a_table(started: Run) -> None:
     assert values(started)["status"] == "stopped"
+
+
+def test_python_shows_it_as_the_table_it_is(tmp_path: Path) -> None:
+    table = summary_table(fake_run(tmp_path / "run"))
+    assert repr(table) == str(table)
+    assert repr(table).splitlines()[0].split()[0] == next(iter(table.values)).split()[0]

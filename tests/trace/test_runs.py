@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +178,18 @@ def test_what_was_read_stays_until_refreshed(tmp_path: Path) -> None:
     list(pipe)
     assert run.trace.sizes["step"] == 0
     assert run.refresh().trace.sizes["step"] == 15
+
+
+@pytest.mark.parametrize("other", [{"seed": 9}, {"nodes": 1}, {"epochs": 1}])
+def test_another_run_in_the_same_folder_is_read_from_its_start(tmp_path: Path, other) -> None:
+    place, sizes = tmp_path / "run", {"epochs": 2, "steps_per_epoch": 300}
+    before = fake_run(place, **sizes, evaluated=False)
+    before.trace.load()
+    shutil.rmtree(place)
+    fake_run(place, **(sizes | other), evaluated=False)
+    seen, anew = before.refresh(), open_run(place)
+    assert seen.trace.identical(anew.trace)
+    assert seen.epochs.equals(anew.epochs)
 
 
 def test_a_folder_that_is_no_run_is_told_what_one_holds(tmp_path: Path) -> None:

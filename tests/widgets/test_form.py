@@ -203,3 +203,10 @@ def test_the_difference_from_darts_follows_the_settings() -> None:
     odd = methods.find("darts").but(name="<i>", summary="a & b", paper='doi:"><script>')
     assert "<script>" not in about_method(odd)
     assert "&lt;i&gt;" in about_method(odd)
+
+
+def test_a_number_is_the_same_after_the_form() -> None:
+    made = form()
+    for value in (1 / 3, 0.1 + 0.2, 3e-4):
+        made.fill(SearchConfig(arch_lr=value))
+        assert made.values()["arch_lr"] == repr(value)

@@ -8,11 +8,11 @@ from typing import cast
 
 import pandas as pd
 
-from workbench.comparison.labels import run_names, settings_of
+from workbench.comparison.labels import SAME, run_names, settings_of
+from workbench.comparison.recorded import others_of, parts_of, recipe_of, stages_of, telling
 from workbench.trace.runs import Run
 
 _NOT_THERE = "(none)"
-_NO_PART = {"name", "paper", "summary", "stages"}
 
 
 def settings_frame(runs: Sequence[Run]) -> pd.DataFrame:
@@ -20,19 +20,31 @@ def settings_frame(runs: Sequence[Run]) -> pd.DataFrame:
 
     Returns:
         Column run (of `run_names`), then every setting of the command line that is not the same in
-        all runs.
+        all runs; where one was not started from there also every recorded part of method, space and
+        images that is not.
     """
-    rows = zip(run_names(runs), runs, strict=True)
-    frame = pd.DataFrame([{"run": name, **settings_of(run)} for name, run in rows])
+    known, parts = [settings_of(run) for run in runs], [parts_of(run) for run in runs]
+    if not all(known):
+        for own, more in zip(known, parts, strict=True):
+            own |= {n: more[n] for n in telling(parts) if n in more and n not in own}
+    rows = zip(run_names(runs), known, strict=True)
+    frame = pd.DataFrame([{"run": name, **own} for name, own in rows])
     texts = {str(name): set(frame[name].astype(str).tolist()) for name in frame.columns}
     differ = [name for name, values in texts.items() if name == "run" or len(values) > 1]
     return frame.loc[:, differ]
 
 
 def mixed_settings(runs: Sequence[Run]) -> list[str]:
-    """The settings, beside the seed, that are not the same in all of these runs."""
-    frame = settings_frame(runs)
-    return [str(name) for name in frame.columns if name not in ("run", "seed")]
+    """The settings, beside the seed, that are not the same in all of these seeds of one thing."""
+    return [str(name) for name in settings_frame(runs).columns if name in SAME - {"seed"}]
+
+
+def recipe_differences(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """In what the trainings of what these runs found differ beside their seed: values by name."""
+    recipes = [own for own in map(recipe_of, runs) if own]
+    names = dict.fromkeys(name for one in recipes for name in one)
+    values = {n: list(dict.fromkeys(one.get(n, _NOT_THERE) for one in recipes)) for n in names}
+    return {name: found for name, found in values.items() if len(found) > 1}
 
 
 def method_differences(runs: Sequence[Run], *, base: str | None = None) -> pd.DataFrame:
@@ -77,28 +89,20 @@ def _method(run: Run) -> Mapping[str, object]:
 
 def _changes(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[tuple[str, ...]]:
     """Field, before and after of every part that is not the same."""
-    pairs = list(zip_longest(reversed(_stages(old)), reversed(_stages(new))))
+    pairs = list(zip_longest(reversed(stages_of(old)), reversed(stages_of(new))))
     for before, after in reversed(pairs):
         if before and after:
             prefix = "" if len(pairs) == 1 else f"{after['name']}."
             for name, one, other in _unequal(before, after):
                 yield f"{prefix}{name}", one, other
         elif stage := after or before:
-            own = _stages(new if after else old)[-1]
+            own = stages_of(new if after else old)[-1]
             text = ", ".join(
                 f"{name}={one}" for name, one, _ in _unequal(stage, own) if name != "name"
             )
             ends = (_NOT_THERE, text) if after else (text, _NOT_THERE)
             yield f"stage {stage['name']}, beside the last one", *ends
-    yield from _unequal(_others(old), _others(new))
-
-
-def _stages(method: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
-    return cast("Sequence[Mapping[str, object]]", method.get("stages", ()))
-
-
-def _others(method: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in method.items() if name not in _NO_PART}
+    yield from _unequal(others_of(old), others_of(new))
 
 
 def _unequal(

@@ -7,21 +7,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from workbench.comparison.recorded import parts_of, telling
+from workbench.limits import printable
 from workbench.trace.runs import Run
 
 # Settings that make no other search of a method: who ran it, where, and what was written down.
-_SAME = {
+SAME = {
     "seed", "out", "data_root", "download", "skip_unreadable", "probes", "probe_every", "device",
     "threads", "kernel_threads", "precision", "engine", "recompute", "compile", "graphs",
     "deterministic", "checkpoint_steps", "checkpoint_minutes",
 }  # fmt: skip
 _NO_SETTING = {"out"}
+_SHOWN = 60  # letters of a part
 
 
 class Group(NamedTuple):
     """What runs have in common that are seeds of the same thing; "?" is not recorded.
 
-    `settings` are those in which other runs of the method, space and data differ: `arch_lr 0.1`.
+    `settings` are those in which other runs of the method, space and data differ: `arch_lr 0.1`, or
+    what they recorded otherwise: `relaxation Entmax(order=1.5)`.
     """
 
     method: str
@@ -43,22 +47,69 @@ def settings_of(run: Run) -> dict[str, object]:
 
 
 def groups_of(runs: Sequence[Run]) -> list[Group]:
-    """The group of each run among these."""
-    of = ("method", "space", "data")
-    plain = [Group(*(run.named(what) or "?" for what in of)) for run in runs]
-    given = [settings_of(run) for run in runs]
-    out = []
-    for group, own in zip(plain, given, strict=True):
-        alike = [others for other, others in zip(plain, given, strict=True) if other == group]
-        names = dict.fromkeys(name for others in alike for name in others if name not in _SAME)
-        differ = [n for n in names if len({str(one[n]) for one in alike if n in one}) > 1]
-        told = ", ".join(f"{name} {_value(own[name])}" for name in differ if name in own)
-        out.append(group._replace(settings=told))
+    """The group of each run among these: seeds of one thing are those that recorded the same.
+
+    Runs of one method, space and data that did not are told apart by the settings of the command
+    line in which they differ, else by the parts that they recorded.
+    """
+    plain = [Group(*_names(run)) for run in runs]
+    out = list(plain)
+    for group in dict.fromkeys(plain):
+        places = [place for place, other in enumerate(plain) if other == group]
+        texts = _told_apart([runs[place] for place in places])
+        for place, text in zip(places, texts, strict=True):
+            out[place] = group._replace(settings=text)
     return out
 
 
+def _names(run: Run) -> tuple[str, str, str]:
+    """Method, space and data."""
+    space = run.named("space") or run.space.get("family")
+    method, data = run.named("method"), run.named("data")
+    told = [printable(str(name or "?")) for name in (method, space, data)]
+    return told[0], told[1], told[2]
+
+
+def _told_apart(runs: Sequence[Run]) -> list[str]:
+    """For each of some runs a text that those alone have which recorded the same."""
+    given = [settings_of(run) for run in runs]
+    known = [parts_of(run) for run in runs]
+    for run, own, settings in zip(runs, known, given, strict=True):
+        if not isinstance(run.meta.get("method"), dict):  # it does not say its parts
+            own |= _science(settings)
+    names = telling(known)
+    what = [tuple(own.get(name) for name in names) for own in known]
+    first = {own: what.index(own) for own in what}
+    if len(first) == 1:
+        return ["" for _ in runs]
+    by_settings = {own: _settings_text(given, given[at]) for own, at in first.items()}
+    if len(set(by_settings.values())) == len(first):
+        return [by_settings[own] for own in what]
+    by_parts = {
+        own: ", ".join(f"{n} {_cut(v)}" for n, v in zip(names, own, strict=True) if v is not None)
+        for own in first
+    }
+    if len(set(by_parts.values())) < len(first):  # what was cut is what differs
+        by_parts = {own: f"{text} ({at + 1})" for at, (own, text) in enumerate(by_parts.items())}
+    return [by_parts[own] for own in what]
+
+
+def _science(settings: Mapping[str, object]) -> dict[str, str]:
+    """The settings that make another search."""
+    return {name: str(value) for name, value in settings.items() if name not in SAME}
+
+
+def _settings_text(every: Sequence[Mapping[str, object]], own: Mapping[str, object]) -> str:
+    names = telling([_science(one) for one in every])
+    return ", ".join(f"{name} {_value(own[name])}" for name in names if name in own)
+
+
 def _value(value: object) -> str:
-    return "by default" if value is None else str(value)
+    return "by default" if value is None else printable(str(value))
+
+
+def _cut(text: str) -> str:
+    return printable(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…")
 
 
 def labels(runs: Sequence[Run]) -> list[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 from workbench.analysis import summary
 from workbench.comparison.alike import agreement
 from workbench.comparison.labels import grouped, labels, run_names
+from workbench.comparison.recorded import recipe_of
 from workbench.comparison.spread import spread
 from workbench.tables import DATASETS, Dataset, provenance
 from workbench.trace.runs import Run
@@ -19,7 +20,7 @@ ABOVE = " (retrained: above NAS-Bench-201's table)"
 COLUMNS = (
     "run", "method", "seed", "space", "data", "status", "epochs", "seconds", "device", "none_share",
     "skip_share", "alive_per_edge", "parameters", "macs", "test_accuracy", "retrainings",
-    "accuracy_retraining_sd", "genotype",
+    "accuracy_retraining_sd", "recipe", "genotype",
 )  # fmt: skip
 _MEASURED = ("parameters", "macs", "seconds", "none_share", "skip_share", "alive_per_edge")
 
@@ -44,7 +45,7 @@ def runs_frame(runs: Sequence[Run]) -> pd.DataFrame:
         alive_per_edge, parameters and macs (of the evaluated network; where retrainings is 0, of
         the network last derived, at the search's size), test_accuracy in [0, 1] (mean over the
         trainings of what it found), retrainings (their number), accuracy_retraining_sd (NaN of
-        fewer than two), genotype (text).
+        fewer than two), recipe (of these trainings, without seed and machine), genotype (text).
     """
     rows = []
     for name, run in zip(run_names(runs), runs, strict=True):
@@ -52,6 +53,7 @@ def runs_frame(runs: Sequence[Run]) -> pd.DataFrame:
         own = {"run": name, "seed": run.meta.get("seed"), "device": device(run)}
         accuracy = {"test_accuracy": found.mean, "retrainings": found.retrainings}
         accuracy["accuracy_retraining_sd"] = found.retraining_sd
+        own["recipe"] = ", ".join(f"{n} {value}" for n, value in recipe_of(run).items()) or None
         rows.append({**summary(run), **own, **accuracy})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

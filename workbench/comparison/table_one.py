@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from workbench.comparison.differences import mixed_settings
+from workbench.comparison.differences import mixed_settings, recipe_differences
 from workbench.comparison.labels import grouped, groups_of
-from workbench.comparison.runs import accuracies, device, runs_frame
+from workbench.comparison.runs import accuracies, runs_frame
 from workbench.comparison.spread import spread
+from workbench.limits import printable
 from workbench.trace.runs import Run
 
 _NOTHING = "–"
@@ -30,7 +31,7 @@ def table_one(runs: Sequence[Run], *, quantities: Sequence[str] | None = None) -
         deviation over searches, of each the mean over its retrainings.  Parameters and MACs are of
         the evaluated networks; where no run is evaluated, of those last derived, at the search's
         size.  Searches are those the accuracy is of; search cost is hours of the mean search,
-        evaluated or not, on the device it ran on.
+        evaluated or not, on the device it ran on; one that did not finish counts where none did.
 
     Raises:
         ValueError: if a quantity is unknown.
@@ -61,7 +62,7 @@ def table_note(runs: Sequence[Run]) -> str:
         "±: standard deviation over searches, each taken as the mean over its retrainings; it "
         "holds the luck of both.",
         "Retraining sd: the pooled deviation of trainings of one network with other seeds.",
-        "Search cost: hours of one search, evaluated or not, on the device named.",
+        "Search cost: hours of one finished search, evaluated or not, on the device named.",
         "Searches: those evaluated, which the accuracy is of.",
     ]
     for name, own in grouped(runs):
@@ -77,7 +78,31 @@ def table_note(runs: Sequence[Run]) -> str:
         mixed = mixed_settings(own)
         if mixed:
             sentences.append(f"Runs of {name} differ in {', '.join(mixed)}.")
+        sentences += _cautions(name, own)
     return " ".join(sentences)
+
+
+def _cautions(name: str, runs: Sequence[Run]) -> Iterator[str]:
+    """What makes means over these runs less than they seem."""
+    short = [run for run in runs if run.status != "finished"]
+    if short:
+        states = ", ".join(f"{run.state} after epoch {len(run.epochs)}" for run in short)
+        yield f"Of {name}, {len(short)} of {len(runs)} searches did not finish ({states})."
+    told = [run.meta.get("seed") for run in runs]
+    seeds = [printable(str(seed)) for seed in told if seed is not None]
+    again = [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]
+    if again:
+        yield (
+            f"Several searches of {name} have the seed {', '.join(again)}: they count as many, and "
+            "share their luck."
+        )
+    differ = recipe_differences(runs)
+    if differ:
+        told = "; ".join(f"{key} {', '.join(values)}" for key, values in differ.items())
+        yield (
+            f"Networks of {name} were trained by other recipes ({told}): no deviation here is of "
+            "luck alone."
+        )
 
 
 def _accuracy(runs: Sequence[Run]) -> str:
@@ -103,10 +128,13 @@ def _millions(column: str) -> Callable[[Sequence[Run]], str]:
 
 
 def _cost(runs: Sequence[Run]) -> str:
-    """Hours by device: those of one are never counted as those of another."""
-    texts = []
-    frame = runs_frame(runs)
-    for name in dict.fromkeys(map(device, runs)):
+    """Hours by device: those of one are never counted as those of another.
+
+    Of searches that finished, if any did.
+    """
+    texts, finished = [], [run for run in runs if run.status == "finished"]
+    frame = runs_frame(finished or runs)
+    for name in dict.fromkeys(frame["device"]):
         seconds = frame.loc[frame["device"] == name, "seconds"].astype(float)
         texts.append(f"{seconds.mean() / 3600:.2g} h {name}")
     return ", ".join(texts)

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from workbench.data.decoding import SUFFIXES, Decoded, decode
 from workbench.data.sets import DataError, ImageSet
+from workbench.limits import printable
 
 EXTENSIONS = tuple(SUFFIXES)
 FEWEST = 4  # images of a class that is to be split for weights, architecture and test
@@ -233,7 +234,9 @@ def _tell(top: Path, findings: Sequence[Finding], total: int, skip_unreadable: b
         _log.warning("%s: images that were changed or look wrong: %s; %s", top, kinds, every)
     if not errors:
         return
-    first = ", ".join(f"{top / found.path} ({found.text})" for found in errors[:SHOWN])
+    first = ", ".join(
+        f"{printable(str(top / found.path))} ({found.text})" for found in errors[:SHOWN]
+    )
     more = f" and {len(errors) - SHOWN} more" if len(errors) > SHOWN else ""
     fact = f"{len(errors)} of {total} images cannot be read: {first}{more}."
     if not skip_unreadable:

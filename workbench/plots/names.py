@@ -28,6 +28,7 @@ MEASURED = {
     "bn_term": "BN term",
 }
 
+IN_PERCENT = {f"accuracy_{what}" for what in ("train", "val", "test", "supernet", "masked")}
 SPLITS = {"train": "training data", "val": "validation data", "test": "test data"}
 
 
@@ -54,8 +55,8 @@ def of_split(name: str) -> tuple[str, int]:
 
 
 def in_percent(name: str) -> bool:
-    """Is it recorded in [0, 1] and shown in percent?"""
-    return name.startswith("accuracy")
+    """Is it recorded in [0, 1] and shown in percent?  What somebody else measured is not."""
+    return name in IN_PERCENT
 
 
 def probed(run: Run, axes: int | None = None) -> list[str]:

@@ -108,7 +108,7 @@ def pruning_timeline(run: Run) -> go.Figure:
 
 def _row_height(frame: pd.DataFrame) -> int:
     """Pixels of an edge: more where many of its operations went at once, and marks would hide."""
-    at_once = int(frame.groupby(["edge", "step"]).size().max())
+    at_once = int(frame.groupby(["edge", "step"]).size().to_numpy().max())
     return 17 + 3 * (min(at_once, 8) - 1)
 
 

@@ -28,7 +28,7 @@ TILES_STYLE = (
 TILE = "border:1px solid rgba(128,128,128,.4);border-radius:8px;padding:8px 14px;text-align:left"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SummaryTable:
     """What a run was and came to; a notebook shows it as tiles and a table."""
 
@@ -49,7 +49,7 @@ class SummaryTable:
             f"</summary><table><tbody>{folded}</tbody></table></details>"
         )
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         width = max(len(name) for name in self.values)
         return "\n".join(f"{name:<{width}}  {value}" for name, value in self.values.items())
 

@@ -7,6 +7,7 @@ import os
 import platform
 import shlex
 import sys
+import uuid
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +26,7 @@ def new_header(meta: Mapping[str, object]) -> Line:
     """That of a run which has not begun."""
     return {
         "schema": folder.SCHEMA,
+        "id": uuid.uuid4().hex,  # another search may come into a folder of this name
         "status": "running",
         "started": None,
         "finished": None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 
@@ -13,6 +14,7 @@ class _Room:
 
     rows: np.ndarray
     used: int
+    lock: Lock = field(default_factory=Lock)  # a notebook's cell and a view may both go on
 
 
 class Grown:
@@ -37,6 +39,10 @@ class Grown:
 
     def then(self, at: int, new: np.ndarray) -> Grown:
         """Another one with `new` from row `at` on; where that changes nothing both share rows."""
+        with self._room.lock:
+            return self._then(at, new)
+
+    def _then(self, at: int, new: np.ndarray) -> Grown:
         room, end = self._room, at + len(new)
         shown = max(min(room.used, end), at)
         same = room.rows[at:shown].tobytes() == new[: shown - at].tobytes()

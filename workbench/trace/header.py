@@ -78,12 +78,12 @@ def times_resumed(header: Mapping[str, object]) -> int:
     return len(cast("list[object]", header.get("resumed", [])))
 
 
-def turns(header: Mapping[str, object]) -> int:
-    """It grows when a search begins to put its record back to a checkpoint, and when that is done.
+def turns(header: Mapping[str, object]) -> tuple[object, ...]:
+    """Which search it is, and how often it began to put its record back, and was done with that.
 
-    A look at the run that has one number before it and another one after it saw two things.
+    A look at the run that has one before it and another one after it saw two things.
     """
-    return 2 * times_resumed(header) - being_put_back(header)
+    return header.get("id"), header["started"], 2 * times_resumed(header) - being_put_back(header)
 
 
 def being_put_back(header: Mapping[str, object]) -> bool:

@@ -61,7 +61,7 @@ class Run:
         if stamp(self.path) == self._known.stamp:
             return self
         fresh = open_run(self.path)
-        if turns(fresh.header) == turns(self.header):  # else steps came anew
+        if turns(fresh.header) == turns(self.header):  # else steps came anew, or another search
             fresh._known.events = self._known.events
             fresh._known.arrays = self._known.arrays.copy()
         return fresh

@@ -176,5 +176,5 @@ def _text(value: object) -> str:
     if isinstance(value, (tuple, list)):
         return " ".join(map(str, value))
     if isinstance(value, float):
-        return f"{value:.12g}"
+        return repr(value)  # the shortest that is read as the same number
     return "" if value is None else str(value)
