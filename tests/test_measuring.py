@@ -56,8 +56,11 @@ def test_what_is_no_measurement_is_refused(value, said):
 
 def test_a_probe_leaves_masks_and_gradients_as_they_were():
     def careless(view, bilevel):
-        for mask in view.alive.values():
+        for mask, mix in zip(view.alive.values(), view.mix.values(), strict=True):
             mask.zero_()
+            mix.ops.zero_()
+        for rows in view.history:
+            rows["cell"].zero_()
         torch.set_grad_enabled(False)
         return {"alive": sum(int(mask.sum()) for mask in view.alive.values())}
 

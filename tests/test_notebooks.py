@@ -118,7 +118,7 @@ def test_the_method_beside_the_notebook_lowers_what_it_prices(tmp_path: Path) ->
             pass
         trace = open_run(tmp_path / str(price)).trace
         weights[price] = float(trace["mix"].isel(step=-1).sel(op="none").mean())
-        top = torch.from_numpy(trace["alpha"].isel(step=-1).to_numpy()).topk(2, dim=1).values
+        top = torch.tensor(trace["alpha"].isel(step=-1).to_numpy()).topk(2, dim=1).values
         assert trace["lead"].isel(step=-1).to_numpy() == pytest.approx(top[:, 0] - top[:, 1])
     assert weights[100.0] < weights[0.0]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
-from workbench.protocols import Probe, Rows, View
+from workbench.protocols import Mixture, Probe, Rows, View
 
 
 class ProbeError(WorkbenchError):
@@ -22,8 +22,12 @@ def part_name(probe: Probe) -> str:
 
 
 def copied(view: View) -> View:
-    """A view whose masks a probe may write into without a trace; all else of it are copies."""
-    return replace(view, alive={kind: mask.clone() for kind, mask in view.alive.items()})
+    """A view that a probe may write into without a trace."""
+    mix = {
+        kind: Mixture(one.ops.clone(), None if one.edges is None else one.edges.clone())
+        for kind, one in view.mix.items()
+    }
+    return replace(view, mix=mix, alive={kind: one.clone() for kind, one in view.alive.items()})
 
 
 def told(probe: Probe, values: object) -> dict[str, Tensor | Rows]:

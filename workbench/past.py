@@ -121,7 +121,7 @@ class _History(Sequence[Rows]):
 
     def _at(self, epoch: int) -> Rows:
         block = self._blocks[epoch // _BLOCK]
-        return {kind: rows[epoch % _BLOCK] for kind, rows in block.items()}
+        return {kind: rows[epoch % _BLOCK].clone() for kind, rows in block.items()}
 
 
 def _columns(events: Sequence[EpochEnded]) -> State:

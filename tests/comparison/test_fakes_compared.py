@@ -12,6 +12,7 @@ from tests.comparison.conftest import METHODS, evaluate, stage
 from tests.fakes import fake_evaluation, fake_events, fake_run
 from workbench import analysis, comparison, plots
 from workbench.comparison.labels import SAME
+from workbench.comparison.recorded import LAYOUT, telling
 from workbench.config import MACHINE_SETTINGS, SearchConfig
 from workbench.events import EpochEnded, Stepped
 from workbench.trace import Run, find_runs, open_run, record, record_evaluation
@@ -303,6 +304,46 @@ def test_searches_from_python_are_told_apart_by_what_they_recorded(tmp_path: Pat
     assert list(comparison.methods_frame(runs)["runs"]) == [2, 1, 1]
     assert {"relaxation", "nodes"} < set(comparison.settings_frame(runs).columns)
     assert comparison.table_one(runs).columns[1][0] == "darts"  # the space says its own name
+
+
+def test_stages_of_one_name_and_their_number_tell_methods_apart(tmp_path: Path):
+    stages = [
+        [stage(epochs="10"), stage(epochs="10")],
+        [stage(epochs="11"), stage(epochs="10")],
+        [stage(epochs="10")],
+    ]
+    methods = [METHODS["darts"] | {"stages": own} for own in stages]
+    runs = [recorded(tmp_path / str(at), 0, method=own) for at, own in enumerate(methods)]
+    assert comparison.labels(runs[:2]) == [
+        "darts · search 1.epochs 10",
+        "darts · search 1.epochs 11",
+    ]
+    assert len(set(comparison.labels(runs))) == 3
+
+
+def test_a_space_of_other_candidates_is_another_whatever_stands_beside(tmp_path: Path):
+    def parts(nodes: str, layout: str) -> dict[str, str]:
+        return {"nodes": nodes, LAYOUT: layout}
+
+    assert telling([parts("2", "p"), parts("2", "q")]) == [LAYOUT]
+    assert telling([parts("2", "p"), parts("3", "r")]) == ["nodes"]
+    assert telling([parts("2", "p"), parts("2", "q"), parts("3", "r")]) == ["nodes", LAYOUT]
+    assert telling([parts("2", "p"), {"nodes": "2"}]) == []
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"name": "x", "stages": 3},
+        {"name": "x", "stages": ["s"]},
+        {"name": "x", "stages": None},
+        [1],
+    ],
+)
+def test_what_others_recorded_of_a_method_is_compared_as_far_as_it_goes(tmp_path: Path, strange):
+    runs = [recorded(tmp_path / "a", 0, method=strange), recorded(tmp_path / "b", 1)]
+    assert len(comparison.labels(runs)) == 2
+    assert comparison.table_note(runs)
 
 
 def test_one_thing_asked_for_in_two_ways_is_one(tmp_path: Path):

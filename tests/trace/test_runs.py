@@ -192,6 +192,15 @@ def test_another_run_in_the_same_folder_is_read_from_its_start(tmp_path: Path, o
     assert seen.epochs.equals(anew.epochs)
 
 
+def test_steps_that_went_away_are_missed_by_who_has_read_them(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", epochs=3, steps_per_epoch=300, evaluated=False)
+    run.trace.load()
+    for chunk in (2, 3, 4):
+        (run.path / f"trace.zarr/stage_0/step/c/{chunk}").unlink()
+    with pytest.raises(RunError, match="holds 400 steps, and there were 900"):
+        _ = run.refresh().trace
+
+
 def test_a_folder_that_is_no_run_is_told_what_one_holds(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no run folder; one holds run\.json, events\.jsonl"):
         open_run(tmp_path)

@@ -43,7 +43,7 @@ def recipe_differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     """In what the trainings of what these runs found differ beside their seed: values by name."""
     recipes = [own for own in map(recipe_of, runs) if own]
     names = dict.fromkeys(name for one in recipes for name in one)
-    values = {n: list(dict.fromkeys(one.get(n, _NOT_THERE) for one in recipes)) for n in names}
+    values = {n: list(dict.fromkeys(one[n] for one in recipes if n in one)) for n in names}
     return {name: found for name, found in values.items() if len(found) > 1}
 
 

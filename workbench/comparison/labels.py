@@ -75,7 +75,7 @@ def _told_apart(runs: Sequence[Run]) -> list[str]:
     given = [settings_of(run) for run in runs]
     known = [parts_of(run) for run in runs]
     for run, own, settings in zip(runs, known, given, strict=True):
-        if not isinstance(run.meta.get("method"), dict):  # it does not say its parts
+        if not isinstance(run.meta.get("method"), dict) or not run.space:  # it does not say all
             own |= _science(settings)
     names = telling(known)
     what = [tuple(own.get(name) for name in names) for own in known]

@@ -12,12 +12,14 @@ from workbench.trace.runs import Run
 
 _NO_PART = {"name", "paper", "summary", "stages"}
 _NO_RECIPE = {"seed", "machine", "command", "classes"}
-_LAYOUT = "layout"
+_SIZES = ("channels", "cells", "nodes", "operations")
+LAYOUT = "layout"  # all of a space that its sizes do not say, in eight letters
 
 
 def stages_of(method: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
-    """The parts of every stage."""
-    return cast("Sequence[Mapping[str, object]]", method.get("stages", ()))
+    """The parts of every stage, as far as they are such."""
+    stages = method.get("stages")
+    return [one for one in stages if isinstance(one, dict)] if isinstance(stages, list) else []
 
 
 def others_of(method: Mapping[str, object]) -> dict[str, object]:
@@ -42,48 +44,50 @@ def recipe_of(run: Run) -> dict[str, str]:
 
 
 def telling(parts: Sequence[Mapping[str, str]]) -> list[str]:
-    """The names of those that are not the same in all that have them, and say enough."""
+    """The names of those that are not the same in all that have them.
+
+    The layout is left out where the sizes say as much.
+    """
     names = dict.fromkeys(name for one in parts for name in one)
     differ = [n for n in names if len({one[n] for one in parts if n in one}) > 1]
-    sizes = {"channels", "cells", "nodes", "operations"} & {*differ}
-    return [name for name in differ if name != _LAYOUT or not sizes]
+    sizes = [name for name in _SIZES if name in differ]
+    laid_out = {(*(one.get(n) for n in sizes), one[LAYOUT]) for one in parts if LAYOUT in one}
+    said = len(laid_out) == len({places[:-1] for places in laid_out})
+    return [name for name in differ if name != LAYOUT or not said]
 
 
 def _method_parts(run: Run) -> dict[str, str]:
     method = run.meta.get("method")
     if not isinstance(method, dict):
         return {}
-    stages = stages_of(method)
+    stages, others = stages_of(method), others_of(method)
+    names = [str(stage.get("name")).strip("'") for stage in stages]
+    told = [n if names.count(n) == 1 else f"{n} {at + 1}" for at, n in enumerate(names)]
     parts = {
-        (f"{stage.get('name')}.{name}" if len(stages) > 1 else name): str(value)
-        for stage in stages
+        (f"{tag}.{name}" if len(stages) > 1 else str(name)): str(value)
+        for tag, stage in zip(told, stages, strict=True)
         for name, value in stage.items()
         if name != "name"
     }
-    return parts | {name: str(value) for name, value in others_of(method).items()}
+    parts |= {"stages": ", ".join(told)} if stages else {}
+    return parts | {str(name): str(value) for name, value in others.items()}
 
 
 def _space_parts(run: Run) -> dict[str, str]:
     space = run.space
-    layers, cells = space.get("layers"), space.get("cells")
-    if not isinstance(layers, list) or not isinstance(cells, dict) or not layers:
+    layers, kinds = space.get("layers"), space.get("cells")
+    cells = list(kinds.values()) if isinstance(kinds, dict) else []
+    if not isinstance(layers, list) or not all(isinstance(x, dict) for x in [*layers, *cells]):
         return {}
-    rest = {
-        "family": space.get("family"),
-        "reductions": [(layer.get("kind"), layer.get("reduction")) for layer in layers],
-        "cells": {
-            kind: [cell.get(name) for name in ("inputs", "output", "candidates")]
-            for kind, cell in cells.items()
-        },
-    }
+    widths = [layer.get("channels") for layer in layers]
+    rest = {**space, "cells": cells, "layers": [{**x, "channels": None} for x in layers]}
+    lists = [cell.get("columns") for cell in cells]
     return {
-        "channels": str(min(cast("int", layer["channels"]) for layer in layers)),
+        "channels": str(min((w for w in widths if isinstance(w, int)), default="?")),
         "cells": str(len(layers)),
-        "nodes": _each(str(cell.get("nodes")) for cell in cells.values()),
-        "operations": _each(
-            ", ".join(map(str, cell.get("columns", ()))) for cell in cells.values()
-        ),
-        _LAYOUT: _short(rest),
+        "nodes": _each([cell.get("nodes") for cell in cells]),
+        "operations": _each([", ".join(map(str, x)) if isinstance(x, list) else x for x in lists]),
+        LAYOUT: _short([rest, widths]),
     }
 
 
@@ -95,10 +99,11 @@ def _image_parts(run: Run) -> dict[str, str]:
     return parts | ({"augmentation": str(data["augment"])} if "augment" in data else {})
 
 
-def _each(texts: object) -> str:
+def _each(values: Sequence[object]) -> str:
     """A text of every kind of cell, once where they are alike."""
-    return "; ".join(dict.fromkeys(cast("Sequence[str]", texts)))
+    return "; ".join(dict.fromkeys(map(str, values)))
 
 
 def _short(value: object) -> str:
-    return f"{zlib.crc32(json.dumps(value, sort_keys=True).encode()):08x}"
+    text = json.dumps(value, sort_keys=True, default=str)
+    return f"{zlib.crc32(text.encode()):08x}"

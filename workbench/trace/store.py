@@ -133,8 +133,10 @@ class StageStore:
         Raises:
             RunError: if some are lost, or the array is damaged.
         """
-        array, whole = self._array("step"), _whole(known)
-        new = self._values(array, whole, min(self._chunks_there() * CHUNK, array.shape[0]))
+        array = self._array("step")
+        there = min(self._chunks_there() * CHUNK, array.shape[0])
+        whole = min(_whole(known), there // CHUNK * CHUNK)
+        new = self._values(array, whole, there)
         blank = np.flatnonzero(new < 0)
         count = int(blank[0]) if len(blank) else len(new)
         if (new[count:] >= 0).any() or whole + count < self.least:
