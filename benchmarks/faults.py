@@ -22,7 +22,7 @@ Row = dict[str, object]
 WHOLE = ("refused", "same")  # what may come of damage: a line that names the file, or a repair
 SECONDS_TO_END = 5.0  # after a signal
 GROWN_MIB = 32.0  # in 8,000 pauses
-MIB_AN_HOUR = 8.0  # rules look back at some 5 KB an epoch, and here 750 are over in an hour
+MIB_AN_HOUR = 8.0  # rules look back at some 2 KB an epoch, and 2,400 may be over in an hour
 
 
 def kill(base: Path, quick: bool, seed: int) -> list[Row]:
