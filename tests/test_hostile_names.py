@@ -15,9 +15,9 @@ import pytest
 
 from tests.fakes import fake_run
 from workbench import comparison, plots
+from workbench.limits import printable_lines
 from workbench.plots.names import as_text
 from workbench.rich import runs as rich_runs
-from workbench.run_commands import _plain
 from workbench.trace import Run, RunError, Runs, find_runs, open_run
 from workbench.trace.folder import read_sealed, write_sealed
 from workbench.trace.header import read_header
@@ -111,7 +111,7 @@ def test_a_comparison_is_no_command_to_the_terminal(tmp_path: Path) -> None:
     meta = {"method": "\x1b]0;other title\x07", "seed": "\x1b[31m"}
     runs = [fake_run(tmp_path / name, meta=meta) for name in "ab"]
     texts = [*comparison.labels(runs), comparison.table_note(runs)]
-    texts.append(_plain(comparison.markdown(comparison.honest_table(runs))))
+    texts.append(printable_lines(comparison.markdown(comparison.honest_table(runs))))
     assert all("\x1b" not in text and "other title" in text for text in texts)
 
 

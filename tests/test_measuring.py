@@ -57,8 +57,13 @@ def test_what_is_no_measurement_is_refused(value, said):
 def test_a_probe_leaves_masks_and_gradients_as_they_were():
     def careless(view, bilevel):
         for mask, mix in zip(view.alive.values(), view.mix.values(), strict=True):
+            assert mask.all()
+            assert mix.ops.sum() > 0
             mask.zero_()
             mix.ops.zero_()
+        for at in range(len(view.history)):
+            assert view.history[at]["cell"].sum() > 0
+            view.history[at]["cell"].zero_()
         for rows in view.history:
             rows["cell"].zero_()
         torch.set_grad_enabled(False)

@@ -33,6 +33,11 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 
+def printable_lines(text: str) -> str:
+    """The same of a text of several lines, which stay such."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def shown(value: object) -> str:
     """`repr(value)` as far as a message repeats it; nothing nested is written out at length."""
     text = repr(value[:SHOWN] if isinstance(value, (str, bytes)) else _flat(value))

@@ -6,7 +6,7 @@ where no epoch before had the same, its mixing weights beside those of others in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Generic, TypeVar, overload
 
@@ -35,12 +35,16 @@ class Past:
     @property
     def ended(self) -> Sequence[EpochEnded]:
         """The events of these epochs, and not of those to come."""
-        return _SoFar(self._ended)
+        return _SoFar(self._ended.__getitem__, len(self._ended))
 
     @property
     def history(self) -> Sequence[Rows]:
         """The mixing weights `{kind: (edges, ops)}` at their ends, on the CPU."""
-        return _History(self._blocks, len(self._ended))
+        return _SoFar(self._mix_at, len(self._ended))
+
+    def _mix_at(self, epoch: int) -> Rows:
+        block = self._blocks[epoch // _BLOCK]
+        return {kind: rows[epoch % _BLOCK].clone() for kind, rows in block.items()}
 
     def known(self, genotype: Genotype) -> Genotype:
         """The genotype, as the object of an epoch before if that found the same."""
@@ -83,10 +87,15 @@ class Past:
 
 
 class _SoFar(Sequence[T], Generic[T]):
-    """A list that grows as it is now, without a copy: rules get one in every step."""
+    """What there is of something that grows, without a copy: rules get one in every step.
 
-    def __init__(self, growing: list[T]) -> None:
-        self._list, self._count = growing, len(growing)
+    Args:
+        at: what is at a place.
+        count: how many places there are now.
+    """
+
+    def __init__(self, at: Callable[[int], T], count: int) -> None:
+        self._at, self._count = at, count
 
     def __len__(self) -> int:
         return self._count
@@ -97,31 +106,7 @@ class _SoFar(Sequence[T], Generic[T]):
     def __getitem__(self, index: slice) -> Sequence[T]: ...
     def __getitem__(self, index: int | slice) -> T | Sequence[T]:
         places = range(self._count)[index]
-        if isinstance(places, int):
-            return self._list[places]
-        return tuple(self._list[place] for place in places)
-
-
-class _History(Sequence[Rows]):
-    """Rows of the first `count` epochs."""
-
-    def __init__(self, blocks: list[Rows], count: int) -> None:
-        self._blocks, self._count = blocks, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, index: int) -> Rows: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Rows]: ...
-    def __getitem__(self, index: int | slice) -> Rows | Sequence[Rows]:
-        places = range(self._count)[index]
         return self._at(places) if isinstance(places, int) else tuple(map(self._at, places))
-
-    def _at(self, epoch: int) -> Rows:
-        block = self._blocks[epoch // _BLOCK]
-        return {kind: rows[epoch % _BLOCK].clone() for kind, rows in block.items()}
 
 
 def _columns(events: Sequence[EpochEnded]) -> State:

@@ -10,7 +10,7 @@ import tyro
 
 from workbench.config import SearchConfig
 from workbench.errors import WorkbenchError
-from workbench.limits import printable
+from workbench.limits import printable_lines
 from workbench.settings import checked
 
 _Json = Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff]
@@ -49,7 +49,7 @@ def compare(
         raise WorkbenchError(
             f"none of these runs can be opened: {'; '.join(found.damaged.values())}"
         )
-    print(_plain(comparison.markdown(comparison.honest_table(found))))
+    print(printable_lines(comparison.markdown(comparison.honest_table(found))))
     table, note = comparison.table_one(found), comparison.table_note(found)
     print(f"\n{note}\n")
     page = write(runs, out=out, notebook=notebook)  # first: where it fails, nothing is written
@@ -60,11 +60,6 @@ def compare(
     if markdown is not None:
         _written(markdown, f"{comparison.markdown(table)}\n\n{note}\n")
     print(with_size(page))
-
-
-def _plain(text: str) -> str:
-    """Without what a terminal would obey."""
-    return "\n".join(map(printable, text.split("\n")))
 
 
 def _written(path: Path, text: str) -> None:

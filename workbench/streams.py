@@ -8,7 +8,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from workbench.limits import printable
+from workbench.limits import printable, printable_lines
 
 _PACKAGE = Path(__file__).parent
 _PLAIN = warnings.formatwarning
@@ -55,7 +55,6 @@ def is_of_output(error: OSError) -> bool:
 def tell(line: str) -> None:
     """A line for whoever reads the errors; where they cannot be written the exit code says it."""
     try:
-        told = "\n".join(map(printable, line.split("\n")))
-        print(f"workbench: {told}", file=sys.stderr, flush=True)
+        print(f"workbench: {printable_lines(line)}", file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

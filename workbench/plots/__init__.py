@@ -30,7 +30,7 @@ from workbench.plots.gradients import gradients, gradients_frame
 from workbench.plots.heat_map import heat_map, heat_map_frame
 from workbench.plots.machine import memory_frame, step_time_frame, time_and_memory
 from workbench.plots.margins import edge_margins_frame, margins, margins_frame
-from workbench.plots.names import probed
+from workbench.plots.names import IN_GAP, probed
 from workbench.plots.overlaid import curves, overlaid, overlaid_frame, retraining
 from workbench.plots.probes import probe, probe_frame
 from workbench.plots.pruning import alive_frame, pruning_timeline, pruning_timeline_frame
@@ -92,6 +92,7 @@ FRAMES = {
 __all__ = [
     "FIGURES",
     "FRAMES",
+    "IN_GAP",
     "CellGraph",
     "GenotypeHistory",
     "SummaryTable",

@@ -28,6 +28,7 @@ MEASURED = {
     "bn_term": "BN term",
 }
 
+IN_GAP = ("accuracy_supernet", "accuracy_masked", "loss_supernet", "loss_masked")  # drawn by `gap`
 IN_PERCENT = {f"accuracy_{what}" for what in ("train", "val", "test", "supernet", "masked")}
 SPLITS = {"train": "training data", "val": "validation data", "test": "test data"}
 
