@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from workbench.events import Resumable
+from workbench.heap import give_back
 from workbench.trace import folder
 from workbench.trace.durable import NOTHING, sync_written
 from workbench.trace.folder import RunError
@@ -138,6 +139,7 @@ class Checkpoints:
             state.unlink(missing_ok=True)
             raise
         self._next += 1
+        give_back()
         self._saved_at, self._steps = time.monotonic(), 0
         self._took = self._saved_at - began
         remove(self.path, keep=self.when.keep)
