@@ -63,6 +63,29 @@ def test_a_value_per_edge_is_a_heat_map_in_the_spaces_order(watched: Run) -> Non
     assert heat.z[:, 1].tolist() == [3.0 + i for i in [*range(5), *range(5)]]
 
 
+def test_what_is_infinite_is_in_the_table_and_told_of_under_the_title(tmp_path: Path) -> None:
+    def some() -> Iterator[SearchEvent]:
+        for event in fake_events(kinds=("normal",)):
+            yield event
+            if isinstance(event, Stepped):
+                edges = torch.arange(5.0)
+                edges[3] = -torch.inf if event.clock.step in (1, 2) else 3
+                scalar = torch.inf if event.clock.step == 4 else 0.5
+                yield Probed(
+                    event.clock, {"slope": {"normal": edges}, "steep": torch.tensor(scalar)}
+                )
+
+    list(record(some(), tmp_path / "run"))
+    run = open_run(tmp_path / "run")
+    assert np.isinf(probe_frame(run, "steep")["value"]).tolist().index(True) == 4
+    fig = probe(run, "steep")
+    assert "1 infinite value is not drawn" in fig.layout.title.subtitle.text
+    assert set(fig.data[0].y) == {0.5}
+    fig = probe(run, "slope")
+    assert "2 infinite values are not drawn" in fig.layout.title.subtitle.text
+    assert np.isnan(fig.data[0].z[3, 1:3]).all()
+
+
 def test_a_heat_map_has_no_more_columns_than_can_be_seen(tmp_path: Path) -> None:
     def every() -> Iterator[SearchEvent]:
         for event in fake_events(kinds=("normal",), steps_per_epoch=250):

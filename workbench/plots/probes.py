@@ -28,15 +28,15 @@ def probe_frame(run: Run, name: str) -> pd.DataFrame:
 
     Returns:
         Columns `step`, `epoch`, perhaps `kind`, `edge`, perhaps `op`, and `value`: an accuracy in
-        percent, everything else as it was recorded.  No row if it was not measured.
+        percent, everything else as it was recorded, infinities too.  No row if it was not measured.
     """
     trace, scale = run.trace, 100 if names.in_percent(name) else 1
     if name in trace and trace[name].dims[0] == "step":
         values = trace[name]
-        kept = np.isfinite(values.to_numpy().reshape(len(values), -1)).any(axis=1)
+        kept = ~np.isnan(values.to_numpy().reshape(len(values), -1)).all(axis=1)
         table = values[kept].rename("value").to_dataframe(dim_order=values.dims).reset_index()
         columns = ["step", "epoch", *(c for c in ("kind", "edge", "op") if c in table), "value"]
-        table = table.loc[np.isfinite(table["value"]), columns]
+        table = table.loc[table["value"].notna(), columns]
         return table.assign(value=table["value"].astype("float64") * scale).reset_index(drop=True)
     columns = ["step", "epoch", "value"]
     if name in run.epochs and pd.api.types.is_numeric_dtype(run.epochs[name]):
@@ -62,7 +62,7 @@ def probe(run: Run, name: str) -> go.Figure:
         height = 180 + 16 * len(frame["edge"].unique())
     else:
         if len(frame):
-            fig.add_trace(_curve(frame))
+            fig.add_trace(_curve(frame[np.isfinite(frame["value"])]))
         fig.update_yaxes(title=names.label(name))
         height = 380
     fig.update_xaxes(title="Step")
@@ -75,8 +75,14 @@ def probe(run: Run, name: str) -> go.Figure:
 
 
 def _said(frame: pd.DataFrame) -> str:
-    count = len(frame["step"].unique())
-    return "" if not count else f"measured in {count:,} step{'s' if count > 1 else ''}"
+    count, infinite = (
+        len(frame["step"].unique()),
+        int(np.isinf(frame["value"].to_numpy(np.float64)).sum()),
+    )
+    told = [] if not count else [f"measured in {count:,} step{'s' if count > 1 else ''}"]
+    if infinite:
+        told.append(f"{infinite:,} infinite value{'s are' if infinite > 1 else ' is'} not drawn")
+    return "; ".join(told)
 
 
 def _curve(frame: pd.DataFrame) -> go.Scatter:
@@ -95,7 +101,7 @@ def _curve(frame: pd.DataFrame) -> go.Scatter:
 def _heat_map(frame: pd.DataFrame, name: str) -> go.Heatmap:
     table = frame.pivot(index="edge", columns="step", values="value")
     table = table.loc[list(dict.fromkeys(frame["edge"]))]  # in the order of the space
-    table = table.iloc[:, :: -(-table.shape[1] // MOST)]
+    table = table.iloc[:, :: -(-table.shape[1] // MOST)].replace([np.inf, -np.inf], np.nan)
     return go.Heatmap(
         z=table.to_numpy(np.float32),
         x=table.columns.to_numpy(),
