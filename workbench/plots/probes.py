@@ -62,7 +62,7 @@ def probe(run: Run, name: str) -> go.Figure:
         height = 180 + 16 * len(frame["edge"].unique())
     else:
         if len(frame):
-            fig.add_trace(_curve(frame[np.isfinite(frame["value"])]))
+            fig.add_trace(_curve(frame))
         fig.update_yaxes(title=names.label(name))
         height = 380
     fig.update_xaxes(title="Step")
@@ -75,10 +75,8 @@ def probe(run: Run, name: str) -> go.Figure:
 
 
 def _said(frame: pd.DataFrame) -> str:
-    count, infinite = (
-        len(frame["step"].unique()),
-        int(np.isinf(frame["value"].to_numpy(np.float64)).sum()),
-    )
+    count = len(frame["step"].unique())
+    infinite = int(np.isinf(frame["value"].to_numpy(np.float64)).sum())
     told = [] if not count else [f"measured in {count:,} step{'s' if count > 1 else ''}"]
     if infinite:
         told.append(f"{infinite:,} infinite value{'s are' if infinite > 1 else ' is'} not drawn")
@@ -87,6 +85,7 @@ def _said(frame: pd.DataFrame) -> str:
 
 def _curve(frame: pd.DataFrame) -> go.Scatter:
     steps, values = frame["step"].to_numpy(np.int64), frame["value"].to_numpy(np.float64)
+    steps, values = steps[np.isfinite(values)], values[np.isfinite(values)]
     kept = theme.thin(steps, values, 2 * theme.POINTS)
     return go.Scatter(
         x=steps[kept],
