@@ -78,7 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tables": {"errors", "limits", "spaces.genotype", "official_table"},
     "official_table": {"errors", "spaces.genotype", "tables"},
     "analysis": READING,
-    "comparison": READING | {"analysis", "tables"},
+    "comparison": READING | {"analysis", "part_text", "tables"},
     "plots": READING | {"analysis", "comparison"},
 }
 ALONE = {"parts"}  # rooms whose modules may not import each other

@@ -116,12 +116,18 @@ def _cost(
         stem: "imagenet" divides the picture's size by 8.
         as_json: print JSON with the keys parameters and macs.
     """
+    from workbench import limits
     from workbench.spaces.network import cost
 
-    sizes = {"channels": channels, "cells": cells, "classes": classes, "size": size}
-    for flag, value in {**sizes, "in-channels": in_channels}.items():
-        if value < 1:
-            raise ConfigError(f"--{flag} must be at least 1, not {value}")
+    for flag, value, most in (
+        ("channels", channels, limits.CHANNELS),
+        ("cells", cells, limits.DEPTH),
+        ("classes", classes, limits.IMAGES),
+        ("size", size, limits.PIXELS),
+        ("in-channels", in_channels, limits.CHANNELS),
+    ):
+        if not 1 <= value <= most:
+            raise ConfigError(f"--{flag} must be 1 to {most:,}, not {value}")
     found = cost(
         _genotype(genotype),
         channels=channels,

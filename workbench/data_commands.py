@@ -7,7 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from workbench.limits import printable
+from workbench.limits import PIXELS, printable
+from workbench.settings import ConfigError
 
 
 def check(data: Annotated[str, tyro.conf.Positional], image_size: int = 32) -> None:
@@ -21,6 +22,8 @@ def check(data: Annotated[str, tyro.conf.Positional], image_size: int = 32) -> N
     """
     from workbench import data as images
 
+    if not 1 <= image_size <= PIXELS:
+        raise ConfigError(f"--image-size must be 1 to {PIXELS:,} pixels, not {image_size}")
     if not data.startswith("folder:"):
         loaded = images.load(data, download=False)
         print(f"{data}: {len(loaded.train):,} training and {len(loaded.test):,} test images")

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from workbench.config import SearchConfig
 from workbench.engine import Machine
@@ -65,12 +65,20 @@ def resume_evaluation(path: Path | str, *, quiet: bool | None = None) -> list[in
     start = unfinished(run.path)
     if start is None:
         raise RunError(f"{run.path} holds no evaluation that can go on; leave --resume out")
-    note = cast("dict[str, Any]", start.record["note"])
-    config = checked(EvaluateConfig, dict(note["config"]))
-    then = [int(seed) for seed in note["then"]]
+    config, then = _noted(start)
     run = _evaluated(run, config, then, start, quiet)
     run_evaluations(run.path, config, then, quiet=quiet)
     return [config.seed, *then]
+
+
+def _noted(start: Checkpoint) -> tuple[EvaluateConfig, list[int]]:
+    """The settings that were kept with a saved state, and the seeds that should follow."""
+    note = start.record.get("note")
+    config, then = (note.get(n) for n in ("config", "then")) if isinstance(note, dict) else (0, 0)
+    whole = isinstance(then, list) and all(type(seed) is int for seed in then)
+    if not isinstance(config, dict) or not whole:
+        raise RunError(f"{start.file} does not hold the evaluation's settings; take an older one")
+    return checked(EvaluateConfig, dict(config)), cast("list[int]", then)
 
 
 def _evaluated(
@@ -143,6 +151,8 @@ def run_evaluations(
     Raises:
         RunError, ConfigError, Interrupted: as `run_evaluation`; those before it are kept.
     """
+    for seed in seeds:  # all of them before any is trained
+        checked(EvaluateConfig, {"seed": seed})
     with interruptible() as asked:  # between two trainings
         for index, seed in enumerate(seeds):
             own, left = config.model_copy(update={"seed": seed}), len(seeds) - index

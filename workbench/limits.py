@@ -23,6 +23,7 @@ SHOWN = 120  # characters of a foreign value that a message repeats
 CHANNELS, DEPTH, CELL_NODES = 65_536, 1000, 64  # edges grow with the square of a cell's nodes
 EPOCHS, STEPS, IMAGES, PIXELS, THREADS = 10**6, 10**9, 10**6, 16_384, 4096
 SEED = 2**32 - 1  # generators take 64 bits, and some parts multiply it by a million
+SEEDS = 10_000  # trainings of one network, one after the other
 REAL = 1e6  # a learning rate, a weight of a term, a deviation; float32 squares it without overflow
 PATH_TEXT = 4096  # characters of a path, as Linux has it
 NAME_BYTES = 255  # of each part of one, as file systems have it

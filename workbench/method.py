@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import pairwise
 
-from workbench.part_text import brief
+from workbench.part_text import brief, numbered
 from workbench.part_text import part_text as part_text
 from workbench.parts.arch_gradients import first_order
 from workbench.parts.arch_optimizers import Adam
@@ -255,15 +255,14 @@ def differences(a: Method, b: Method) -> Differences:
     """
     rows: list[Difference] = []
     extra = len(b.stages) - len(a.stages)
+    of_a, of_b = (numbered([stage.name for stage in method.stages]) for method in (a, b))
     for index in range(max(extra, 0)):
-        stage = b.stages[index]
-        rows.append(Difference(f"stage {stage.name!r}", "(none)", _stage_text(stage)))
+        rows.append(Difference(f"stage {of_b[index]}", "(none)", _stage_text(b.stages[index])))
     for index in range(max(-extra, 0)):
-        stage = a.stages[index]
-        rows.append(Difference(f"stage {stage.name!r}", _stage_text(stage), "(none)"))
-    pairs = list(zip(reversed(a.stages), reversed(b.stages), strict=False))
-    for old, new in reversed(pairs):
-        prefix = "" if len(pairs) == 1 else f"{new.name}."
+        rows.append(Difference(f"stage {of_a[index]}", _stage_text(a.stages[index]), "(none)"))
+    pairs = list(zip(*(reversed(one) for one in (a.stages, b.stages, of_b)), strict=False))
+    for old, new, told in reversed(pairs):
+        prefix = "" if len(pairs) == 1 else f"{told}."
         for f in fields(Stage):
             before, after = part_text(getattr(old, f.name)), part_text(getattr(new, f.name))
             if before != after:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from types import FunctionType
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Names of stages as they are told apart: of several of one name each has its place behind."""
+    return [n if names.count(n) == 1 else f"{n} {at + 1}" for at, n in enumerate(names)]
 
 
 def brief(part: object) -> str:

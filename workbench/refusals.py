@@ -35,6 +35,9 @@ def parser_line(said: str, words: Sequence[str]) -> str:
     text = " ".join(re.sub(r"[\u2500-\u257f]+|-{3,}", " ", said).split())
     text = re.sub(r" For full.*", "", text).strip()
     text = text if len(text) <= _MOST else f"{text[:_MOST]}…"
+    lacks = re.search(r"Missing value for argument '(--[\w-]+)'", text)
+    if lacks is not None:
+        return f"{lacks[1]} needs a value after it"
     wrong = re.match(r".*?Error parsing (--[\w-]+): .*?(?:helptext: )?(?:\1 )(\S+) (.*)$", text)
     if wrong is None:
         return re.sub(r"^(Unrecognized options|Parsing error|Value error) (?=\S+ )", "", text)

@@ -124,6 +124,16 @@ class _Plain(yaml.SafeLoader):
             raise yaml.YAMLError("settings are written out; *aliases are not read")
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping whose every name stands once; YAML itself takes the last."""
+        names = set[str]()
+        for key, _ in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and name in names:
+                raise yaml.YAMLError(f"{limits.shown(name)} stands again in line {line}; keep one")
+            names.add(name)
+        return super().construct_mapping(node, deep)
+
 
 _NUMBERS = {
     "tag:yaml.org,2002:int": re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"),

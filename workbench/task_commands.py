@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from workbench import limits
 from workbench.config import SearchConfig
 from workbench.evaluate_config import EvaluateConfig
 from workbench.settings import ConfigError
@@ -67,8 +68,11 @@ def evaluate(
             raise ConfigError("--resume keeps the evaluation's settings; leave other flags out")
         wanted = evaluating.resume_evaluation(run)
     else:
-        if seeds < 1:
-            raise ConfigError(f"--seeds must be 1 or more, not {seeds}")
+        most = min(limits.SEEDS, limits.SEED - config.seed + 1)
+        if not 1 <= seeds <= most:
+            raise ConfigError(
+                f"--seeds must be 1 to {most:,} from --seed {config.seed} on, not {seeds}"
+            )
         wanted = list(range(config.seed, config.seed + seeds))
         evaluating.run_evaluations(run, config, wanted)
     by_seed = {seed_of(found): found for found in open_run(run).evaluations}

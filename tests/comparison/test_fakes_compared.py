@@ -43,7 +43,7 @@ def test_table_one_has_spaces_and_data_across(fakes, tmp_path: Path):
     assert list(table["darts", "digits", "retrainings"]) == ["5", "1"]
     assert list(table["nasbench201", "cifar10", "test accuracy (%)"]) == ["89.89", "–"]
     costs = list(table["darts", "digits", "search cost"])
-    assert [cost.split()[-2:] for cost in costs] == [["h", "cpu"], ["h", "cuda"]]
+    assert [cost.split()[-2:] for cost in costs] == [["s", "cpu"], ["s", "cuda"]]
     assert table["nasbench201", "cifar10", "search cost"].iloc[0].endswith("unknown device")
     only = comparison.table_one(fakes, quantities=["test accuracy (%)"])
     assert only.shape == (2, 2)
@@ -57,8 +57,8 @@ def test_hours_of_two_devices_are_told_apart(fakes, tmp_path: Path):
     run = fake_run(tmp_path / "gpu", meta=meta)
     cost = comparison.table_one([fakes[0], run])["darts", "digits", "search cost"]
     cpu, gpu = cost.iloc[0].split(", ")
-    assert cpu.endswith("h cpu")
-    assert gpu.endswith("h cuda:1")
+    assert cpu.endswith("s cpu")  # under a hundredth of an hour
+    assert gpu.endswith("s cuda:1")
 
 
 def test_latex_is_escaped_and_spans_its_headings(fakes, tmp_path: Path):
@@ -383,6 +383,40 @@ def test_the_note_says_what_makes_a_mean_less_than_it_seems(tmp_path: Path):
     assert "other recipes" not in comparison.table_note(runs[:1])
     cost = "darts", "digits", "search cost"
     assert list(comparison.table_one(runs)[cost]) == list(comparison.table_one(runs[:1])[cost])
+
+
+def test_one_setting_has_one_row_on_every_space_and_others_are_told_of(tmp_path: Path):
+    def searched(name: str, epochs: int, data: str) -> Run:
+        method = METHODS["darts"] | {"stages": [stage(epochs=str(epochs))]}
+        config = {"seed": 0, "epochs": epochs}
+        return recorded(tmp_path / name, 0, method=method, config=config, data=data)
+
+    runs = [searched("a", 3, "digits"), searched("b", 2, "digits"), searched("c", 3, "cifar10")]
+    table = comparison.table_one(runs, quantities=["searches"])
+    assert list(table["", "", "method"]) == ["darts · epochs 3", "darts · epochs 2"]
+    assert table["darts", "cifar10", "searches"].tolist() == ["0", "–"]
+    assert "otherwise in other columns" not in comparison.table_note(runs)
+    apart = [runs[1], runs[2]]
+    assert list(comparison.table_one(apart)["", "", "method"]) == ["darts"]
+    assert "In epochs darts is set otherwise in other columns." in comparison.table_note(apart)
+
+
+def test_a_method_has_one_colour_in_all_figures(fakes):
+    runs = [fakes[3], *fakes[:2]]  # the first method is not evaluated
+    shown = {t.name: t.line.color for t in plots.retraining(runs).data if t.showlegend}
+    assert shown == {
+        t.name: t.line.color
+        for t in plots.overlaid(runs).data
+        if t.showlegend and t.name == "darts"
+    }
+
+
+def test_names_stay_apart_in_the_figure_of_costs(fakes, tmp_path: Path):
+    small = fake_run(tmp_path / "s", meta={"method": METHODS["darts"] | {"name": "darts_small"}})
+    assert plots.accuracy_against_time([small]).data[0].text == ("darts",)
+    assert set(plots.accuracy_against_time([small, fakes[0]]).data[0].text) == {
+        "darts", "darts_small",
+    }  # fmt: skip
 
 
 def test_settings_of_the_machine_make_no_other_search():

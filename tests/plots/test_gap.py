@@ -8,7 +8,8 @@ import torch
 
 from tests.fakes import fake_evaluation, fake_events
 from workbench.events import Probed, SearchEvent, Stepped
-from workbench.plots import gap, gap_frame
+from workbench.plots import gap, gap_frame, probe
+from workbench.plots.names import images_of_gap
 from workbench.trace import Run, open_run, record, record_evaluation
 
 
@@ -53,6 +54,23 @@ def test_the_derived_network_is_there_once_it_is_evaluated(searched: Run) -> Non
     fig = gap(run)
     assert list(fig.data[-1].y) == pytest.approx([100 * 80 / 89] * 2)
     assert "derived network 89.89 % on test images" in fig.layout.title.subtitle.text
+
+
+@pytest.mark.parametrize(
+    ("portions", "said"),
+    [(["1.0"], "on training images"), (["0.5"], "on held-out images"), ([], ""),
+     (["1.0", "0.5"], "on held-out images, in stages without any on training images")],
+)  # fmt: skip
+def test_it_says_which_images_it_was_measured_on(tmp_path: Path, portions, said: str) -> None:
+    stages = [{"name": "s", "train_portion": portion} for portion in portions]
+    meta = {"method": {"name": "m", "stages": stages}}
+    list(record(measured(), tmp_path / "run", meta=meta))
+    run = open_run(tmp_path / "run")
+    assert images_of_gap(run) == said
+    for figure in (gap(run), probe(run, "accuracy_supernet")):
+        assert said in figure.layout.title.subtitle.text
+        assert "Held-out" not in figure.layout.title.text
+        assert ("images" in figure.layout.title.subtitle.text) == bool(said)
 
 
 def test_a_run_that_did_not_measure_it_says_how_to(unpruned: Run, run: Run) -> None:

@@ -8,11 +8,19 @@ from typing import cast
 
 import pandas as pd
 
-from workbench.comparison.labels import SAME, run_names, settings_of
-from workbench.comparison.recorded import others_of, parts_of, recipe_of, stages_of, telling
+from workbench.comparison.labels import SAME, groups_of, run_names, settings_of
+from workbench.comparison.recorded import (
+    others_of,
+    parts_of,
+    recipe_of,
+    stage_names,
+    stages_of,
+    telling,
+)
 from workbench.trace.runs import Run
 
 _NOT_THERE = "(none)"
+_PLACE = {"space", "data", "image_size", "grey", "channels", "cells", "nodes"}
 
 
 def settings_frame(runs: Sequence[Run]) -> pd.DataFrame:
@@ -37,6 +45,19 @@ def settings_frame(runs: Sequence[Run]) -> pd.DataFrame:
 def mixed_settings(runs: Sequence[Run]) -> list[str]:
     """The settings, beside the seed, that are not the same in all of these seeds of one thing."""
     return [str(name) for name in settings_frame(runs).columns if name in SAME - {"seed"}]
+
+
+def place_differences(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """In what methods are set otherwise on another space or other images: settings by method.
+
+    Names and sizes of spaces and images are left out.
+    """
+    sets: dict[str, list[dict[str, str]]] = {}
+    for group, run in zip(groups_of(runs), runs, strict=True):
+        own = {n: str(v) for n, v in settings_of(run).items() if n not in SAME | _PLACE}
+        sets.setdefault(group.tuned, []).append(own)
+    found = {method: telling([one for one in own if one]) for method, own in sets.items()}
+    return {method: names for method, names in found.items() if names}
 
 
 def recipe_differences(runs: Sequence[Run]) -> dict[str, list[str]]:
@@ -89,19 +110,21 @@ def _method(run: Run) -> Mapping[str, object]:
 
 def _changes(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[tuple[str, ...]]:
     """Field, before and after of every part that is not the same."""
-    pairs = list(zip_longest(reversed(stages_of(old)), reversed(stages_of(new))))
+    named = (list(zip(stage_names(one), stages_of(one), strict=True)) for one in (old, new))
+    pairs = list(zip_longest(*map(reversed, named)))
     for before, after in reversed(pairs):
         if before and after:
-            prefix = "" if len(pairs) == 1 else f"{after['name']}."
-            for name, one, other in _unequal(before, after):
+            prefix = "" if len(pairs) == 1 else f"{after[0]}."
+            for name, one, other in _unequal(before[1], after[1]):
                 yield f"{prefix}{name}", one, other
-        elif stage := after or before:
+        else:
+            told, stage = after or before
             own = stages_of(new if after else old)[-1]
             text = ", ".join(
                 f"{name}={one}" for name, one, _ in _unequal(stage, own) if name != "name"
             )
             ends = (_NOT_THERE, text) if after else (text, _NOT_THERE)
-            yield f"stage {stage['name']}, beside the last one", *ends
+            yield f"stage {told}, beside the last one", *ends
     yield from _unequal(others_of(old), others_of(new))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -24,8 +24,8 @@ _SHOWN = 60  # letters of a part
 class Group(NamedTuple):
     """What runs have in common that are seeds of the same thing; "?" is not recorded.
 
-    `settings` are those in which other runs of the method, space and data differ: `arch_lr 0.1`, or
-    what they recorded otherwise: `relaxation Entmax(order=1.5)`.
+    `settings` are those in which other runs of the method differ on one space and data:
+    `arch_lr 0.1`; or what they recorded otherwise there: `relaxation Entmax(order=1.5)`.
     """
 
     method: str
@@ -50,15 +50,21 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
     """The group of each run among these: seeds of one thing are those that recorded the same.
 
     Runs of one method, space and data that did not are told apart by the settings of the command
-    line in which they differ, else by the parts that they recorded.
+    line in which they differ, else by the parts that they recorded.  Settings that tell a method's
+    runs apart in one place are told of it in every place.
     """
     plain = [Group(*_names(run)) for run in runs]
+    places = {
+        group: [at for at, other in enumerate(plain) if other == group]
+        for group in dict.fromkeys(plain)
+    }
+    found = {group: _told_apart([runs[at] for at in own]) for group, own in places.items()}
     out = list(plain)
-    for group in dict.fromkeys(plain):
-        places = [place for place, other in enumerate(plain) if other == group]
-        texts = _told_apart([runs[place] for place in places])
-        for place, text in zip(places, texts, strict=True):
-            out[place] = group._replace(settings=text)
+    for group, own in places.items():
+        names = {n: 0 for other in found if other.method == group.method for n in found[other][1]}
+        for at, text, like in zip(own, *found[group][::2], strict=True):
+            settings = text or _settings_text(settings_of(runs[own[like]]), names)
+            out[at] = group._replace(settings=settings)
     return out
 
 
@@ -70,8 +76,13 @@ def _names(run: Run) -> tuple[str, str, str]:
     return told[0], told[1], told[2]
 
 
-def _told_apart(runs: Sequence[Run]) -> list[str]:
-    """For each of some runs a text that those alone have which recorded the same."""
+def _told_apart(runs: Sequence[Run]) -> tuple[list[str], list[str], list[int]]:
+    """What those of some runs alone have that recorded the same.
+
+    Returns:
+        A text for each run, "" where settings say it; the names of these settings; and for each run
+        the place of the first that recorded the same.
+    """
     given = [settings_of(run) for run in runs]
     known = [parts_of(run) for run in runs]
     for run, own, settings in zip(runs, known, given, strict=True):
@@ -80,18 +91,19 @@ def _told_apart(runs: Sequence[Run]) -> list[str]:
     names = telling(known)
     what = [tuple(own.get(name) for name in names) for own in known]
     first = {own: what.index(own) for own in what}
+    like, nothing = [first[own] for own in what], ["" for _ in runs]
     if len(first) == 1:
-        return ["" for _ in runs]
-    by_settings = {own: _settings_text(given, given[at]) for own, at in first.items()}
-    if len(set(by_settings.values())) == len(first):
-        return [by_settings[own] for own in what]
+        return nothing, [], like
+    settings = telling([_science(one) for one in given])
+    if len({_settings_text(given[at], settings) for at in first.values()}) == len(first):
+        return nothing, settings, like
     by_parts = {
         own: ", ".join(f"{n} {_cut(v)}" for n, v in zip(names, own, strict=True) if v is not None)
         for own in first
     }
     if len(set(by_parts.values())) < len(first):  # what was cut is what differs
         by_parts = {own: f"{text} ({at + 1})" for at, (own, text) in enumerate(by_parts.items())}
-    return [by_parts[own] for own in what]
+    return [by_parts[own] for own in what], [], like
 
 
 def _science(settings: Mapping[str, object]) -> dict[str, str]:
@@ -99,8 +111,7 @@ def _science(settings: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value) for name, value in settings.items() if name not in SAME}
 
 
-def _settings_text(every: Sequence[Mapping[str, object]], own: Mapping[str, object]) -> str:
-    names = telling([_science(one) for one in every])
+def _settings_text(own: Mapping[str, object], names: Iterable[str]) -> str:
     return ", ".join(f"{name} {_value(own[name])}" for name in names if name in own)
 
 

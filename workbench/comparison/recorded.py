@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from workbench.limits import shown
+from workbench.part_text import numbered
 from workbench.trace.runs import Run
 
 _NO_PART = {"name", "paper", "summary", "stages"}
@@ -20,6 +21,11 @@ def stages_of(method: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
     """The parts of every stage, as far as they are such."""
     stages = method.get("stages")
     return [one for one in stages if isinstance(one, dict)] if isinstance(stages, list) else []
+
+
+def stage_names(method: Mapping[str, object]) -> list[str]:
+    """What its stages are called, in their order."""
+    return numbered([str(stage.get("name")).strip("'") for stage in stages_of(method)])
 
 
 def others_of(method: Mapping[str, object]) -> dict[str, object]:
@@ -61,8 +67,7 @@ def _method_parts(run: Run) -> dict[str, str]:
     if not isinstance(method, dict):
         return {}
     stages, others = stages_of(method), others_of(method)
-    names = [str(stage.get("name")).strip("'") for stage in stages]
-    told = [n if names.count(n) == 1 else f"{n} {at + 1}" for at, n in enumerate(names)]
+    told = stage_names(method)
     parts = {
         (f"{tag}.{name}" if len(stages) > 1 else str(name)): str(value)
         for tag, stage in zip(told, stages, strict=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from workbench.comparison.differences import mixed_settings, recipe_differences
+from workbench.comparison.differences import mixed_settings, place_differences, recipe_differences
 from workbench.comparison.labels import grouped, groups_of
 from workbench.comparison.runs import accuracies, runs_frame
 from workbench.comparison.spread import spread
@@ -15,6 +15,7 @@ from workbench.limits import printable
 from workbench.trace.runs import Run
 
 _NOTHING = "–"
+_SHORT = 36.0  # seconds: less is less than a hundredth of an hour
 
 
 def table_one(runs: Sequence[Run], *, quantities: Sequence[str] | None = None) -> pd.DataFrame:
@@ -30,7 +31,7 @@ def table_one(runs: Sequence[Run], *, quantities: Sequence[str] | None = None) -
         name in the last level.  "–" stands where nothing is known.  Accuracy is mean ± standard
         deviation over searches, of each the mean over its retrainings.  Parameters and MACs are of
         the evaluated networks; where no run is evaluated, of those last derived, at the search's
-        size.  Searches are those the accuracy is of; search cost is hours of the mean search,
+        size.  Searches are those the accuracy is of; search cost is the time of the mean search,
         evaluated or not, on the device it ran on; one that did not finish counts where none did.
 
     Raises:
@@ -62,7 +63,7 @@ def table_note(runs: Sequence[Run]) -> str:
         "±: standard deviation over searches, each taken as the mean over its retrainings; it "
         "holds the luck of both.",
         "Retraining sd: the pooled deviation of trainings of one network with other seeds.",
-        "Search cost: hours of one finished search, evaluated or not, on the device named.",
+        "Search cost: time of one finished search, evaluated or not, on the device named.",
         "Searches: those evaluated, which the accuracy is of.",
     ]
     for name, own in grouped(runs):
@@ -79,6 +80,8 @@ def table_note(runs: Sequence[Run]) -> str:
         if mixed:
             sentences.append(f"Runs of {name} differ in {', '.join(mixed)}.")
         sentences += _cautions(name, own)
+    for name, differ in place_differences(runs).items():
+        sentences.append(f"In {', '.join(differ)} {name} is set otherwise in other columns.")
     return " ".join(sentences)
 
 
@@ -128,7 +131,7 @@ def _millions(column: str) -> Callable[[Sequence[Run]], str]:
 
 
 def _cost(runs: Sequence[Run]) -> str:
-    """Hours by device: those of one are never counted as those of another.
+    """Time by device: those of one are never counted as those of another.
 
     Of searches that finished, if any did.
     """
@@ -136,7 +139,8 @@ def _cost(runs: Sequence[Run]) -> str:
     frame = runs_frame(finished or runs)
     for name in dict.fromkeys(frame["device"]):
         seconds = frame.loc[frame["device"] == name, "seconds"].astype(float)
-        texts.append(f"{seconds.mean() / 3600:.2g} h {name}")
+        mean = seconds.mean()
+        texts.append(f"{mean / 3600:.2g} h {name}" if mean >= _SHORT else f"{mean:.2g} s {name}")
     return ", ".join(texts)
 
 

@@ -14,6 +14,7 @@ import torch
 from workbench.data.cifar_files import read_arrays, read_split, unpack
 from workbench.data.folder import check_folder, read_folder
 from workbench.data.sets import Augment, Data, DataError, ImageSet, split_indices
+from workbench.limits import PIXELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,8 +80,8 @@ def check(
             raise DataError(
                 "'folder:' names no folder; write folder:PATH, 'folder:.' for this one."
             )
-        if size is not None and size < 1:
-            raise DataError(f"`size={size}` must be 1 pixel or more; 32 is usual.")
+        if size is not None and not 1 <= size <= PIXELS:
+            raise DataError(f"`size={size}` must be 1 to {PIXELS:,} pixels; 32 is usual.")
         check_folder(Path(path).expanduser())
         return
     if name not in _NAMES:

@@ -123,7 +123,9 @@ class Machine:
         try:
             device = torch.device(self.device)
             torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
+            if device.type not in ("cpu", "cuda"):
+                torch.Generator(device)  # one that only describes tensors has none
+        except (RuntimeError, AssertionError, ImportError) as error:
             have = "cpu" + (", cuda" if torch.cuda.is_available() else "")
             raise MachineError(
                 f"device {self.device!r} is not to be had here (there is {have}); choose one of "

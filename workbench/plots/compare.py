@@ -86,10 +86,11 @@ def accuracy_against_time(runs: Sequence[Run]) -> go.Figure:
     names = [name for (name,), _ in parts]
     seconds = [float(np.mean(part.drop_duplicates("run")["seconds"].tolist())) for _, part in parts]
     spreads = [found[name].search_sd for name in names]
+    short = [name.replace("_small", "") for name in names]
     fig = go.Figure(
         go.Scatter(
             x=seconds, y=[found[name].mean for name in names], customdata=names,
-            text=[name.replace("_small", "") for name in names],
+            text=short if len(set(short)) == len(names) else names,
             mode="markers+text", textposition=_around(seconds), textfont={"size": 10},
             marker={"color": theme.series(0), "size": 8},
             error_y={"array": np.nan_to_num(spreads), "color": _OTHERS, "thickness": 1},

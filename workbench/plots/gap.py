@@ -65,14 +65,15 @@ def gap(run: Run) -> go.Figure:
     fig.update_xaxes(title="Step")
     fig.update_yaxes(title="Accuracy (%)")
     training = which_training(run)
-    theme.styled(fig, title=TITLE, subtitle=_said(curves, training))
+    theme.styled(fig, title=TITLE, subtitle=_said(curves, training, names.images_of_gap(run)))
     legend = {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "traceorder": "normal"}
     return fig.update_layout(legend=legend, margin={"t": 122 if training else 104})
 
 
-def _said(curves: dict[str, pd.DataFrame], training: str) -> str:
+def _said(curves: dict[str, pd.DataFrame], training: str, images: str) -> str:
     whole, masked = (float(curves[name]["accuracy"].iloc[-1]) for name in (SUPERNET, MASKED))
     said = f"last gap {whole - masked:.2f} points: supernet {whole:.2f} %, masked {masked:.2f} %"
+    said += f" {images}" if images else ""
     if DERIVED in curves:
         said += (
             f"; derived network {float(curves[DERIVED]['accuracy'].iloc[0]):.2f} % on test images"

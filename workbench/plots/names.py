@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,10 +20,10 @@ MEASURED = {
     "op_weight_norm": "Norm of the operation's weights",
     "weight_norm": "Norm of all weights",
     "hessian_eigenvalue": "Largest eigenvalue of the Hessian in α",
-    "accuracy_supernet": "Held-out accuracy of the supernet (%)",
-    "accuracy_masked": "Held-out accuracy, masked to the genotype (%)",
-    "loss_supernet": "Held-out loss of the supernet (nats)",
-    "loss_masked": "Held-out loss, masked to the genotype (nats)",
+    "accuracy_supernet": "Accuracy of the supernet (%)",
+    "accuracy_masked": "Accuracy, masked to the genotype (%)",
+    "loss_supernet": "Loss of the supernet (nats)",
+    "loss_masked": "Loss, masked to the genotype (nats)",
     "zen": "Zen score",
     "log_ntk": "log NTK",
     "bn_term": "BN term",
@@ -36,6 +37,17 @@ SPLITS = {"train": "training data", "val": "validation data", "test": "test data
 def label(name: str) -> str:
     """What is measured, in words with units; what somebody else measured keeps its name."""
     return MEASURED.get(name, name)
+
+
+def images_of_gap(run: Run) -> str:
+    """On which images `DiscretisationGap` measured: held-out ones where a stage holds some out."""
+    method = run.meta.get("method")
+    stages = method.get("stages") if isinstance(method, Mapping) else None
+    known = [one for one in stages or () if isinstance(one, Mapping) and "train_portion" in one]
+    whole = {str(one["train_portion"]) in ("1", "1.0") for one in known}
+    if len(whole) == 1:
+        return "on training images" if True in whole else "on held-out images"
+    return "on held-out images, in stages without any on training images" if whole else ""
 
 
 def as_text(name: object) -> str:

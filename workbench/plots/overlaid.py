@@ -126,7 +126,9 @@ def retraining(runs: Sequence[Run]) -> go.Figure:
     """
     frame = comparison.retraining_frame(runs)
     fig, columns = go.Figure(), ("epoch", "mean", "search_sd", "retraining_sd")
-    for index, ((name,), part) in enumerate(theme.groups(frame, "method")):
+    names = list(dict.fromkeys(comparison.labels(runs)))  # a colour stays, whoever is evaluated
+    for (name,), part in theme.groups(frame, "method"):
+        index = names.index(name)
         epoch, mean, sd, within = (part[column].to_numpy(dtype=float) for column in columns)
         fig.add_traces(_band(name, epoch, 100 * mean, 100 * sd, index, per="epoch"))
         if np.isnan(within).all():

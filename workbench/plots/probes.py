@@ -66,7 +66,7 @@ def probe(run: Run, name: str) -> go.Figure:
         fig.update_yaxes(title=names.label(name))
         height = 380
     fig.update_xaxes(title="Step")
-    theme.styled(fig, title=names.label(name), subtitle=_said(frame), height=height)
+    theme.styled(fig, title=names.label(name), subtitle=_said(run, name, frame), height=height)
     if frame.empty:
         have = textwrap.wrap(", ".join(names.probed(run)) or "nothing", 70)
         lines = [f"{name!r} was not measured; this run has", *have, "To measure more, search with"]
@@ -74,13 +74,15 @@ def probe(run: Run, name: str) -> go.Figure:
     return fig
 
 
-def _said(frame: pd.DataFrame) -> str:
+def _said(run: Run, name: str, frame: pd.DataFrame) -> str:
     count = len(frame["step"].unique())
     infinite = int(np.isinf(frame["value"].to_numpy(np.float64)).sum())
     told = [] if not count else [f"measured in {count:,} step{'s' if count > 1 else ''}"]
+    if count and name in names.IN_GAP:
+        told.append(names.images_of_gap(run))
     if infinite:
         told.append(f"{infinite:,} infinite value{'s are' if infinite > 1 else ' is'} not drawn")
-    return "; ".join(told)
+    return "; ".join(filter(None, told))
 
 
 def _curve(frame: pd.DataFrame) -> go.Scatter:

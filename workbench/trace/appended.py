@@ -13,9 +13,9 @@ from workbench.trace.folder import (
     RunError,
     plain_file,
     seal,
-    to_json,
     unseal,
 )
+from workbench.trace.json_text import to_json
 
 Line = dict[str, object]
 

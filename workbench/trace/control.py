@@ -22,6 +22,7 @@ import psutil
 from workbench.trace import folder
 from workbench.trace.folder import RunError
 from workbench.trace.header import read_header
+from workbench.trace.json_text import to_json
 
 Wish = Literal["run", "pause", "stop"]
 POLL_SECONDS = 0.05
@@ -145,7 +146,7 @@ class Steering:
         with _ONE_AT_A_TIME:  # of this process; of two processes the last word counts
             control = Control(wish, read_control(self.path).steps + steps)
             try:
-                folder.replace_text(self.path / folder.CONTROL, folder.to_json(asdict(control)))
+                folder.replace_text(self.path / folder.CONTROL, to_json(asdict(control)))
             except OSError as error:
                 raise RunError(
                     f"{self.path} cannot be written ({error.strerror}); whoever may write there "

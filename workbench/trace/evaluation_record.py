@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from workbench.trace.checkpoints import (
 from workbench.trace.evaluations import LINES, Place, first_place, place_of, places, seed_of
 from workbench.trace.folder import RunError, refuse_other_than_json
 from workbench.trace.header import is_sealed, read_header
+from workbench.trace.json_text import from_json, to_json
 from workbench.trace.lines import Line, event_line
 from workbench.trace.lock import WriterLock
 from workbench.trace.unwritten import writing
@@ -96,10 +96,18 @@ def unfinished(run_path: Path) -> Checkpoint | None:
     if not any(saved.glob("*.json")):
         return None
     found = newest(saved, run_path)
+    recipe, written = (found.record.get(name) for name in ("recipe", "epochs_bytes"))
+    seed = recipe.get("seed") if isinstance(recipe, dict) else ""
+    if not (seed is None or _whole(seed)) or not _whole(written):
+        raise RunError(f"{found.file} does not say where the evaluation stood; take an older one")
     seed = seed_of(found.record)
     sealed = is_sealed(read_header(run_path))
     ended = [seed_of(place.read()) for place in places(run_path, sealed=sealed)]
     return None if seed in ended else found
+
+
+def _whole(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**53
 
 
 def _new_place(path: Path, recipe: Mapping[str, object], *, sealed: bool) -> Place:
@@ -120,7 +128,7 @@ def _new_place(path: Path, recipe: Mapping[str, object], *, sealed: bool) -> Pla
                 f"{name} away to evaluate it again"
             )
     before = cast("Mapping[str, object]", first.read()["recipe"])
-    differ = _differ(before, json.loads(folder.to_json(dict(recipe))))
+    differ = _differ(before, from_json(to_json(dict(recipe)).encode()))
     if differ:
         raise RunError(
             f"{path} has been evaluated under another recipe ({'; '.join(differ)}), and seeds are "

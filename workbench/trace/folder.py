@@ -7,7 +7,6 @@ forgery, since whoever writes a file can seal it.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import stat
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from workbench.errors import WorkbenchError
+from workbench.trace.json_text import from_json, to_json
 
 SCHEMA = 2
 HEADER = "run.json"
@@ -94,11 +94,6 @@ def _odd(path: Path) -> bool:
 def now() -> str:
     """The time in ISO 8601, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def to_json(value: object, indent: int | None = None) -> str:
-    """JSON text, arrows and all kept as they are."""
-    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def refuse_other_than_json(name: str, value: Mapping[str, object]) -> None:
@@ -230,7 +225,7 @@ def unseal(
     if found and zlib.crc32(data[: found.start()]) != int(found[1], 16):
         raise RunError(f"{where} is damaged (its checksum does not fit its text); {remedy}")
     try:
-        value = json.loads(data)
+        value = from_json(data)
     except (ValueError, RecursionError) as error:
         raise RunError(f"{where} is damaged (no JSON: {error}); {remedy}") from error
     if not isinstance(value, dict):
@@ -252,7 +247,7 @@ def read_word(path: Path) -> Any:
     if len(data) > MOST_WORD_BYTES:
         raise ValueError(f"it has more than {MOST_WORD_BYTES:,} bytes")
     try:
-        return json.loads(data)
+        return from_json(data)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 

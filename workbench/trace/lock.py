@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from workbench.trace import folder
 from workbench.trace.folder import RunError
+from workbench.trace.json_text import to_json
 
 
 class Taken(RunError):
@@ -40,7 +41,7 @@ class WriterLock:
                 "written"
             ) from error
         owner = {"pid": os.getpid(), "host": platform.node(), "since": folder.now()}
-        self._file.write_text(folder.to_json(owner), encoding="utf-8")
+        self._file.write_text(to_json(owner), encoding="utf-8")
 
     def refuse_held(self) -> None:
         """Whether nobody writes there now.

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 Kind = Literal["choice", "flag", "number", "path", "text", "list"]
 _REST = "more"
+_NAMES = {"clip_arch": "clip of the alphas' gradient"}  # more than its name says
 _WORDS = {"lr": "learning rate", "arch": "architecture", "beta1": "β1", "beta2": "β2"}
 
 
@@ -37,6 +38,7 @@ class Described:
     def label(self) -> str:
         """The name in words, with its unit unless it names that."""
         words = " ".join(_WORDS.get(word, word) for word in self.name.split("_"))
+        words = _NAMES.get(self.name, words)
         named = not self.unit or self.unit in words.split()
         return words if named else f"{words} ({self.unit})"
 
