@@ -77,8 +77,12 @@ def _noted(start: Checkpoint) -> tuple[EvaluateConfig, list[int]]:
     config, then = (note.get(n) for n in ("config", "then")) if isinstance(note, dict) else (0, 0)
     whole = isinstance(then, list) and all(type(seed) is int for seed in then)
     if not isinstance(config, dict) or not whole:
-        raise RunError(f"{start.file} does not hold the evaluation's settings; take an older one")
-    return checked(EvaluateConfig, dict(config)), cast("list[int]", then)
+        raise RunError(
+            f"{start.file} does not hold the evaluation's settings; remove {start.file.parent} to "
+            "begin it again"
+        )
+    seeds = [checked(EvaluateConfig, {"seed": seed}).seed for seed in cast("list[int]", then)]
+    return checked(EvaluateConfig, dict(config)), seeds
 
 
 def _evaluated(

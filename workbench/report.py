@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from workbench.errors import WorkbenchError
+from workbench.limits import printable
 from workbench.report_page import page
 from workbench.trace.folder import refuse_unwritable, replace_text
 
@@ -67,7 +68,7 @@ def report(
         raise ReportError(f"report(out={str(target)!r}): the report is an HTML file; end in .html")
     refuse_unwritable(target, file=True)
     executed = _execute(source, {"run": str(run.path.resolve())})
-    title = f"Search report: {run.path.resolve().name}"
+    title = f"Search report: {printable(run.path.resolve().name)}"
     return _write(executed, target, title, colours)
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.comparison.conftest import METHODS, evaluate, stage
 from tests.fakes import fake_evaluation, fake_events, fake_run
 from workbench import analysis, comparison, plots
-from workbench.comparison.labels import SAME
+from workbench.comparison.labels import SAME, groups_of
 from workbench.comparison.recorded import LAYOUT, telling
 from workbench.config import MACHINE_SETTINGS, SearchConfig
 from workbench.events import EpochEnded, Stepped
@@ -399,6 +399,27 @@ def test_one_setting_has_one_row_on_every_space_and_others_are_told_of(tmp_path:
     apart = [runs[1], runs[2]]
     assert list(comparison.table_one(apart)["", "", "method"]) == ["darts"]
     assert "In epochs darts is set otherwise in other columns." in comparison.table_note(apart)
+    asked = [
+        recorded(tmp_path / f"{data}{at}", at, config={"seed": at, "epochs": epochs}, data=data)
+        for at, (epochs, data) in enumerate([(None, "digits"), (3, "digits"), (3, "cifar10")])
+    ]  # of one method, as it is by default and given
+    for own in (asked, asked[:2], asked[1:]):
+        assert "set otherwise" not in comparison.table_note(own)
+    python = [recorded(tmp_path / "p", 0, data="digits")]
+    method = METHODS["darts"] | {"derivation": "EdgeArgmax()"}
+    python.append(recorded(tmp_path / "q", 0, method=method, data="cifar10"))
+    assert "In derivation darts is set otherwise" in comparison.table_note(python)
+
+
+def test_sizes_that_tell_runs_apart_are_told_in_their_place_only(tmp_path: Path):
+    def searched(name: str, data: dict[str, object], size: int | None) -> Run:
+        return recorded(tmp_path / name, 0, config={"seed": 0, "image_size": size}, data=data)
+
+    folders = [{"name": "folder", "fingerprint": mark * 64} for mark in "ab"]
+    runs = [searched("a", folders[0], 16), searched("b", folders[1], 32)]
+    runs.append(searched("c", {"name": "cifar10"}, None))
+    told = [group.settings for group in groups_of(runs)]
+    assert told == ["image_size 16", "image_size 32", ""]
 
 
 def test_a_method_has_one_colour_in_all_figures(fakes):

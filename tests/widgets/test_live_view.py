@@ -57,6 +57,8 @@ def test_every_view_can_be_drawn_of_any_run(tmp_path):
             drawn = picture(run, Wanted(name))
             assert (drawn.figure is None) == bool(drawn.html), name
         assert 0 <= progress(run).share <= 1
+    last = whole.trace["loss_train"].to_numpy()[-1]
+    assert f"latest batch: training loss {last:.3f}" in progress(whole).text
 
 
 def test_choosing_another_view_draws_it_and_nothing_is_drawn_twice(tmp_path):

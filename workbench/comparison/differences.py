@@ -8,8 +8,9 @@ from typing import cast
 
 import pandas as pd
 
-from workbench.comparison.labels import SAME, groups_of, run_names, settings_of
+from workbench.comparison.labels import SAME, Group, groups_of, run_names, settings_of
 from workbench.comparison.recorded import (
+    method_parts,
     others_of,
     parts_of,
     recipe_of,
@@ -20,7 +21,6 @@ from workbench.comparison.recorded import (
 from workbench.trace.runs import Run
 
 _NOT_THERE = "(none)"
-_PLACE = {"space", "data", "image_size", "grey", "channels", "cells", "nodes"}
 
 
 def settings_frame(runs: Sequence[Run]) -> pd.DataFrame:
@@ -48,16 +48,12 @@ def mixed_settings(runs: Sequence[Run]) -> list[str]:
 
 
 def place_differences(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """In what methods are set otherwise on another space or other images: settings by method.
-
-    Names and sizes of spaces and images are left out.
-    """
-    sets: dict[str, list[dict[str, str]]] = {}
+    """Which recorded parts a method has otherwise on another space or other images, by method."""
+    found: dict[str, dict[Group, dict[str, str]]] = {}
     for group, run in zip(groups_of(runs), runs, strict=True):
-        own = {n: str(v) for n, v in settings_of(run).items() if n not in SAME | _PLACE}
-        sets.setdefault(group.tuned, []).append(own)
-    found = {method: telling([one for one in own if one]) for method, own in sets.items()}
-    return {method: names for method, names in found.items() if names}
+        found.setdefault(group.tuned, {}).setdefault(group, method_parts(run))
+    names = {method: telling(list(own.values())) for method, own in found.items()}
+    return {method: differ for method, differ in names.items() if differ}
 
 
 def recipe_differences(runs: Sequence[Run]) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ SAME = {
     "deterministic", "checkpoint_steps", "checkpoint_minutes",
 }  # fmt: skip
 _NO_SETTING = {"out"}
+_OF_A_PLACE = {"space", "data", "image_size", "grey", "channels", "cells", "nodes"}
 _SHOWN = 60  # letters of a part
 
 
@@ -51,7 +52,7 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
 
     Runs of one method, space and data that did not are told apart by the settings of the command
     line in which they differ, else by the parts that they recorded.  Settings that tell a method's
-    runs apart in one place are told of it in every place.
+    runs apart in one place, but for sizes, are told in every place where its parts are not.
     """
     plain = [Group(*_names(run)) for run in runs]
     places = {
@@ -61,8 +62,10 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
     found = {group: _told_apart([runs[at] for at in own]) for group, own in places.items()}
     out = list(plain)
     for group, own in places.items():
-        names = {n: 0 for other in found if other.method == group.method for n in found[other][1]}
-        for at, text, like in zip(own, *found[group][::2], strict=True):
+        texts, mine, alike = found[group]
+        others = [n for other in found if other.method == group.method for n in found[other][1]]
+        names = dict.fromkeys([*mine, *(n for n in others if n not in _OF_A_PLACE)])
+        for at, text, like in zip(own, texts, alike, strict=True):
             settings = text or _settings_text(settings_of(runs[own[like]]), names)
             out[at] = group._replace(settings=settings)
     return out
@@ -98,7 +101,9 @@ def _told_apart(runs: Sequence[Run]) -> tuple[list[str], list[str], list[int]]:
     if len({_settings_text(given[at], settings) for at in first.values()}) == len(first):
         return nothing, settings, like
     by_parts = {
-        own: ", ".join(f"{n} {_cut(v)}" for n, v in zip(names, own, strict=True) if v is not None)
+        own: ", ".join(
+            f"{_cut(n)} {_cut(v)}" for n, v in zip(names, own, strict=True) if v is not None
+        )
         for own in first
     }
     if len(set(by_parts.values())) < len(first):  # what was cut is what differs
@@ -112,7 +117,7 @@ def _science(settings: Mapping[str, object]) -> dict[str, str]:
 
 
 def _settings_text(own: Mapping[str, object], names: Iterable[str]) -> str:
-    return ", ".join(f"{name} {_value(own[name])}" for name in names if name in own)
+    return ", ".join(f"{printable(n)} {_value(own[n])}" for n in names if n in own)
 
 
 def _value(value: object) -> str:

@@ -38,7 +38,7 @@ def parts_of(run: Run) -> dict[str, str]:
 
     Two runs that have all of it alike are seeds of the same thing, however they were started.
     """
-    return {**_method_parts(run), **_space_parts(run), **_image_parts(run)}
+    return {**method_parts(run), **_space_parts(run), **_image_parts(run)}
 
 
 def recipe_of(run: Run) -> dict[str, str]:
@@ -62,7 +62,8 @@ def telling(parts: Sequence[Mapping[str, str]]) -> list[str]:
     return [name for name in differ if name != LAYOUT or not said]
 
 
-def _method_parts(run: Run) -> dict[str, str]:
+def method_parts(run: Run) -> dict[str, str]:
+    """The parts of its method, those of several stages with the stage's name in front."""
     method = run.meta.get("method")
     if not isinstance(method, dict):
         return {}

@@ -82,7 +82,7 @@ def table_note(runs: Sequence[Run]) -> str:
         sentences += _cautions(name, own)
     for name, differ in place_differences(runs).items():
         sentences.append(f"In {', '.join(differ)} {name} is set otherwise in other columns.")
-    return " ".join(sentences)
+    return printable(" ".join(sentences))
 
 
 def _cautions(name: str, runs: Sequence[Run]) -> Iterator[str]:
@@ -139,9 +139,10 @@ def _cost(runs: Sequence[Run]) -> str:
     frame = runs_frame(finished or runs)
     for name in dict.fromkeys(frame["device"]):
         seconds = frame.loc[frame["device"] == name, "seconds"].astype(float)
-        mean = seconds.mean()
-        texts.append(f"{mean / 3600:.2g} h {name}" if mean >= _SHORT else f"{mean:.2g} s {name}")
-    return ", ".join(texts)
+        if not np.isnan(mean := seconds.mean()):
+            time = f"{mean / 3600:.2g} h" if mean >= _SHORT else f"{mean:.2g} s"
+            texts.append(f"{time} {name}")
+    return ", ".join(texts) or _NOTHING
 
 
 def _searches(runs: Sequence[Run]) -> str:

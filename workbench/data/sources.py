@@ -14,7 +14,7 @@ import torch
 from workbench.data.cifar_files import read_arrays, read_split, unpack
 from workbench.data.folder import check_folder, read_folder
 from workbench.data.sets import Augment, Data, DataError, ImageSet, split_indices
-from workbench.limits import PIXELS
+from workbench.limits import PIXELS, path_fault, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,6 +80,8 @@ def check(
             raise DataError(
                 "'folder:' names no folder; write folder:PATH, 'folder:.' for this one."
             )
+        if fault := path_fault(path):
+            raise DataError(f"the folder of images {fault}: {shown(path)}; choose another path.")
         if size is not None and not 1 <= size <= PIXELS:
             raise DataError(f"`size={size}` must be 1 to {PIXELS:,} pixels; 32 is usual.")
         check_folder(Path(path).expanduser())

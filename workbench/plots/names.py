@@ -6,6 +6,8 @@ import html
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from workbench.comparison.recorded import stages_of
+
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
 
@@ -42,8 +44,8 @@ def label(name: str) -> str:
 def images_of_gap(run: Run) -> str:
     """On which images `DiscretisationGap` measured: held-out ones where a stage holds some out."""
     method = run.meta.get("method")
-    stages = method.get("stages") if isinstance(method, Mapping) else None
-    known = [one for one in stages or () if isinstance(one, Mapping) and "train_portion" in one]
+    stages = stages_of(method) if isinstance(method, Mapping) else []
+    known = [one for one in stages if "train_portion" in one]
     whole = {str(one["train_portion"]) in ("1", "1.0") for one in known}
     if len(whole) == 1:
         return "on training images" if True in whole else "on held-out images"

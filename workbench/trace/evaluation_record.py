@@ -90,24 +90,25 @@ def unfinished(run_path: Path) -> Checkpoint | None:
     """The newest saved state of an evaluation of the run that did not end, if there is one.
 
     Raises:
-        RunError: if there are saved states, but all are damaged.
+        RunError: if there are saved states, but all are damaged, or the newest is none of such.
     """
     saved = run_path / folder.EVALUATION_CHECKPOINTS
     if not any(saved.glob("*.json")):
         return None
     found = newest(saved, run_path)
-    recipe, written = (found.record.get(name) for name in ("recipe", "epochs_bytes"))
-    seed = recipe.get("seed") if isinstance(recipe, dict) else ""
-    if not (seed is None or _whole(seed)) or not _whole(written):
-        raise RunError(f"{found.file} does not say where the evaluation stood; take an older one")
-    seed = seed_of(found.record)
+    try:
+        seed, written = seed_of(found.record), found.record["epochs_bytes"]
+        whole = isinstance(written, int) and written >= 0
+    except (LookupError, TypeError, ValueError, AttributeError):
+        seed, whole = None, False
+    if not whole:
+        raise RunError(
+            f"{found.file} does not say where the evaluation stood; remove {saved} to begin it "
+            "again"
+        )
     sealed = is_sealed(read_header(run_path))
     ended = [seed_of(place.read()) for place in places(run_path, sealed=sealed)]
     return None if seed in ended else found
-
-
-def _whole(value: object) -> bool:
-    return type(value) is int and 0 <= value < 2**53
 
 
 def _new_place(path: Path, recipe: Mapping[str, object], *, sealed: bool) -> Place:

@@ -21,7 +21,7 @@ def from_json(data: bytes) -> Any:
     Raises:
         ValueError, RecursionError: if it is none.
     """
-    value = json.loads(data.decode())
+    value = json.loads(data.decode("utf-8-sig"))
     return _in_letters(value) if b"\\ud" in data.lower() else value
 
 

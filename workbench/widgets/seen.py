@@ -128,7 +128,7 @@ def _speed(trace: xr.Dataset) -> float | None:
 
 
 def _latest(run: Run) -> list[str]:
-    """What a reader looks at first, as the last step had it, and what is alive."""
+    """The last value of what a reader looks at first, and what is alive."""
     found, trace = [], run.trace
     for name in (name for name in _FIGURES if name in trace):
         values = trace[name].to_numpy()
@@ -137,7 +137,8 @@ def _latest(run: Run) -> list[str]:
             accuracy = name.startswith("accuracy")
             number = f"{100 * known[-1]:.1f} %" if accuracy else f"{known[-1]:.3f}"
             found.append(f"{_WORDS.get(name, name)} {number}")
-    told = [f"last step: {', '.join(found)}"] if found else []  # one batch, not the epoch
+    batch = "batch" if "loss_train" in trace else "step"  # its own, not the epoch's
+    told = [f"latest {batch}: {', '.join(found)}"] if found else []
     if trace.sizes["step"]:
         alive = run.latest["alive"]
         told.append(f"{int(alive.sum())} operations alive on {alive.sizes['edge']} edges")
