@@ -149,15 +149,19 @@ def test_the_command_lists_every_file_and_fails_if_one_cannot_be_read(
     assert capsys.readouterr().out.endswith("15 files: 0 cannot be read, 8 are read with a note\n")
 
 
-def test_the_same_bytes_in_train_and_test_are_noted(tmp_path: Path) -> None:
+def test_the_same_bytes_in_train_and_test_are_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for split in ("train", "test"):
         good(tmp_path / split / "a", 4, 0)
         good(tmp_path / split / "b", 4, 10 if split == "train" else 20)
     _, findings = inspect_folder(tmp_path, SIDE)
     assert len(findings) == 8
-    assert findings[0] == (
-        "train/a/good0.png", "note", "the same bytes are in test too (test/a/good0.png)"
-    )  # fmt: skip
+    told = "in both splits: the same bytes are in test too (test/a/good0.png)"
+    assert findings[0] == ("train/a/good0.png", "note", told)
+    load(f"folder:{tmp_path}", size=SIDE)
+    assert "8 in both splits; " in caplog.text
+    assert "good0.png" not in caplog.text
 
 
 def test_large_images_are_noted_and_bombs_refused(

@@ -211,14 +211,17 @@ def _findings(
 def _twin_notes(
     file: _File, twins: Sequence[_File], top: Path, classes: Sequence[str]
 ) -> Iterator[str]:
-    """Whether the same bytes are also of another class, or in the other split."""
+    """Whether the same bytes are also of another class, or in the other split.
+
+    What stands before the colon is counted where not every file is listed.
+    """
     for twin in twins:
         where = twin.path.relative_to(top).as_posix()
         if twin.label != file.label:
             yield f"mislabelled: the same bytes are of class {classes[twin.label]} ({where})"
             return
         if twin.split != file.split:
-            yield f"the same bytes are in {twin.split} too ({where})"
+            yield f"in both splits: the same bytes are in {twin.split} too ({where})"
             return
 
 

@@ -96,11 +96,12 @@ def _newer(file: Path, schema: int, header: Mapping[str, object]) -> str:
     meta = header.get("meta")
     versions = meta.get("versions") if isinstance(meta, dict) else None
     other = str(versions.get("workbench") if isinstance(versions, dict) else None)
-    known = _VERSION.fullmatch(other)  # it stands in a command to copy
+    here = version("workbench")
+    known = other != here and _VERSION.fullmatch(other)  # it stands in a command to copy
     by = f"workbench {other}" if known else "a newer workbench"
     remedy = f"`pip install 'workbench>={other}'`" if known else "install a newer one"
     return (
-        f"{file} has schema {schema}, written by {by}; this workbench {version('workbench')} reads "
+        f"{file} has schema {schema}, written by {by}; this workbench {here} reads "
         f"schemas up to {folder.SCHEMA}; {remedy} to read it"
     )
 
