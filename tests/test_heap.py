@@ -14,7 +14,7 @@ from workbench.trace.checkpoints import Checkpointing, Checkpoints
 MIB = 2**20
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries do it by themselves")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="nothing is done there")
 def test_what_lies_below_something_kept_goes_back() -> None:
     process, size = psutil.Process(), 2000  # bytes; the heap's, not a mapping of their own
     held = [bytes(size) for _ in range(64 * MIB // size)]

@@ -90,7 +90,8 @@ def unfinished(run_path: Path) -> Checkpoint | None:
     """The newest saved state of an evaluation of the run that did not end, if there is one.
 
     Raises:
-        RunError: if there are saved states, but all are damaged, or the newest is none of such.
+        RunError: if there are saved states, but all are damaged, or the newest does not
+            say where the evaluation stood.
     """
     saved = run_path / folder.EVALUATION_CHECKPOINTS
     if not any(saved.glob("*.json")):

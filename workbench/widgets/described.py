@@ -37,8 +37,8 @@ class Described:
     @property
     def label(self) -> str:
         """The name in words, with its unit unless it names that."""
-        words = " ".join(_WORDS.get(word, word) for word in self.name.split("_"))
-        words = _NAMES.get(self.name, words)
+        plain = " ".join(_WORDS.get(word, word) for word in self.name.split("_"))
+        words = _NAMES.get(self.name, plain)
         named = not self.unit or self.unit in words.split()
         return words if named else f"{words} ({self.unit})"
 
