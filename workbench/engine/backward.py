@@ -194,10 +194,8 @@ class Backward:
         for g in range(groups):
             here = slice(g, g + 1)
             self._gradient(placed, here, placed.y + g * map_size, flat(dy), g * map_size, self.c)
-        h, w = self.geometry.sized(bundle.source)
-        x = done.maps(bundle.source).permute(0, 2, 3, 1)
-        dx = torch.from_numpy(self._into(bundle.source)).view(x.shape)
-        back = torch.zeros(x.shape[0], h + h % 2, w + w % 2, self.c, dtype=dx.dtype)
+        maps = (self.geometry.images, *self.geometry.sized(bundle.source), self.c)
+        dx = torch.from_numpy(self._into(bundle.source)).view(maps)
         for number, (part, to) in enumerate(
             zip(done.halves(placed), (slice(half), slice(half, None)), strict=True)
         ):
@@ -208,11 +206,9 @@ class Backward:
                 gradient = torch.matmul(part.t(), mine)
                 self.weights[start : start + size] += gradient.reshape(-1).numpy()
             into = torch.matmul(mine, done.matrices(placed)[number].transpose(1, 2)).sum(0)
-            place = back[:, number::2, number::2]
-            place += into.view(place.shape[0], -1, (w + 1) // 2, self.c)[
-                :, : place.shape[1], : place.shape[2]
-            ]
-        dx += back[:, :h, :w] * (x > 0)
+            place = dx[:, number::2, number::2]
+            through = (into * (part > 0)).view(place.shape[0], *self.geometry.inner, self.c)
+            place += through[:, : place.shape[1], : place.shape[2]]
 
     def _skip(self, placed: Placed) -> None:
         terms = len(placed.bundle.edges)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.engine.geometry import Geometry, Placed, channels_last
+from workbench.engine.halves import halves
 from workbench.engine.kernels.mixing import (
     add_moments,
     gather_moments,
@@ -195,11 +196,8 @@ class Forward:
 
     def halves(self, placed: Placed) -> tuple[Tensor, Tensor]:
         """Even pixels, and those one further, of a source after its ReLU: `(pixels, c)`."""
-        x = self.relu(placed.bundle.source).permute(0, 2, 3, 1)
-        odd = x[:, 1:, 1:]
-        high, wide = x.shape[1] % 2, x.shape[2] % 2
-        odd = functional.pad(odd, (0, 0, 0, wide, 0, high)) if high or wide else odd
-        even, odd = (part[:, ::2, ::2].reshape(-1, self.c) for part in (x, odd))
+        x = self.maps(placed.bundle.source).permute(0, 2, 3, 1)
+        even, odd = (functional.relu(part).view(-1, self.c) for part in halves(x))
         return even, odd
 
     def matrices(self, placed: Placed) -> tuple[Tensor, Tensor]:

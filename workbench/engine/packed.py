@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from workbench.engine.again import recomputed_cell
 from workbench.engine.batched import batched_cell
 from workbench.engine.geometry import Geometry, channels_last
+from workbench.engine.halves import factorized_reduce
 from workbench.engine.layout import OPS, Layout, layout
+from workbench.spaces.ops import FactorizedReduce
 from workbench.spaces.space import Layer
 from workbench.spaces.supernet import SearchCell
 
@@ -111,7 +113,9 @@ class PackedCell(nn.Module):
         inputs = inputs[-self.shape.inputs :]
         if self.preprocess:
             inputs = [
-                channels_last(layer(x.permute(0, 3, 1, 2)))
+                factorized_reduce(layer, x)
+                if isinstance(layer, FactorizedReduce)
+                else channels_last(layer(x.permute(0, 3, 1, 2)))
                 for layer, x in zip(self.preprocess, inputs, strict=True)
             ]
         if self.training and self.norms.track_running_stats:
