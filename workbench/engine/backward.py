@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.engine.forward import Forward, flat
+from workbench.engine.forward import Forward, cleared, flat, room
 from workbench.engine.geometry import Placed, channels_last
 from workbench.engine.kernels.mixing import (
     mix,
@@ -40,7 +40,7 @@ class Backward:
         self.wanted = inputs if not weights else [True] * len(inputs)
         self.done, self.geometry, self.c = done, done.geometry, done.c
         self.gains = np.zeros_like(done.rows)
-        self.weights = np.zeros(len(done.weights) if weights else 0, done.dtype)
+        self.weights = cleared(len(done.weights) if weights else 0, done.tensors[0])
         self.inputs = [torch.zeros_like(x) for x in done.tensors]
         self.coef = np.empty((max(1, self.geometry.units), 3, self.c), done.dtype)
         self.nodes = self._from_output(grad)
@@ -119,7 +119,7 @@ class Backward:
         if about.does == "separable":
             scale, shift = done.middle_norm(placed)
             inner = (shape[0], shape[1], *self.geometry.inner, self.c)
-            before = np.empty(shape[0] * map_size, done.dtype)
+            before = room(shape[0] * map_size, done.tensors[0])
             sums = self._convolve(
                 placed, 2, 1, inner, done.outputs[placed.middle :], map_size, self.c, scale, shift,
                 y, grad, go, coef, before,
@@ -141,7 +141,8 @@ class Backward:
         done, about = self.done, placed.bundle.about
         tile, threads = done.tile(about.size), threads_for(shape[0] * self.geometry.node_map)
         sums = np.zeros((threads, shape[0], 2, self.c))
-        weights = [self.weights, *(np.zeros_like(self.weights) for _ in range(1, threads))]
+        like, size = done.tensors[0], len(self.weights)
+        weights = [self.weights, *(cleared(size, like) for _ in range(1, threads))]
 
         def run(thread: int, start: int, stop: int) -> None:
             separable_back(
@@ -179,7 +180,7 @@ class Backward:
 
     def _pool(self, placed: Placed) -> None:
         done, bundle = self.done, placed.bundle
-        dy = np.empty(self.geometry.node_map, done.dtype)
+        dy = room(self.geometry.node_map, done.tensors[0])
         self._gradient(placed, slice(None), placed.y, dy, 0, self.c)
         array, at, gap = done.source(bundle.source)
         pool_back(

@@ -35,6 +35,16 @@ def flat(x: Tensor) -> np.ndarray:
     return x.detach().view(-1).numpy()
 
 
+def room(count: int, like: Tensor) -> np.ndarray:
+    """Memory for `count` numbers, in whole cache lines, as torch hands it out and NumPy does not."""
+    return flat(like.new_empty(count))
+
+
+def cleared(count: int, like: Tensor) -> np.ndarray:
+    """The same, of zeros."""
+    return flat(like.new_zeros(count))
+
+
 class Forward:
     """One pass through a cell, and what its gradient needs of it.
 

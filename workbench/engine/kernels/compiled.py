@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
+import numpy as np
 from numba import njit
 from numba.core import config
 from numba.core.compiler import Compiler
@@ -34,3 +35,24 @@ _compiled = partial(
 # What Python calls, and pieces that only these call, and that are kept as part of them.
 kernel = _compiled(cache=True, no_cfunc_wrapper=True)
 piece = _compiled(no_cfunc_wrapper=True, no_cpython_wrapper=True)
+LINE = 64  # bytes that a processor takes from its cache at once
+
+
+@piece
+def room(count, like):
+    """Memory for `count` numbers of the format of `like`, from the start of a cache line on.
+
+    A vector of 64 bytes that lies in two lines is two loads: from memory as NumPy hands it out,
+    depthwise convolutions take 1.6 times as long.
+    """
+    lot = np.empty(count + LINE // like.itemsize, like.dtype)
+    first = (-lot.ctypes.data % LINE) // like.itemsize
+    return lot[first : first + count]
+
+
+@piece
+def cleared(count, like):
+    """The same, of zeros."""
+    numbers = room(count, like)
+    numbers[:] = 0
+    return numbers

@@ -89,8 +89,15 @@ def mix(
                 value = load(shift, block, tile)
                 for p in range(count):
                     store(out, into + p * stride, value)
-            for t in range(len(at)):
+            t = 0
+            while t < len(at):
                 source, where = at[t] + start * gap[t] + block, t * c + block
+                if t + 4 <= len(at) and base[t] == base[t + 1] == base[t + 2] == base[t + 3] == 0:
+                    _add_four(
+                        tile, outputs, at, t, start, block, gap, scale, out, into, stride, count, c
+                    )
+                    t += 4
+                    continue
                 if base[t] == 0:
                     _add(tile, outputs, source, gap[t], scale, where, out, into, stride, count)
                 elif base[t] == 1:
@@ -99,6 +106,7 @@ def mix(
                     _add(tile, second, source, gap[t], scale, where, out, into, stride, count)
                 else:
                     _add(tile, nodes, source, gap[t], scale, where, out, into, stride, count)
+                t += 1
 
 
 @piece
@@ -107,6 +115,22 @@ def _add(tile, y, source, gap, scale, at, out, to, stride, count):
     for p in range(count):
         into = to + p * stride
         store(out, into, load(out, into, tile) + load(y, source + p * gap, tile) * factor)
+
+
+@piece
+def _add_four(tile, y, at, t, start, block, gap, scale, out, to, stride, count, c):
+    """Terms `t` to `t + 3` at once: what is there is read and written once for all of them."""
+    f0, f1 = load(scale, t * c + block, tile), load(scale, (t + 1) * c + block, tile)
+    f2, f3 = load(scale, (t + 2) * c + block, tile), load(scale, (t + 3) * c + block, tile)
+    g0, g1, g2, g3 = gap[t], gap[t + 1], gap[t + 2], gap[t + 3]
+    y0, y1 = at[t] + start * g0 + block, at[t + 1] + start * g1 + block
+    y2, y3 = at[t + 2] + start * g2 + block, at[t + 3] + start * g3 + block
+    for p in range(count):
+        into = to + p * stride
+        value = load(out, into, tile) + load(y, y0 + p * g0, tile) * f0
+        value = value + load(y, y1 + p * g1, tile) * f1
+        value = value + load(y, y2 + p * g2, tile) * f2
+        store(out, into, value + load(y, y3 + p * g3, tile) * f3)
 
 
 @kernel

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from workbench.engine.kernels.compiled import kernel, piece
+from workbench.engine.kernels.compiled import kernel, piece, room
 from workbench.engine.kernels.simd import (
     add_to,
     broadcast,
@@ -31,7 +31,8 @@ def pool(tile, largest, step, shape, x, start, pixel, y, yo):
     h, w = (height - 1) // step + 1, (width - 1) // step + 1
     rows, columns = _shares(height, step, x), _shares(width, step, x)
     row = (width + 2) * c
-    pad = np.full((height + 2) * row, -np.inf if largest else 0.0, x.dtype)
+    pad = room((height + 2) * row, x)
+    pad[:] = -np.inf if largest else 0.0
     for n in range(images):
         _fill(tile, x, start + n * height * width * pixel, pixel, pad, height, width, c)
         for block in range(0, c, lanes(tile)):
@@ -58,7 +59,10 @@ def _fill(tile, x, start, pixel, pad, height, width, c):
     """A picture into the middle of a map whose border stays as it is."""
     for block in range(0, c, lanes(tile)):
         for i in range(height):
-            into, source = ((i + 1) * (width + 2) + 1) * c + block, start + i * width * pixel + block
+            into, source = (
+                ((i + 1) * (width + 2) + 1) * c + block,
+                start + i * width * pixel + block,
+            )
             for j in range(width):
                 store(pad, into + j * c, load(x, source + j * pixel, tile))
 
@@ -113,8 +117,8 @@ def pool_back(tile, largest, step, shape, x, start, pixel, y, yo, dy, dx):
     h, w = (height - 1) // step + 1, (width - 1) // step + 1
     rows, columns = _shares(height, step, x), _shares(width, step, x)
     row = (width + 2) * c
-    pad = np.full((height + 2) * row, np.nan, x.dtype)  # which reaches nothing
-    back = np.empty((height + 2) * row, x.dtype)
+    pad, back = room((height + 2) * row, x), room((height + 2) * row, x)
+    pad[:] = np.nan  # which reaches nothing
     for n in range(images):
         if largest:
             _fill(tile, x, start + n * height * width * pixel, pixel, pad, height, width, c)

@@ -13,9 +13,7 @@ cache: padded input, depthwise output and their gradients are never written to m
 
 from __future__ import annotations
 
-import numpy as np
-
-from workbench.engine.kernels.compiled import kernel, piece
+from workbench.engine.kernels.compiled import cleared, kernel, piece, room
 from workbench.engine.kernels.depthwise import (
     depthwise,
     fill_padded,
@@ -54,7 +52,7 @@ def forward(tile, conv, shape, part, x, own, pixel, scale, shift, w, wo, y, yo, 
     row = (width + 2 * border) * c
     whole = row * (height + 2 * border)
     most = min(part[1] - part[0], max(1, CHUNK // whole))
-    pad, d = np.zeros(most * whole, x.dtype), np.empty(most * h * wide * c, x.dtype)
+    pad, d = cleared(most * whole, x), room(most * h * wide * c, x)
     lane, start, fresh = vectors(tile), plain(0), plain(False)
     for first in range(part[0], part[1], most):
         count = min(most, part[1] - first)
@@ -97,11 +95,11 @@ def backward(
     lane, start = vectors(tile), plain(0)
     turned, flipped = _turned(size(tile) * size(tile), w, wo, groups, c)
     # Gradients of taps are made three at a time: the third may look past the end.
-    pad = np.zeros(most * whole + 2 * far * c, x.dtype)
-    ddp = np.zeros((h + 2 * border) * (wide + 2 * border) * c, x.dtype)
-    dy, dd = np.empty(most * h * wide * c, x.dtype), np.empty(most * h * wide * c, x.dtype)
-    d = np.empty(most * h * wide * c, x.dtype)
-    back = np.empty(most * whole, x.dtype)  # the gradient of the (padded, if it strides) input
+    pad = cleared(most * whole + 2 * far * c, x)
+    ddp = cleared((h + 2 * border) * (wide + 2 * border) * c, x)
+    inner = most * h * wide * c
+    dy, dd, d = room(inner, x), room(inner, x), room(inner, x)
+    back = room(most * whole, x)  # the gradient of the (padded, if it strides) input
     for first in range(part[0], part[1], most):
         count = min(most, part[1] - first)
         for g in range(groups):
@@ -173,7 +171,7 @@ def _weight_gradients(tile, conv, pad, w, at, d, dd, dw, count, height, width, c
 @piece
 def _turned(taps, w, wo, groups, c):
     """Pointwise weights transposed, and depthwise ones with their taps in reverse."""
-    turned, flipped = np.empty(groups * c * c, w.dtype), np.empty(groups * taps * c, w.dtype)
+    turned, flipped = room(groups * c * c, w), room(groups * taps * c, w)
     for g in range(groups):
         for i in range(c):
             for j in range(c):
