@@ -150,50 +150,6 @@ def scatter(tile, dd, start, w, at, pad, to, height, width, channels, row, step,
 
 
 @piece
-def tap_gradients(tile, pad, start, dd, at, dw, to, height, width, channels, row, step, far):
-    """`dw[tap] += sum over pixels dd[y, x] pad[step y + far ky, step x + far kx]`.
-
-    Three taps, at two pixels `far` apart, share loads of the input where they meet.
-    """
-    jump, pair = far * channels, 2 * far
-    for block in range(0, channels, lanes(tile)):
-        for ky in range(size(tile)):
-            for kx in range(0, size(tile), 3):
-                a0 = zero(pad, tile)
-                a1, a2, b0, b1, b2 = a0, a0, a0, a0, a0
-                for y in range(height):
-                    source = at + y * width * channels + block
-                    here = start + (y * step + ky * far) * row + kx * jump + block
-                    i, sub = 0, 0
-                    while step == 1 and i + pair <= width:
-                        v = load(dd, source + (i + sub) * channels, tile)
-                        u = load(dd, source + (i + sub) * channels + jump, tile)
-                        h = here + (i + sub) * channels
-                        x1, x2 = load(pad, h + jump, tile), load(pad, h + 2 * jump, tile)
-                        a0 = a0 + load(pad, h, tile) * v
-                        a1 = a1 + x1 * v
-                        b0 = b0 + x1 * u
-                        b1 = b1 + x2 * u
-                        a2 = a2 + x2 * v
-                        b2 = b2 + load(pad, h + 3 * jump, tile) * u
-                        sub += 1
-                        if sub == far:
-                            i, sub = i + pair, 0
-                    while i < width:
-                        v, h = load(dd, source + i * channels, tile), here + i * step * channels
-                        a0 = a0 + load(pad, h, tile) * v
-                        a1 = a1 + load(pad, h + jump, tile) * v
-                        a2 = a2 + load(pad, h + 2 * jump, tile) * v
-                        i += 1
-                tap = to + (ky * size(tile) + kx) * channels + block
-                add_to(dw, tap, a0 + b0)
-                if kx + 1 < size(tile):
-                    add_to(dw, tap + channels, a1 + b1)
-                if kx + 2 < size(tile):
-                    add_to(dw, tap + 2 * channels, a2 + b2)
-
-
-@piece
 def pointwise(tile, d, start, w, at, out, to, pixels, c_in, c_out):
     """`out[p] = d[p] w` for `w` `(c_in, c_out)`; eight pixels share every load of a weight."""
     for block in range(0, c_out, lanes(tile)):

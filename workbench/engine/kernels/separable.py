@@ -22,7 +22,6 @@ from workbench.engine.kernels.depthwise import (
     place_padded,
     pointwise,
     scatter,
-    tap_gradients,
 )
 from workbench.engine.kernels.simd import (
     add_to,
@@ -35,6 +34,7 @@ from workbench.engine.kernels.simd import (
     where_positive,
     zero,
 )
+from workbench.engine.kernels.taps import tap_gradients
 
 CHUNK = 32_768  # numbers of padded maps that are worked on together
 
@@ -94,8 +94,7 @@ def backward(
     most = min(part[1] - part[0], max(1, CHUNK // whole))
     lane, start = vectors(tile), plain(0)
     turned, flipped = _turned(size(tile) * size(tile), w, wo, groups, c)
-    # Gradients of taps are made three at a time: the third may look past the end.
-    pad = cleared(most * whole + 2 * far * c, x)
+    pad = cleared(most * whole + 3 * far * c, x)  # see `tap_gradients`
     ddp = cleared((h + 2 * border) * (wide + 2 * border) * c, x)
     inner = most * h * wide * c
     dy, dd, d = room(inner, x), room(inner, x), room(inner, x)
