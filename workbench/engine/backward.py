@@ -17,6 +17,7 @@ from workbench.engine.kernels.mixing import (
     norm_gradients,
     relu_back,
 )
+from workbench.engine.kernels.pointwise import backward as pointwise_back
 from workbench.engine.kernels.pooling import pool_back
 from workbench.engine.kernels.separable import backward as separable_back
 from workbench.engine.workers import in_parts, threads_for
@@ -105,6 +106,8 @@ class Backward:
             self._separable(placed)
         elif does in ("max", "mean"):
             self._pool(placed)
+        elif does == "convolution" and placed.bundle.about.size == 1:
+            self._pointwise(placed)
         elif does == "convolution":
             self._convolution(placed)
         elif placed.bundle.stride == 2:
@@ -141,8 +144,7 @@ class Backward:
         done, about = self.done, placed.bundle.about
         tile, threads = done.tile(about.size), threads_for(shape[0] * self.geometry.node_map)
         sums = np.zeros((threads, shape[0], 2, self.c))
-        like, size = done.tensors[0], len(self.weights)
-        weights = [self.weights, *(cleared(size, like) for _ in range(1, threads))]
+        weights = self._by_thread(threads)
 
         def run(thread: int, start: int, stop: int) -> None:
             separable_back(
@@ -152,8 +154,7 @@ class Backward:
             )  # fmt: skip
 
         in_parts(run, shape[1], threads)
-        for more in weights[1:]:
-            self.weights += more
+        self._add_up(weights)
         return sums.sum(axis=0)
 
     def _middle(self, placed: Placed, sums: np.ndarray) -> np.ndarray:
@@ -220,6 +221,31 @@ class Backward:
             placed.grad, gap, scale.ravel(), scale[0], self._into(placed.bundle.source), 0, self.c,
             0, self.geometry.pixels, self.c, True,
         )  # fmt: skip
+
+    def _pointwise(self, placed: Placed) -> None:
+        done, groups, pixels = self.done, len(placed.bundle.edges), self.geometry.pixels
+        threads = threads_for(groups * self.geometry.node_map)
+        array, at, gap = done.source(placed.bundle.source)
+        weights, coef = self._by_thread(threads), self.coef[placed.units].ravel()
+
+        def run(thread: int, start: int, stop: int) -> None:
+            pointwise_back(
+                done.tile(), (groups, pixels, self.c), (start, stop), array[at:], gap, done.weights,
+                placed.bundle.at[0], done.outputs, placed.y, self.nodes, placed.grad, coef,
+                self._into(placed.bundle.source), weights[thread],
+            )  # fmt: skip
+
+        in_parts(run, pixels, threads)
+        self._add_up(weights)
+
+    def _by_thread(self, threads: int) -> list[np.ndarray]:
+        """Room for the weights' gradients of each; the first adds to the cell's own."""
+        like, size = self.done.tensors[0], len(self.weights)
+        return [self.weights, *(cleared(size, like) for _ in range(1, threads))]
+
+    def _add_up(self, weights: Sequence[np.ndarray]) -> None:
+        for more in weights[1:]:
+            self.weights += more
 
     def _convolution(self, placed: Placed) -> None:
         done, bundle = self.done, placed.bundle

@@ -21,6 +21,7 @@ from workbench.engine.kernels.mixing import (
     normalise,
     scales,
 )
+from workbench.engine.kernels.pointwise import forward as pointwise
 from workbench.engine.kernels.pooling import pool
 from workbench.engine.kernels.separable import forward as separable
 from workbench.engine.kernels.simd import Tile, tile_of
@@ -36,7 +37,7 @@ def flat(x: Tensor) -> np.ndarray:
 
 
 def room(count: int, like: Tensor) -> np.ndarray:
-    """Memory for `count` numbers, in whole cache lines, as torch hands it out and NumPy does not."""
+    """Memory for `count` numbers, from the start of a cache line on, as NumPy gives none."""
     return flat(like.new_empty(count))
 
 
@@ -129,6 +130,8 @@ class Forward:
             self._separable(placed)
         elif does in ("max", "mean"):
             self._pool(placed)
+        elif does == "convolution" and placed.bundle.about.size == 1:
+            self._pointwise(placed)
         elif does == "convolution":
             self._convolution(placed)
         elif placed.bundle.stride == 2:
@@ -227,6 +230,22 @@ class Forward:
         groups, map_size = len(placed.bundle.edges), self.geometry.node_map
         part = torch.from_numpy(self.outputs[placed.y : placed.y + groups * map_size])
         return part.view(groups, -1, self.c)
+
+    def _pointwise(self, placed: Placed) -> None:
+        """1×1 convolutions."""
+        groups, pixels = len(placed.bundle.edges), self.geometry.pixels
+        threads = threads_for(groups * self.geometry.node_map)
+        sums = np.zeros((threads, groups, 2, self.c))
+        array, at, gap = self.source(placed.bundle.source)
+
+        def run(thread: int, start: int, stop: int) -> None:
+            pointwise(
+                self.tile(), (groups, pixels, self.c), (start, stop), array[at:], gap, self.weights,
+                placed.bundle.at[0], self.outputs, placed.y, sums[thread].ravel(),
+            )  # fmt: skip
+
+        in_parts(run, pixels, threads)
+        self._normalise(placed, 0, sums.sum(axis=0))
 
     def _convolution(self, placed: Placed) -> None:
         """Ordinary convolutions of all edges in one, then apart again."""
