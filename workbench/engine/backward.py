@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from workbench.engine.forward import Forward, cleared, flat, room
-from workbench.engine.geometry import Placed, channels_last
+from workbench.engine.geometry import Placed
 from workbench.engine.kernels.mixing import (
     mix,
     mix_sums,
     norm_coefficients,
     norm_gradients,
-    relu_back,
 )
 from workbench.engine.kernels.pointwise import backward as pointwise_back
 from workbench.engine.kernels.pooling import pool_back
 from workbench.engine.kernels.separable import backward as separable_back
+from workbench.engine.kernels.winograd import backward as winograd_back
 from workbench.engine.workers import in_parts, threads_for
 
 
@@ -106,8 +106,6 @@ class Backward:
             self._separable(placed)
         elif does in ("max", "mean"):
             self._pool(placed)
-        elif does == "convolution" and placed.bundle.about.size == 1:
-            self._pointwise(placed)
         elif does == "convolution":
             self._convolution(placed)
         elif placed.bundle.stride == 2:
@@ -222,20 +220,22 @@ class Backward:
             0, self.geometry.pixels, self.c, True,
         )  # fmt: skip
 
-    def _pointwise(self, placed: Placed) -> None:
-        done, groups, pixels = self.done, len(placed.bundle.edges), self.geometry.pixels
-        threads = threads_for(groups * self.geometry.node_map)
+    def _convolution(self, placed: Placed) -> None:
+        done, shape, small = self.done, self.done.sized(placed), placed.bundle.about.size == 1
+        groups, images, _, _, c = shape
         array, at, gap = done.source(placed.bundle.source)
+        kernel, count = (pointwise_back, self.geometry.pixels) if small else (winograd_back, images)
+        threads = threads_for(groups * self.geometry.node_map)
         weights, coef = self._by_thread(threads), self.coef[placed.units].ravel()
 
         def run(thread: int, start: int, stop: int) -> None:
-            pointwise_back(
-                done.tile(), (groups, pixels, self.c), (start, stop), array[at:], gap, done.weights,
-                placed.bundle.at[0], done.outputs, placed.y, self.nodes, placed.grad, coef,
-                self._into(placed.bundle.source), weights[thread],
+            kernel(
+                done.tile(), (groups, count, c) if small else shape, (start, stop), array[at:], gap,
+                done.weights, placed.bundle.at[0], done.outputs, placed.y, self.nodes, placed.grad,
+                coef, self._into(placed.bundle.source), weights[thread],
             )  # fmt: skip
 
-        in_parts(run, pixels, threads)
+        in_parts(run, count, threads)
         self._add_up(weights)
 
     def _by_thread(self, threads: int) -> list[np.ndarray]:
@@ -246,25 +246,3 @@ class Backward:
     def _add_up(self, weights: Sequence[np.ndarray]) -> None:
         for more in weights[1:]:
             self.weights += more
-
-    def _convolution(self, placed: Placed) -> None:
-        done, bundle = self.done, placed.bundle
-        groups, h, w = len(bundle.edges), *self.geometry.inner
-        wide = torch.empty(self.geometry.images, h, w, groups * self.c, dtype=done.tensors[0].dtype)
-        for g in range(groups):
-            y = placed.y + g * self.geometry.node_map
-            self._gradient(placed, slice(g, g + 1), y, flat(wide), g * self.c, groups * self.c)
-        kernel = done.role(placed, 0).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        pad, asked = bundle.about.size // 2, len(self.weights) > 0
-        dx, dw, _ = torch.ops.aten.convolution_backward(
-            wide.permute(0, 3, 1, 2), done.relu(bundle.source), kernel, None,
-            [1, 1], [pad, pad], [1, 1], False, [0, 0], 1, [True, asked, False],
-        )  # fmt: skip
-        array, at, gap = done.source(bundle.source)
-        relu_back(
-            done.tile(), array, at, gap, flat(channels_last(dx)), self._into(bundle.source),
-            self.geometry.pixels, self.c,
-        )  # fmt: skip
-        if asked:
-            start = bundle.at[0]
-            self.weights[start : start + dw.numel()] += dw.contiguous().view(-1).numpy()

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workbench.engine.geometry import Geometry, Placed, channels_last
+from workbench.engine.geometry import Geometry, Placed
 from workbench.engine.halves import halves
 from workbench.engine.kernels.mixing import (
     add_moments,
-    gather_moments,
     mix,
     norm_scales,
     normalise,
@@ -25,6 +24,7 @@ from workbench.engine.kernels.pointwise import forward as pointwise
 from workbench.engine.kernels.pooling import pool
 from workbench.engine.kernels.separable import forward as separable
 from workbench.engine.kernels.simd import Tile, tile_of
+from workbench.engine.kernels.winograd import forward as winograd
 from workbench.engine.workers import in_parts, threads_for
 
 if TYPE_CHECKING:
@@ -73,7 +73,6 @@ class Forward:
         self.outputs = flat(self.lease.tensor)
         norms = max(1, cell.layout.norms)
         self.mean, self.inverse = np.empty((norms, self.c)), np.empty((norms, self.c))
-        self._relu: dict[int, Tensor] = {}  # of sources
         self.one = np.ones((1, self.c), self.dtype), np.zeros((1, self.c), self.dtype)
         statistics = cell.norms
         self.running = [x.numpy() for x in cell.statistics()]
@@ -105,12 +104,6 @@ class Forward:
         at, gap = self.geometry.node(number)
         return self.nodes, at, gap
 
-    def relu(self, number: int) -> Tensor:
-        """The positive part of a source, contiguous `(batch, c, height, width)` channels-last."""
-        if number not in self._relu:
-            self._relu[number] = functional.relu(self.maps(number))
-        return self._relu[number]
-
     def maps(self, number: int) -> Tensor:
         """A source as a tensor `(batch, c, height, width)`."""
         array, at, gap = self.source(number)
@@ -130,8 +123,6 @@ class Forward:
             self._separable(placed)
         elif does in ("max", "mean"):
             self._pool(placed)
-        elif does == "convolution" and placed.bundle.about.size == 1:
-            self._pointwise(placed)
         elif does == "convolution":
             self._convolution(placed)
         elif placed.bundle.stride == 2:
@@ -231,37 +222,23 @@ class Forward:
         part = torch.from_numpy(self.outputs[placed.y : placed.y + groups * map_size])
         return part.view(groups, -1, self.c)
 
-    def _pointwise(self, placed: Placed) -> None:
-        """1×1 convolutions."""
-        groups, pixels = len(placed.bundle.edges), self.geometry.pixels
-        threads = threads_for(groups * self.geometry.node_map)
-        sums = np.zeros((threads, groups, 2, self.c))
+    def _convolution(self, placed: Placed) -> None:
+        """Ordinary convolutions, of 3×3 or 1×1."""
+        shape, small = self.sized(placed), placed.bundle.about.size == 1
+        groups, images, _, _, c = shape
         array, at, gap = self.source(placed.bundle.source)
+        kernel, count = (pointwise, self.geometry.pixels) if small else (winograd, images)
+        threads = threads_for(groups * self.geometry.node_map)
+        sums = np.zeros((threads, groups, 2, c))
 
         def run(thread: int, start: int, stop: int) -> None:
-            pointwise(
-                self.tile(), (groups, pixels, self.c), (start, stop), array[at:], gap, self.weights,
-                placed.bundle.at[0], self.outputs, placed.y, sums[thread].ravel(),
+            kernel(
+                self.tile(), (groups, count, c) if small else shape, (start, stop), array[at:], gap,
+                self.weights, placed.bundle.at[0], self.outputs, placed.y, sums[thread].ravel(),
             )  # fmt: skip
 
-        in_parts(run, pixels, threads)
+        in_parts(run, count, threads)
         self._normalise(placed, 0, sums.sum(axis=0))
-
-    def _convolution(self, placed: Placed) -> None:
-        """Ordinary convolutions of all edges in one, then apart again."""
-        x = self.relu(placed.bundle.source)
-        kernel = self.role(placed, 0).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        y = torch.conv2d(x, kernel, padding=placed.bundle.about.size // 2)
-        wide = flat(channels_last(y))
-        groups, tile = len(placed.bundle.edges), self.tile()
-        sums = np.zeros((groups, 2, self.c))
-        for g in range(groups):
-            to = placed.y + g * self.geometry.node_map
-            gather_moments(
-                tile, wide, g * self.c, groups * self.c, self.outputs, to, sums[g].ravel(),
-                self.geometry.pixels, self.c,
-            )  # fmt: skip
-        self._normalise(placed, 0, sums)
 
     def _moments(self, at: int, sums: np.ndarray) -> None:
         tile, pixels = self.tile(), self.geometry.pixels

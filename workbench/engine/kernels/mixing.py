@@ -15,7 +15,7 @@ import numpy as np
 
 from workbench.engine.kernels.compiled import kernel, piece
 from workbench.engine.kernels.depthwise import moments
-from workbench.engine.kernels.simd import add_to, lanes, load, store, where_positive, zero
+from workbench.engine.kernels.simd import add_to, lanes, load, store, zero
 
 CHUNK = 4_096  # numbers of a node that are worked on together
 
@@ -236,25 +236,3 @@ def norm_gradients(tile, g, go, y, yo, normed, coef, out, to, stride, pixels, c)
                     if t > 0:
                         value = value + load(out, into, tile)
                     store(out, into, value)
-
-
-@kernel
-def gather_moments(tile, x, start, stride, y, yo, sums, pixels, c):
-    """Copy pixels `stride` apart to `y`, and add their moments `(2, c)` to `sums`."""
-    most = max(1, CHUNK // c)
-    for first in range(0, pixels, most):
-        last = min(first + most, pixels)
-        for block in range(0, c, lanes(tile)):
-            for p in range(first, last):
-                store(y, yo + p * c + block, load(x, start + p * stride + block, tile))
-        moments(tile, y, yo + first * c, sums, 0, last - first, c)
-
-
-@kernel
-def relu_back(tile, x, start, gap, dy, dx, pixels, c):
-    """Add to `dx` what of `dy` a ReLU of `x` lets through; `x` has its pixels `gap` apart."""
-    for block in range(0, c, lanes(tile)):
-        for p in range(pixels):
-            value = load(x, start + p * gap + block, tile)
-            through = where_positive(value, load(dy, p * c + block, tile))
-            store(dx, p * c + block, load(dx, p * c + block, tile) + through)

@@ -1,0 +1,153 @@
+"""ReLU and 3×3 convolution of many edges at once: 16 products for four pixels instead of 36.
+
+Winograd's F(2×2, 3×3): with `B` of four by four, `G` of four by three and `A` of four by two
+numbers 0, ±1 and ±1/2, a tile of 2×2 outputs is `A' [(G w G') * (B' x B)] A` of 4×4 inputs, and
+the sum over channels is a matrix product for each of the 16 places of a tile.  Gradients are those
+of this formula, place by place.  Lavin and Gray, CVPR 2016, arXiv:1509.09308.
+
+Groups are the edges that leave one source, as in `separable`; their weights `(groups, c out, c in,
+3, 3)` lie in a flat array from `wo` on.  A few rows of tiles at a time go through everything that
+lies between two batch norms; `part` are the first and the last but one of the pictures that a call
+is for.  Places are numbered row by row, `(places, tiles, channels)` is how what belongs to tiles
+lies in memory.
+"""
+
+from __future__ import annotations
+
+from workbench.engine.kernels.compiled import cleared, kernel, piece, room
+from workbench.engine.kernels.depthwise import moments, outer_gradients, pointwise
+from workbench.engine.kernels.separable import norm_gradient
+from workbench.engine.kernels.simd import add_to, lanes, load, plain, store, where_positive, zero
+from workbench.engine.kernels.tiles import (
+    folded_weights,
+    grown_outputs,
+    inputs_of,
+    outputs_of,
+    unfolded_gradients,
+    unfolded_inputs,
+)
+
+CHUNK = 8_192  # numbers of a chunk's inputs, each place counted
+
+
+@kernel
+def forward(tile, shape, part, x, pixel, w, wo, y, yo, sums):
+    """`y[g] = relu(x) * w[g]`, from `yo` on; `sums` gets its moments.
+
+    `shape` is (groups, pictures, height, width, c), `y` of it, `sums` float64 `(groups, 2, c)` and
+    added to; `x` has its pixels `pixel` numbers apart.
+    """
+    groups, images, height, width, c = shape
+    across = (width + 1) // 2
+    down, wide = (height + 1) // 2, groups * c
+    most = max(1, CHUNK // (16 * across * c))
+    strip = cleared(4 * (2 * across + 2) * c, x)
+    v, m = room(16 * most * across * c, x), room(16 * most * across * wide, x)
+    u = room(16 * c * wide, w)
+    folded_weights(w, wo, u, groups, c, plain(False))
+    for first in range(part[0] * down, part[1] * down, most):
+        count = min(most, part[1] * down - first)
+        tiles = count * across
+        for r in range(count):
+            n, ty = (first + r) // down, (first + r) % down
+            begin = n * height * width * pixel
+            _strip(tile, x, begin, pixel, ty, strip, height, width, c)
+            inputs_of(tile, strip, v, r * across, tiles, across, c)
+        for place in range(16):
+            at, to = place * tiles * c, place * tiles * wide
+            pointwise(tile, v, at, u, place * c * wide, m, to, tiles, c, wide)
+        for g in range(groups):
+            for r in range(count):
+                n, ty = (first + r) // down, (first + r) % down
+                rows = min(2, height - 2 * ty)
+                to = yo + (((g * images + n) * height + 2 * ty) * width) * c
+                outputs_of(tile, m, r * across, tiles, wide, g * c, y, to, rows, width, c)
+                moments(tile, y, to, sums, g * 2 * c, rows * width, c)
+
+
+@kernel
+def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, dw):
+    """The gradients of `forward` for the gradient `coef[0] grad + coef[1] y + coef[2]` of `y`.
+
+    `dx` `(pictures, height, width, c)` is added to, and so is `dw`, which is like `w` and of no
+    length where weights' gradients are not asked for.
+
+    Args:
+        grad: of the batch norms' outputs; group g's begins at `go[g]`.
+        coef: `(groups, 3, c)`.
+    """
+    groups, images, height, width, c = shape
+    across, down, wide = (width + 1) // 2, (height + 1) // 2, groups * c
+    most = max(1, CHUNK // (16 * across * c))
+    strip, back = cleared(4 * (2 * across + 2) * c, x), room(4 * (2 * across + 2) * c, x)
+    dy = room(2 * width * c, x)
+    dm, dv = room(16 * most * across * wide, x), room(16 * most * across * c, x)
+    u = room(16 * wide * c, w)
+    folded_weights(w, wo, u, groups, c, plain(True))
+    asked = len(dw) > 0
+    v, du = (
+        room(16 * most * across * c if asked else 0, x),
+        cleared(16 * c * wide if asked else 0, x),
+    )
+    for first in range(part[0] * down, part[1] * down, most):
+        count = min(most, part[1] * down - first)
+        tiles = count * across
+        for g in range(groups):
+            for r in range(count):
+                n, ty = (first + r) // down, (first + r) % down
+                rows, here = min(2, height - 2 * ty), (n * height + 2 * ty) * width * c
+                from_y = yo + g * images * height * width * c + here
+                norm_gradient(
+                    tile, grad, go[g] + here, y, from_y, coef, g * 3 * c, dy, rows * width, c
+                )
+                grown_outputs(tile, dy, dm, r * across, tiles, wide, g * c, rows, width, c)
+        for place in range(16):
+            at, to = place * tiles * wide, place * tiles * c
+            pointwise(tile, dm, at, u, place * wide * c, dv, to, tiles, wide, c)
+        for r in range(count):
+            n, ty = (first + r) // down, (first + r) % down
+            begin, into = n * height * width * pixel, n * height * width * c
+            if asked:
+                _strip(tile, x, begin, pixel, ty, strip, height, width, c)
+                inputs_of(tile, strip, v, r * across, tiles, across, c)
+            unfolded_inputs(tile, dv, r * across, tiles, back, across, c)
+            _through(tile, x, begin, pixel, ty, back, dx, into, height, width, c)
+        if asked:
+            for place in range(16):
+                at, to = place * tiles * c, place * tiles * wide
+                outer_gradients(tile, v, at, dm, to, du, place * c * wide, tiles, c, wide)
+    if asked:
+        unfolded_gradients(du, dw, wo, groups, c)
+
+
+@piece
+def _strip(tile, x, start, pixel, ty, strip, height, width, c):
+    """The four rows that a row of tiles sees, after a ReLU; what is no pixel stays 0."""
+    row = (2 * ((width + 1) // 2) + 2) * c
+    for k in range(4):
+        i = 2 * ty - 1 + k
+        for block in range(0, c, lanes(tile)):
+            into = k * row + c + block
+            if i < 0 or i >= height:
+                for j in range(width):
+                    store(strip, into + j * c, zero(strip, tile))
+                continue
+            source = start + i * width * pixel + block
+            for j in range(width):
+                value = load(x, source + j * pixel, tile)
+                store(strip, into + j * c, where_positive(value, value))
+
+
+@piece
+def _through(tile, x, start, pixel, ty, strip, dx, to, height, width, c):
+    """Add to `dx` what of a strip's gradient a ReLU of `x` lets through."""
+    row = (2 * ((width + 1) // 2) + 2) * c
+    for k in range(4):
+        i = 2 * ty - 1 + k
+        if i < 0 or i >= height:
+            continue
+        for block in range(0, c, lanes(tile)):
+            for j in range(width):
+                value = load(x, start + (i * width + j) * pixel + block, tile)
+                gradient = load(strip, k * row + (j + 1) * c + block, tile)
+                add_to(dx, to + (i * width + j) * c + block, where_positive(value, gradient))
