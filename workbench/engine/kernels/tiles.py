@@ -1,4 +1,7 @@
-"""Winograd's transforms of tiles: see `winograd`, whose maps these go into and come out of."""
+"""Winograd's transforms of tiles: see `winograd`, whose maps these go into and come out of.
+
+What belongs to tiles begins `jump` numbers apart for each of their 16 places.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ from workbench.engine.kernels.simd import lanes, load, store, zero
 
 
 @piece
-def inputs_of(tile, strip, v, at, tiles, across, c):
-    """`B' x B` of a row of tiles, from place `at` on among `tiles`; `strip` is four rows of `x`."""
-    row, jump = (2 * across + 2) * c, tiles * c
+def inputs_of(tile, strip, v, at, jump, across, c):
+    """`B' x B` of a row of tiles, the first of them the `at`th; `strip` is four rows of `x`."""
+    row = (2 * across + 2) * c
     for block in range(0, c, lanes(tile)):
         a = _falling(tile, strip, block, row)
         b = _falling(tile, strip, c + block, row)
@@ -42,9 +45,8 @@ def _across(v, to, jump, a, b, d, e):
 
 
 @piece
-def outputs_of(tile, m, at, tiles, wide, first, y, to, rows, width, c):
+def outputs_of(tile, m, at, jump, wide, first, y, to, rows, width, c):
     """`A' m A` of a row of tiles: two rows of `y` (or one), of channels `first` on of `wide`."""
-    jump = tiles * wide
     for block in range(0, c, lanes(tile)):
         for t in range((width + 1) // 2):
             o, into = (at + t) * wide + first + block, to + 2 * t * c + block
@@ -71,9 +73,9 @@ def _two_rows(tile, m, o, jump):
 
 
 @piece
-def grown_outputs(tile, dy, dm, at, tiles, wide, first, rows, width, c):
+def grown_outputs(tile, dy, dm, at, jump, wide, first, rows, width, c):
     """The transpose of `outputs_of`: `A dy A'` of a row of tiles."""
-    jump, none = tiles * wide, zero(dy, tile)
+    none = zero(dy, tile)
     for block in range(0, c, lanes(tile)):
         for t in range((width + 1) // 2):
             o, to = 2 * t * c + block, (at + t) * wide + first + block
@@ -99,9 +101,9 @@ def _grown_row(dm, to, jump, a, b):
 
 
 @piece
-def unfolded_inputs(tile, dv, at, tiles, strip, across, c):
+def unfolded_inputs(tile, dv, at, jump, strip, across, c):
     """The transpose of `inputs_of`: `B dv B'` of a row of tiles, added up where they overlap."""
-    row, jump = (2 * across + 2) * c, tiles * c
+    row = (2 * across + 2) * c
     for block in range(0, c, lanes(tile)):
         none = zero(dv, tile)
         a = none, none, none, none
@@ -148,7 +150,7 @@ def _column(strip, to, row, values):
 
 
 @piece
-def folded_weights(w, wo, u, groups, c, turned):
+def folded_weights(w, wo, u, jump, groups, c, turned):
     """`G w G'` of every pair of channels: `u` `(places, c in, groups, c out)`.
 
     Or, `turned`, `(places, groups, c out, c in)`.
@@ -161,14 +163,14 @@ def folded_weights(w, wo, u, groups, c, turned):
                 at = wo + ((g * c + o) * c + k) * 9
                 to = (g * c + o) * c + k if turned else k * wide + g * c + o
                 for j in range(3):
-                    _four_of_three(w[at + j], w[at + 3 + j], w[at + 6 + j], u, to, j, c * wide)
+                    _four_of_three(w[at + j], w[at + 3 + j], w[at + 6 + j], u, to, j, jump)
                 for i in range(4):
-                    p = to + 4 * i * c * wide
-                    left, middle, right = u[p], u[p + c * wide], u[p + 2 * c * wide]
+                    p = to + 4 * i * jump
+                    left, middle, right = u[p], u[p + jump], u[p + 2 * jump]
                     half = (left + right) / 2
-                    u[p + c * wide] = half + middle / 2
-                    u[p + 2 * c * wide] = half - middle / 2
-                    u[p + 3 * c * wide] = right
+                    u[p + jump] = half + middle / 2
+                    u[p + 2 * jump] = half - middle / 2
+                    u[p + 3 * jump] = right
 
 
 @piece
@@ -182,10 +184,9 @@ def _four_of_three(above, middle, below, u, to, j, jump):
 
 
 @piece
-def unfolded_gradients(du, dw, wo, groups, c):
+def unfolded_gradients(du, jump, dw, wo, groups, c):
     """The transpose of `folded_weights`, added to `dw`: `G' du G`."""
     wide = groups * c
-    jump = c * wide
     for g in range(groups):
         for o in range(c):
             for k in range(c):

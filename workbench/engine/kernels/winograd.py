@@ -8,8 +8,9 @@ of this formula, place by place.  Lavin and Gray, CVPR 2016, arXiv:1509.09308.
 Groups are the edges that leave one source, as in `separable`; their weights `(groups, c out, c in,
 3, 3)` lie in a flat array from `wo` on.  A few rows of tiles at a time go through everything that
 lies between two batch norms; `part` are the first and the last but one of the pictures that a call
-is for.  Places are numbered row by row, `(places, tiles, channels)` is how what belongs to tiles
-lies in memory.
+is for.  Places are numbered row by row; what belongs to tiles lies in memory as `(places, tiles, channels)`,
+each place `GAP` numbers farther on than it need be: at powers of 2 all would share a few lines of
+the cache.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from workbench.engine.kernels.tiles import (
     unfolded_inputs,
 )
 
-CHUNK = 8_192  # numbers of a chunk's inputs, each place counted
+CHUNK = 16_384  # numbers of a chunk's inputs, each place counted
+GAP = 16
 
 
 @kernel
@@ -42,26 +44,29 @@ def forward(tile, shape, part, x, pixel, w, wo, y, yo, sums):
     down, wide = (height + 1) // 2, groups * c
     most = max(1, CHUNK // (16 * across * c))
     strip = cleared(4 * (2 * across + 2) * c, x)
-    v, m = room(16 * most * across * c, x), room(16 * most * across * wide, x)
-    u = room(16 * c * wide, w)
-    folded_weights(w, wo, u, groups, c, plain(False))
+    v = room(16 * (most * across * c + GAP), x)
+    m = room(16 * (most * across * wide + GAP), x)
+    apart = c * wide + GAP
+    u = room(16 * apart, w)
+    folded_weights(w, wo, u, apart, groups, c, plain(False))
     for first in range(part[0] * down, part[1] * down, most):
         count = min(most, part[1] * down - first)
         tiles = count * across
+        narrow, broad = tiles * c + GAP, tiles * wide + GAP
         for r in range(count):
             n, ty = (first + r) // down, (first + r) % down
             begin = n * height * width * pixel
             _strip(tile, x, begin, pixel, ty, strip, height, width, c)
-            inputs_of(tile, strip, v, r * across, tiles, across, c)
+            inputs_of(tile, strip, v, r * across, narrow, across, c)
         for place in range(16):
-            at, to = place * tiles * c, place * tiles * wide
-            pointwise(tile, v, at, u, place * c * wide, m, to, tiles, c, wide)
+            at, to = place * narrow, place * broad
+            pointwise(tile, v, at, u, place * apart, m, to, tiles, c, wide)
         for g in range(groups):
             for r in range(count):
                 n, ty = (first + r) // down, (first + r) % down
                 rows = min(2, height - 2 * ty)
                 to = yo + (((g * images + n) * height + 2 * ty) * width) * c
-                outputs_of(tile, m, r * across, tiles, wide, g * c, y, to, rows, width, c)
+                outputs_of(tile, m, r * across, broad, wide, g * c, y, to, rows, width, c)
                 moments(tile, y, to, sums, g * 2 * c, rows * width, c)
 
 
@@ -81,17 +86,20 @@ def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, dw):
     most = max(1, CHUNK // (16 * across * c))
     strip, back = cleared(4 * (2 * across + 2) * c, x), room(4 * (2 * across + 2) * c, x)
     dy = room(2 * width * c, x)
-    dm, dv = room(16 * most * across * wide, x), room(16 * most * across * c, x)
-    u = room(16 * wide * c, w)
-    folded_weights(w, wo, u, groups, c, plain(True))
+    dm = room(16 * (most * across * wide + GAP), x)
+    dv = room(16 * (most * across * c + GAP), x)
+    apart = c * wide + GAP
+    u = room(16 * apart, w)
+    folded_weights(w, wo, u, apart, groups, c, plain(True))
     asked = len(dw) > 0
     v, du = (
-        room(16 * most * across * c if asked else 0, x),
-        cleared(16 * c * wide if asked else 0, x),
+        room(16 * (most * across * c + GAP) if asked else 0, x),
+        cleared(16 * apart if asked else 0, x),
     )
     for first in range(part[0] * down, part[1] * down, most):
         count = min(most, part[1] * down - first)
         tiles = count * across
+        narrow, broad = tiles * c + GAP, tiles * wide + GAP
         for g in range(groups):
             for r in range(count):
                 n, ty = (first + r) // down, (first + r) % down
@@ -100,24 +108,24 @@ def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, dw):
                 norm_gradient(
                     tile, grad, go[g] + here, y, from_y, coef, g * 3 * c, dy, rows * width, c
                 )
-                grown_outputs(tile, dy, dm, r * across, tiles, wide, g * c, rows, width, c)
+                grown_outputs(tile, dy, dm, r * across, broad, wide, g * c, rows, width, c)
         for place in range(16):
-            at, to = place * tiles * wide, place * tiles * c
-            pointwise(tile, dm, at, u, place * wide * c, dv, to, tiles, wide, c)
+            at, to = place * broad, place * narrow
+            pointwise(tile, dm, at, u, place * apart, dv, to, tiles, wide, c)
         for r in range(count):
             n, ty = (first + r) // down, (first + r) % down
             begin, into = n * height * width * pixel, n * height * width * c
             if asked:
                 _strip(tile, x, begin, pixel, ty, strip, height, width, c)
-                inputs_of(tile, strip, v, r * across, tiles, across, c)
-            unfolded_inputs(tile, dv, r * across, tiles, back, across, c)
+                inputs_of(tile, strip, v, r * across, narrow, across, c)
+            unfolded_inputs(tile, dv, r * across, narrow, back, across, c)
             _through(tile, x, begin, pixel, ty, back, dx, into, height, width, c)
         if asked:
             for place in range(16):
-                at, to = place * tiles * c, place * tiles * wide
-                outer_gradients(tile, v, at, dm, to, du, place * c * wide, tiles, c, wide)
+                at, to = place * narrow, place * broad
+                outer_gradients(tile, v, at, dm, to, du, place * apart, tiles, c, wide)
     if asked:
-        unfolded_gradients(du, dw, wo, groups, c)
+        unfolded_gradients(du, apart, dw, wo, groups, c)
 
 
 @piece
