@@ -19,7 +19,7 @@ from workbench.spaces.space import Space
 from workbench.spaces.supernet import Supernet
 
 FAMILIES = {
-    "darts": (darts.darts, darts.OPS),
+    "darts": (darts.darts, (*darts.OPS, "nor_conv_1x1", "nor_conv_3x3")),
     "nasbench201": (nasbench201.nasbench201, nasbench201.OPS),
 }
 

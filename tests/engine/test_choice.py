@@ -77,6 +77,15 @@ def test_a_fall_back_is_the_readable_net_and_one_line_that_says_why(
     assert reason in said(caplog)[0]
 
 
+def test_a_cell_that_strides_where_kernels_cannot_runs_in_torch_operations_and_says_so(caplog):
+    space = darts(channels=1, cells=3, nodes=1, ops=("nor_conv_3x3", "skip_connect"))
+    fast = accelerated(net(space=space), Machine("cpu"), opens_net=False, elementwise=True)
+    assert isinstance(fast, FastSupernet)
+    assert [block.kernels for block in fast.blocks] == [True, False, False]
+    (line,) = said(caplog)
+    assert "no kernel is there for an ordinary convolution with stride 2" in line
+
+
 def test_a_net_that_can_be_packed_is_and_nothing_is_said(caplog):
     fast = accelerated(net(), Machine("cpu"), opens_net=False, elementwise=True)
     assert isinstance(fast, FastSupernet)

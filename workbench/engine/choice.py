@@ -37,6 +37,12 @@ def accelerated(
         fast = FastSupernet(
             net, kernels=kernels, recompute=machine.recompute, graphs=machine.graphs
         )
+        cells = [block for block in fast.blocks if isinstance(block, PackedCell)]
+        if kernels and not all(cell.kernels for cell in cells):
+            _LOG.warning(
+                "reduction cells run in torch operations, which are slower: no kernel is there for "
+                "an ordinary convolution with stride 2"
+            )
         if machine.compile:
             for block in fast.blocks:
                 block.compile()

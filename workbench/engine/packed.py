@@ -64,7 +64,7 @@ class PackedCell(nn.Module):
     Args:
         cell: the readable cell; its operations' weights are copied, its preprocessing is taken.
         layer: where it stands.
-        kernels: run on CPU kernels in training.
+        kernels: run on CPU kernels in training, where there are some for all operations.
         recompute: keep only inputs for the backward pass.
     """
 
@@ -78,11 +78,14 @@ class PackedCell(nn.Module):
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.kernels, self.recompute = kernels, recompute
+        self.recompute = recompute
         self.kind, self.shape = cell.kind, cell.shape
         self.preprocess = cell.preprocess
         alive = [tuple(cast("nn.ModuleDict", edge.ops)) for edge in cell.edges]
         self.layout: Layout = layout(cell.shape, layer.channels, layer.reduction, family, alive)
+        bundles = self.layout.bundles  # kernels of ordinary convolutions know no stride
+        strided = any(b.stride > 1 and b.about.does == "convolution" for b in bundles)
+        self.kernels = kernels and not strided
         like = next(cell.parameters(), torch.empty(0))
         self.weights = nn.Parameter(torch.empty(self.layout.size, dtype=like.dtype))
         self.norms = Statistics(max(1, self.layout.norms) * layer.channels, affine=False)

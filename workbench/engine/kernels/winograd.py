@@ -8,9 +8,8 @@ of this formula, place by place.  Lavin and Gray, CVPR 2016, arXiv:1509.09308.
 Groups are the edges that leave one source, as in `separable`; their weights `(groups, c out, c in,
 3, 3)` lie in a flat array from `wo` on.  A few rows of tiles at a time go through everything that
 lies between two batch norms; `part` are the first and the last but one of the pictures that a call
-is for.  Places are numbered row by row; what belongs to tiles lies in memory as `(places, tiles, channels)`,
-each place `GAP` numbers farther on than it need be: at powers of 2 all would share a few lines of
-the cache.
+is for.  What belongs to tiles lies in memory as `(places, tiles, channels)`, each place `GAP`
+numbers farther on than it need be: at powers of 2 all would share a few lines of the cache.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, dw):
         grad: of the batch norms' outputs; group g's begins at `go[g]`.
         coef: `(groups, 3, c)`.
     """
-    groups, images, height, width, c = shape
+    groups, _, height, width, c = shape
     across, down, wide = (width + 1) // 2, (height + 1) // 2, groups * c
     most = max(1, CHUNK // (16 * across * c))
     strip, back = cleared(4 * (2 * across + 2) * c, x), room(4 * (2 * across + 2) * c, x)
@@ -92,23 +91,13 @@ def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, dw):
     u = room(16 * apart, w)
     folded_weights(w, wo, u, apart, groups, c, plain(True))
     asked = len(dw) > 0
-    v, du = (
-        room(16 * (most * across * c + GAP) if asked else 0, x),
-        cleared(16 * apart if asked else 0, x),
-    )
+    v = room(16 * (most * across * c + GAP) if asked else 0, x)
+    du = cleared(16 * apart if asked else 0, x)
     for first in range(part[0] * down, part[1] * down, most):
         count = min(most, part[1] * down - first)
         tiles = count * across
         narrow, broad = tiles * c + GAP, tiles * wide + GAP
-        for g in range(groups):
-            for r in range(count):
-                n, ty = (first + r) // down, (first + r) % down
-                rows, here = min(2, height - 2 * ty), (n * height + 2 * ty) * width * c
-                from_y = yo + g * images * height * width * c + here
-                norm_gradient(
-                    tile, grad, go[g] + here, y, from_y, coef, g * 3 * c, dy, rows * width, c
-                )
-                grown_outputs(tile, dy, dm, r * across, broad, wide, g * c, rows, width, c)
+        _grown(tile, shape, first, count, y, yo, grad, go, coef, dy, dm, broad)
         for place in range(16):
             at, to = place * broad, place * narrow
             pointwise(tile, dm, at, u, place * apart, dv, to, tiles, wide, c)
@@ -126,6 +115,20 @@ def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, dw):
                 outer_gradients(tile, v, at, dm, to, du, place * apart, tiles, c, wide)
     if asked:
         unfolded_gradients(du, apart, dw, wo, groups, c)
+
+
+@piece
+def _grown(tile, shape, first, count, y, yo, grad, go, coef, dy, dm, jump):
+    """The gradients of `count` rows of tiles of every group, `A dy A'`, to `dm`."""
+    groups, images, height, width, c = shape
+    across, down = (width + 1) // 2, (height + 1) // 2
+    for g in range(groups):
+        for r in range(count):
+            n, ty = (first + r) // down, (first + r) % down
+            rows, here = min(2, height - 2 * ty), (n * height + 2 * ty) * width * c
+            from_y = yo + g * images * height * width * c + here
+            norm_gradient(tile, grad, go[g] + here, y, from_y, coef, g * 3 * c, dy, rows * width, c)
+            grown_outputs(tile, dy, dm, r * across, jump, groups * c, g * c, rows, width, c)
 
 
 @piece
