@@ -60,6 +60,8 @@ def readable(cell: SearchCell) -> Form:
 @given(case=cases())
 def test_a_packed_cell_computes_what_the_readable_one_does(function, case: Case):
     for cell, packed, channels in cells(case):
+        if function is fused_cell and not packed.kernels:
+            continue  # it never runs there
 
         def form(inputs: list[Tensor], row: Tensor, packed: PackedCell = packed) -> Tensor:
             return function(packed, inputs, row, packed.weights)
