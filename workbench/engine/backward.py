@@ -230,7 +230,8 @@ class Backward:
 
         def run(thread: int, start: int, stop: int) -> None:
             kernel(
-                done.tile(), (groups, count, c) if small else shape, (start, stop), array[at:], gap,
+                done.tile(), (groups, count, c, c) if small else shape, (start, stop),
+                array[at:], gap,
                 done.weights, placed.bundle.at[0], done.outputs, placed.y, self.nodes, placed.grad,
                 coef, self._into(placed.bundle.source), weights[thread],
             )  # fmt: skip

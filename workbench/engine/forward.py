@@ -46,6 +46,18 @@ def cleared(count: int, like: Tensor) -> np.ndarray:
     return flat(like.new_zeros(count))
 
 
+def refuse_one(pixels: int) -> None:
+    """Refuse to normalise a single number.
+
+    Raises:
+        ValueError: if `pixels` is 1.
+    """
+    if pixels == 1:
+        raise ValueError(
+            "a batch norm needs more than one value per channel; give a larger batch or picture"
+        )
+
+
 class Forward:
     """One pass through a cell, and what its gradient needs of it.
 
@@ -80,10 +92,8 @@ class Forward:
 
     def run(self) -> Tensor:
         """The cell's output, `(batch, h, w, nodes c)` or the last node's `(batch, h, w, c)`."""
-        if self.layout.norms and self.geometry.pixels == 1:
-            raise ValueError(
-                "a batch norm needs more than one value per channel; give a larger batch or picture"
-            )
+        if self.layout.norms:
+            refuse_one(self.geometry.pixels)
         h, w = self.geometry.inner
         images, nodes = self.geometry.images, self.shape.nodes
         concat = self.shape.output == "concat"
@@ -233,7 +243,8 @@ class Forward:
 
         def run(thread: int, start: int, stop: int) -> None:
             kernel(
-                self.tile(), (groups, count, c) if small else shape, (start, stop), array[at:], gap,
+                self.tile(), (groups, count, c, c) if small else shape, (start, stop),
+                array[at:], gap,
                 self.weights, placed.bundle.at[0], self.outputs, placed.y, sums[thread].ravel(),
             )  # fmt: skip
 

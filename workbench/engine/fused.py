@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def fused_cell(cell: PackedCell, inputs: Sequence[Tensor], rows: Tensor, weights: Tensor) -> Tensor:
     """Output `(batch, h, w, nodes c)` of channels-last `inputs` under mixing weights `rows`."""
-    # Views, whose nodes say whether anybody asks for a gradient: see `_asked`.
+    # Views, whose nodes say whether anybody asks for a gradient: see `asked`.
     views = [x.view(x.shape) for x in (weights, *inputs)]
     return _FusedCell.apply(cell, rows, *views)  # pyright: ignore[reportReturnType]
 
@@ -45,13 +45,13 @@ class _FusedCell(torch.autograd.Function):
         wanted = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():
             return (None, *gradients_again(ctx.cell, (rows, weights, *inputs), wanted, grad))
-        asked = [node is not None and _asked(node) for node in ctx.nodes]
+        asks = asked(ctx.nodes)
         done = ctx.done or _again(ctx.cell, rows, weights, inputs)
-        back = Backward(done, grad.contiguous(), weights=asked[0], inputs=asked[1:])
+        back = Backward(done, grad.contiguous(), weights=asks[0], inputs=asks[1:])
         back.run()
         gains = torch.from_numpy(back.gains).to(rows.dtype) if wanted[0] else None
-        moved = torch.from_numpy(back.weights) if asked[0] else None
-        moving = [x if ask else None for x, ask in zip(back.inputs, asked[1:], strict=True)]
+        moved = torch.from_numpy(back.weights) if asks[0] else None
+        moving = [x if ask else None for x, ask in zip(back.inputs, asks[1:], strict=True)]
         return (None, gains, moved, *moving)
 
 
@@ -64,10 +64,11 @@ def _again(cell: PackedCell, rows: Tensor, weights: Tensor, inputs: Sequence[Ten
     return done
 
 
-def _asked(node: torch.autograd.graph.Node) -> bool:
-    """Whether the running backward pass goes on to `node`.
+def asked(nodes: Sequence[torch.autograd.graph.Node | None]) -> list[bool]:
+    """Whether the running backward pass goes on to each of `nodes`.
 
     `needs_input_grad` says only that it could: an architecture step asks for no weight's gradient,
     half the work of a backward pass, nor for that of the first cell's inputs.
     """
-    return torch._C._will_engine_execute_node(node)
+    will = torch._C._will_engine_execute_node
+    return [node is not None and will(node) for node in nodes]

@@ -114,22 +114,30 @@ class PackedCell(nn.Module):
         if edge_weights is not None:
             rows = rows * edge_weights[:, None]
         inputs = inputs[-self.shape.inputs :]
+        kernels = self.kernels and self.training and not torch.is_autocast_enabled("cpu")
         if self.preprocess:
-            inputs = [
-                factorized_reduce(layer, x)
-                if isinstance(layer, FactorizedReduce)
-                else channels_last(layer(x.permute(0, 3, 1, 2)))
-                for layer, x in zip(self.preprocess, inputs, strict=True)
-            ]
+            pairs = zip(self.preprocess, inputs, strict=True)
+            inputs = [self._preprocessed(layer, x, kernels=kernels) for layer, x in pairs]
         if self.training and self.norms.track_running_stats:
             assert self.norms.num_batches_tracked is not None
             self.norms.num_batches_tracked += 1
-        if self.kernels and self.training and not torch.is_autocast_enabled("cpu"):
+        if kernels:
             from workbench.engine.fused import fused_cell
 
             return fused_cell(self, inputs, rows, self.weights)
         run = recomputed_cell if self.recompute else batched_cell
         return run(self, inputs, rows, self.weights)
+
+    @staticmethod
+    def _preprocessed(layer: nn.Module, x: Tensor, *, kernels: bool) -> Tensor:
+        if isinstance(layer, FactorizedReduce):
+            return factorized_reduce(layer, x)
+        if kernels:
+            from workbench.engine.unit import fits, unit
+
+            if fits(layer):
+                return unit(cast("nn.Sequential", layer), x)
+        return channels_last(layer(x.permute(0, 3, 1, 2)))
 
     @contextmanager
     def untracked(self) -> Iterator[None]:
@@ -144,11 +152,10 @@ class PackedCell(nn.Module):
         """Where maps of inputs of that size lie."""
         key = (images, height, width)
         if self._geometry is None or key != self._geometry_key:
-            from workbench.engine.kernels.simd import REGISTER
+            from workbench.engine.kernels.simd import tile_for
 
-            c, most = self.layout.channels, REGISTER // self.weights.element_size()
-            lanes = next(n for n in (16, 8, 4, 2, 1) if n <= most and c % n == 0)
-            self._geometry, self._geometry_key = Geometry(self.layout, *key, lanes), key
+            tile = tile_for(self.weights, self.layout.channels)
+            self._geometry, self._geometry_key = Geometry(self.layout, *key, tile.lanes), key
         return self._geometry
 
     def indices(self, edges: tuple[int, ...]) -> Tensor:

@@ -34,7 +34,7 @@ def check(side: int, size: tuple[int, int], channels: int, groups: int, images: 
     shape, part = (groups, images, *size, c), (0, images)
     kernels = winograd
     if side == 1:
-        kernels, shape, part = pointwise, (groups, pixels, c), (0, pixels)
+        kernels, shape, part = pointwise, (groups, pixels, c, c), (0, pixels)
     flat, at = wide.view(-1).numpy(), 3
     weights = np.concatenate([np.full(at, np.nan), w.detach().reshape(-1)])
     found, sums = np.full(y.numel() + at, np.nan), np.zeros(groups * 2 * c)

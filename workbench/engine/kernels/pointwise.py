@@ -2,13 +2,13 @@
 
 As in `separable`: groups are the edges that leave one source, weights `(groups, c out, c in)` lie
 in a flat array from `wo` on, a few pixels at a time go through everything that lies between two
-batch norms.  `x` has its pixels `pixel` numbers apart; `part` are the first and the last but one of
-the pixels that a call is for.
+batch norms.  `shape` is (groups, pixels, c in, c out); `x` has its pixels `pixel` numbers apart;
+`part` are the first and the last but one of the pixels that a call is for.
 """
 
 from __future__ import annotations
 
-from workbench.engine.kernels.compiled import cleared, kernel, piece, room
+from workbench.engine.kernels.compiled import kernel, piece, room
 from workbench.engine.kernels.depthwise import moments, outer_gradients, pointwise
 from workbench.engine.kernels.separable import norm_gradient
 from workbench.engine.kernels.simd import lanes, load, plain, store, where_positive
@@ -20,53 +20,51 @@ CHUNK = 16_384  # numbers of a map that are worked on together
 def forward(tile, shape, part, x, pixel, w, wo, y, yo, sums):
     """`y[g] = relu(x) w[g]^T`, from `yo` on; `sums` gets its moments.
 
-    `shape` is (groups, pixels, c), `y` of it, `sums` float64 `(groups, 2, c)` and added to.
+    `y` is `(groups, pixels, c out)`, `sums` float64 `(groups, 2, c out)` and added to.
     """
-    groups, pixels, c = shape
+    groups, pixels, c, out = shape
     most, start = max(1, CHUNK // c), plain(0)
-    d, turned = room(most * c, x), room(groups * c * c, w)
+    d, turned = room(most * c, x), room(groups * c * out, w)
     for g in range(groups):
-        for i in range(c):
+        for i in range(out):
             for k in range(c):
-                turned[(g * c + k) * c + i] = w[wo + (g * c + i) * c + k]
+                turned[(g * c + k) * out + i] = w[wo + (g * out + i) * c + k]
     for first in range(part[0], part[1], most):
         count = min(most, part[1] - first)
         _positive(tile, x, first * pixel, pixel, d, count, c)
         for g in range(groups):
-            to = yo + (g * pixels + first) * c
-            pointwise(tile, d, start, turned, g * c * c, y, to, count, c, c)
-            moments(tile, y, to, sums, g * 2 * c, count, c)
+            to = yo + (g * pixels + first) * out
+            pointwise(tile, d, start, turned, g * c * out, y, to, count, c, out)
+            moments(tile, y, to, sums, g * 2 * out, count, out)
 
 
 @kernel
 def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, dw):
     """The gradients of `forward` for the gradient `coef[0] grad + coef[1] y + coef[2]` of `y`.
 
-    `dx` `(pixels, c)` is added to, and so is `dw`, which is like `w` and of no length where
+    `dx` `(pixels, c in)` is added to, and so is `dw`, which is like `w` and of no length where
     weights' gradients are not asked for.
 
     Args:
         grad: of the batch norms' outputs; group g's begins at `go[g]`.
-        coef: `(groups, 3, c)`.
+        coef: `(groups, 3, c out)`.
     """
-    groups, pixels, c = shape
-    most, start = max(1, CHUNK // c), plain(0)
-    d, dy, dd, back = room(most * c, x), room(most * c, x), room(most * c, x), cleared(most * c, x)
+    groups, pixels, c, out = shape
+    most, start = max(1, CHUNK // max(c, out)), plain(0)
+    d, dd, back, dy = room(most * c, x), room(most * c, x), room(most * c, x), room(most * out, x)
     for first in range(part[0], part[1], most):
         count = min(most, part[1] - first)
-        here = first * c
+        here = first * out
         if len(dw):
             _positive(tile, x, first * pixel, pixel, d, count, c)
         for g in range(groups):
-            norm_gradient(
-                tile, grad, go[g] + here, y, yo + g * pixels * c + here, coef, g * 3 * c,
-                dy, count, c,
-            )  # fmt: skip
-            pointwise(tile, dy, start, w, wo + g * c * c, dd, start, count, c, c)
+            from_y = yo + g * pixels * out + here
+            norm_gradient(tile, grad, go[g] + here, y, from_y, coef, g * 3 * out, dy, count, out)
+            pointwise(tile, dy, start, w, wo + g * out * c, dd, start, count, out, c)
             _added(tile, dd, back, count * c, g == 0)
             if len(dw):
-                outer_gradients(tile, dy, start, d, start, dw, wo + g * c * c, count, c, c)
-        _through(tile, x, first * pixel, pixel, back, dx, here, count, c)
+                outer_gradients(tile, dy, start, d, start, dw, wo + g * out * c, count, out, c)
+        _through(tile, x, first * pixel, pixel, back, dx, first * c, count, c)
 
 
 @piece

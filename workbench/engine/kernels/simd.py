@@ -22,6 +22,7 @@ from llvmlite import binding, ir
 from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model, typeof_impl
+from torch import Tensor
 
 # Bytes of a vector: a longer one runs no faster, and its kernels are compiled once more.
 REGISTER = 64 if binding.get_host_cpu_features().get("avx512f") else 32
@@ -56,6 +57,14 @@ class Tile:
 def tile_of(lanes: int, size: int = 1) -> Tile:
     """The tile of those constants; the same one every time, which calls faster."""
     return Tile(lanes, size)
+
+
+def tile_for(like: Tensor, *channels: int) -> Tile:
+    """The longest vectors of the format of `like` that every one of `channels` is made of."""
+    most = REGISTER // like.element_size()
+    return tile_of(
+        next(n for n in (16, 8, 4, 2, 1) if n <= most and not any(c % n for c in channels))
+    )
 
 
 class VectorType(types.Type):
