@@ -11,6 +11,7 @@ from torch import Tensor
 from workbench.engine.forward import Forward, cleared, flat, room
 from workbench.engine.geometry import Placed
 from workbench.engine.kernels.mixing import (
+    apart,
     mix,
     mix_sums,
     norm_coefficients,
@@ -48,16 +49,14 @@ class Backward:
 
     def _from_output(self, grad: Tensor) -> np.ndarray:
         """The gradients of all nodes, one after the other, as the cell's output has them."""
-        shape, map_size = self.done.shape, self.geometry.node_map
-        nodes = torch.empty(shape.nodes, map_size, dtype=grad.dtype)
-        if shape.output == "concat":
-            nodes.view(shape.nodes, -1, self.c).copy_(
-                grad.view(-1, shape.nodes, self.c).movedim(1, 0)
-            )
+        count, map_size = self.done.shape.nodes, self.geometry.node_map
+        nodes = room(count * map_size, grad)
+        if self.done.shape.output == "concat":
+            apart(self.done.tile(), flat(grad), nodes, count, self.geometry.pixels, self.c)
         else:
-            nodes[:-1] = 0
-            nodes[-1] = grad.view(-1)
-        return flat(nodes)
+            nodes[:-map_size] = 0
+            nodes[-map_size:] = flat(grad)
+        return nodes
 
     def run(self) -> None:
         """Fill `inputs`, `weights` and `gains`."""
@@ -224,17 +223,17 @@ class Backward:
         done, shape, small = self.done, self.done.sized(placed), placed.bundle.about.size == 1
         groups, images, _, _, c = shape
         array, at, gap = done.source(placed.bundle.source)
-        kernel, count = (pointwise_back, self.geometry.pixels) if small else (winograd_back, images)
         threads = threads_for(groups * self.geometry.node_map)
         weights, coef = self._by_thread(threads), self.coef[placed.units].ravel()
+        count, dx = self.geometry.pixels if small else images, self._into(placed.bundle.source)
 
         def run(thread: int, start: int, stop: int) -> None:
-            kernel(
-                done.tile(), (groups, count, c, c) if small else shape, (start, stop),
-                array[at:], gap,
-                done.weights, placed.bundle.at[0], done.outputs, placed.y, self.nodes, placed.grad,
-                coef, self._into(placed.bundle.source), weights[thread],
-            )  # fmt: skip
+            mine = array[at:], gap, done.weights, placed.bundle.at[0], done.outputs, placed.y
+            then, own, part = (self.nodes, placed.grad, coef, dx), weights[thread], (start, stop)
+            if small:
+                pointwise_back(done.tile(), (groups, count, c, c), part, *mine, *then, True, own)
+            else:
+                winograd_back(done.tile(), shape, part, *mine, *then, own)
 
         in_parts(run, count, threads)
         self._add_up(weights)

@@ -66,7 +66,8 @@ class _Unit(torch.autograd.Function):
         moving = norm.track_running_stats
         running = [np.empty((1, out), y.dtype) for _ in range(2)]
         if moving:
-            norm.num_batches_tracked += 1  # pyright: ignore[reportOptionalOperand]
+            assert norm.num_batches_tracked is not None
+            norm.num_batches_tracked += 1
             both = norm.running_mean, norm.running_var
             running = [cast("Tensor", r).view(1, -1).numpy() for r in both]
         momentum = (norm.momentum or 0.0) if moving else 0.0
@@ -86,14 +87,28 @@ class _Unit(torch.autograd.Function):
         grad = flat(grads[0].contiguous())
         threads = threads_for(pixels * max(c, out))
         coef = _coefficients(tile, grad, ctx.y, ctx.statistics, pixels, out)
-        dx, go, size = cleared(x.numel(), x), np.zeros(1, np.int64), weight.numel() * asks[0]
+        dx, go, size = room(x.numel(), x), np.zeros(1, np.int64), weight.numel() * asks[0]
         moved = [cleared(size, x) for _ in range(threads)]
         source, w = flat(x), flat(weight)
 
         def run(thread: int, start: int, stop: int) -> None:
             shape, part = (1, pixels, c, out), (start, stop)
             pointwise_back(
-                tile, shape, part, source, c, w, 0, ctx.y, 0, grad, go, coef, dx, moved[thread]
+                tile,
+                shape,
+                part,
+                source,
+                c,
+                w,
+                0,
+                ctx.y,
+                0,
+                grad,
+                go,
+                coef,
+                dx,
+                False,
+                moved[thread],
             )
 
         in_parts(run, pixels, threads)

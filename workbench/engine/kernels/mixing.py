@@ -21,6 +21,18 @@ CHUNK = 4_096  # numbers of a node that are worked on together
 
 
 @kernel
+def apart(tile, grad, out, nodes, pixels, c):
+    """`out` `(nodes, pixels, c)` of `grad` `(pixels, nodes, c)`."""
+    most = max(1, CHUNK // c)
+    for first in range(0, pixels, most):
+        for node in range(nodes):
+            for block in range(0, c, lanes(tile)):
+                for p in range(first, min(first + most, pixels)):
+                    value = load(grad, (p * nodes + node) * c + block, tile)
+                    store(out, (node * pixels + p) * c + block, value)
+
+
+@kernel
 def add_moments(tile, y, yo, sums, groups, pixels, c):
     """Sums and sums of squares of `y` `(groups, pixels, c)`, added to `sums` `(groups, 2, c)`."""
     for g in range(groups):

@@ -39,10 +39,10 @@ def forward(tile, shape, part, x, pixel, w, wo, y, yo, sums):
 
 
 @kernel
-def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, dw):
+def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, more, dw):
     """The gradients of `forward` for the gradient `coef[0] grad + coef[1] y + coef[2]` of `y`.
 
-    `dx` `(pixels, c in)` is added to, and so is `dw`, which is like `w` and of no length where
+    `dx` `(pixels, c in)` is written, or added to if `more`; `dw` is added to, which is like `w` and of no length where
     weights' gradients are not asked for.
 
     Args:
@@ -64,7 +64,7 @@ def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, dw):
             _added(tile, dd, back, count * c, g == 0)
             if len(dw):
                 outer_gradients(tile, dy, start, d, start, dw, wo + g * out * c, count, out, c)
-        _through(tile, x, first * pixel, pixel, back, dx, first * c, count, c)
+        _through(tile, x, first * pixel, pixel, back, dx, first * c, more, count, c)
 
 
 @piece
@@ -85,10 +85,10 @@ def _added(tile, x, total, count, fresh):
 
 
 @piece
-def _through(tile, x, start, pixel, back, dx, to, count, c):
-    """Add to `dx` what a ReLU of `x` lets through."""
+def _through(tile, x, start, pixel, back, dx, to, more, count, c):
+    """To `dx` what a ReLU of `x` lets through of `back`; added to what is there if `more`."""
     for block in range(0, c, lanes(tile)):
         for p in range(count):
             value, into = load(x, start + p * pixel + block, tile), to + p * c + block
             through = where_positive(value, load(back, p * c + block, tile))
-            store(dx, into, load(dx, into, tile) + through)
+            store(dx, into, load(dx, into, tile) + through if more else through)
