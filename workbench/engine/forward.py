@@ -38,12 +38,12 @@ def flat(x: Tensor) -> np.ndarray:
 
 def room(count: int, like: Tensor) -> np.ndarray:
     """Memory for `count` numbers, from the start of a cache line on, as NumPy gives none."""
-    return flat(like.new_empty(count))
+    return like.new_empty(count).numpy()
 
 
 def cleared(count: int, like: Tensor) -> np.ndarray:
     """The same, of zeros."""
-    return flat(like.new_zeros(count))
+    return like.new_zeros(count).numpy()
 
 
 def refuse_one(pixels: int) -> None:

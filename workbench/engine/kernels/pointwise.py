@@ -42,8 +42,8 @@ def forward(tile, shape, part, x, pixel, w, wo, y, yo, sums):
 def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, more, dw):
     """The gradients of `forward` for the gradient `coef[0] grad + coef[1] y + coef[2]` of `y`.
 
-    `dx` `(pixels, c in)` is written, or added to if `more`.  `dw` is like `w` and added to, and of no
-    length where weights' gradients are not asked for.
+    `dx` `(pixels, c in)` is written, or added to if `more`.  `dw` is like `w` and added to, and of
+    no length where weights' gradients are not asked for.
 
     Args:
         grad: of the batch norms' outputs; group g's begins at `go[g]`.
