@@ -1,0 +1,107 @@
+"""What brings inputs to a cell's width: kernels, and halves, against the modules they stand for."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+
+from workbench.engine import workers
+from workbench.engine.halves import factorized_reduce, halves
+from workbench.engine.unit import fits, unit
+from workbench.spaces.ops import FactorizedReduce, conv
+
+SIZES = [(2, 3), (1, 5), (4, 4), (7, 6)]
+
+
+def maps(*size: int, seed: int = 0) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(size, generator=draw, dtype=torch.float64).requires_grad_()
+
+
+def layer(c_in: int = 6, c_out: int = 4) -> nn.Sequential:
+    torch.manual_seed(0)
+    return conv(c_in, c_out, 1, 1, False, nn.ReLU).double()
+
+
+def by_module(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return module(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def gradients(y: torch.Tensor, *asked: torch.Tensor) -> list[torch.Tensor]:
+    """First ones, and those of their sum of squares."""
+    weights = maps(*y.shape, seed=1).detach()
+    first = torch.autograd.grad((y * weights).sum(), asked, create_graph=True)
+    second = torch.autograd.grad(torch.stack([(g**2).sum() for g in first]).sum(), asked)
+    return [*first, *second]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_unit_is_its_layer_statistics_and_second_derivatives_included(
+    size: tuple[int, int], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "LEAST", 1)
+    monkeypatch.setattr(workers, "_threads", threads)
+    own = layer()
+    other, x = deepcopy(own), maps(3, *size, 6)
+    assert fits(own)
+    want, found = by_module(other, x), unit(own, x)
+    torch.testing.assert_close(found, want, rtol=1e-12, atol=1e-12)
+    assert found.is_contiguous()
+    for mine, theirs in zip(own.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+    pairs = zip(
+        gradients(found, x, own[1].weight), gradients(want, x, other[1].weight), strict=True
+    )
+    for mine, theirs in pairs:
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+    # Without a graph of its own the gradient is the kernels'; either is that of its layer alone.
+    for asked in ([x, own[1].weight], [x], [own[1].weight]):
+        mine = torch.autograd.grad(unit(own, x).square().sum(), asked)
+        like = [x if a is x else other[1].weight for a in asked]
+        theirs = torch.autograd.grad(by_module(other, x).square().sum(), like)
+        for a, b in zip(mine, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_a_unit_of_frozen_statistics_leaves_them() -> None:
+    own = layer()
+    own[2].track_running_stats = False
+    before = [x.clone() for x in own.buffers()]
+    unit(own, maps(2, 3, 3, 6))
+    assert all(torch.equal(x, y) for x, y in zip(own.buffers(), before, strict=True))
+
+
+def test_one_number_is_not_normalised() -> None:
+    with pytest.raises(ValueError, match="more than one value per channel"):
+        unit(layer(), maps(1, 1, 1, 6))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        conv(6, 4, 3, 1, False, nn.ReLU),
+        conv(6, 4, 1, 2, False, nn.ReLU),
+        conv(6, 4, 1, 1, True, nn.ReLU),
+        conv(6, 4, 1, 1, False, nn.SiLU),
+        FactorizedReduce(6, 4, False, nn.ReLU),
+    ],
+    ids=["3x3", "strided", "affine", "SiLU", "halves"],
+)
+def test_what_is_no_unit_is_left_to_its_module(other: nn.Module) -> None:
+    assert not fits(other)
+
+
+@pytest.mark.parametrize("size", [*SIZES, (1, 1)])
+def test_halves_are_slices_whose_gradients_are_too(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    module, x = FactorizedReduce(6, 5, False, nn.ReLU).double(), maps(3, *size, 6)
+    want, found = by_module(module, x), factorized_reduce(module, x)
+    torch.testing.assert_close(found, want, rtol=1e-12, atol=1e-12)
+    asked = x, module.even.weight, module.odd.weight
+    for mine, theirs in zip(gradients(found, *asked), gradients(want, *asked), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+    assert torch.autograd.gradgradcheck(halves, (x,))
