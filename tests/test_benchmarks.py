@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import os
 import runpy
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from workbench import Machine, darts
 from workbench.zero_cost import proxies
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +47,17 @@ def test_the_step_benchmark_measures_both_supernets():
         assert each["seconds"] > 0
         assert each["peak_bytes"] > 0
     assert 0 < fast["operations"] < readable["operations"]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.0])
+def test_a_step_is_taken_whatever_is_alive(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    cases = importlib.import_module("_cases")
+    row = cases.Row("small", "darts", darts(channels=2, cells=1, nodes=2), 8, 4)
+    search = cases.Search(cases.Case(row, share, Machine("cpu")))
+    search.step()
+    assert 0 < search.alive <= 0.6
+    assert search.taken == 1
 
 
 def test_scores_are_compared_with_a_table(
