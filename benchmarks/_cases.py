@@ -97,7 +97,7 @@ class Search:
                 kind: mask.to(run.device) for kind, mask in some(row.space, case.share).items()
             }
             remove(run.net, run.arch, run.weight_optimizer, run.arch_optimizer, alive)
-            run.mix = run.arch.mix(0.0)  # the first step looks whether it is one of what is alive
+            run.mix = run.arch.mix(0.0)  # of what is left, as the first step asks
 
     def step(self) -> None:
         """Take one."""

@@ -82,6 +82,12 @@ def test_a_cell_that_strides_where_kernels_cannot_runs_in_torch_operations_and_s
     fast = accelerated(net(space=space), Machine("cpu"), opens_net=False, elementwise=True)
     assert isinstance(fast, FastSupernet)
     assert [block.kernels for block in fast.blocks] == [True, False, False]
+    alive = {
+        cell.kind: torch.tensor([[op != "nor_conv_3x3" for op in cell.columns]] * len(cell.edges))
+        for cell in space.cells
+    }
+    fast.drop(alive)
+    assert all(block.kernels for block in fast.blocks), "a resumed search builds what is left"
     (line,) = said(caplog)
     assert "no kernel is there for an ordinary convolution with stride 2" in line
 

@@ -98,9 +98,10 @@ def test_what_a_machine_cannot_do_is_refused_at_once(settings, what):
         Machine("cpu", **settings)
 
 
-def test_two_threads_compute_what_one_does(monkeypatch):
+@pytest.mark.parametrize("space", [DARTS, SPACES["nasbench201"]], ids=["darts", "nasbench201"])
+def test_two_threads_compute_what_one_does(space, monkeypatch):
     method = shrunk(HASTY, epochs=2)
-    one = searched(method, DARTS, machine=CPU64)
+    one = searched(method, space, machine=CPU64)
     monkeypatch.setattr(workers, "LEAST", 1)
     counts = []
     pool = workers.in_parts
@@ -109,7 +110,7 @@ def test_two_threads_compute_what_one_does(monkeypatch):
             f"workbench.engine.{user}.in_parts",
             lambda run, count, threads: (counts.append(threads), pool(run, count, threads))[1],
         )
-    two = searched(method, DARTS, machine=replace(CPU64, kernel_threads=2))
+    two = searched(method, space, machine=replace(CPU64, kernel_threads=2))
     assert set(counts) == {2}
     assert_same(trajectory(one), trajectory(two), atol=1e-9)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from workbench.engine import workers
 from workbench.engine.halves import factorized_reduce, halves
-from workbench.engine.unit import fits, unit
+from workbench.engine.unit import pays, unit
 from workbench.spaces.ops import FactorizedReduce, conv
 
 SIZES = [(2, 3), (1, 5), (4, 4), (7, 6)]
@@ -21,7 +21,7 @@ def maps(*size: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(size, generator=draw, dtype=torch.float64).requires_grad_()
 
 
-def layer(c_in: int = 6, c_out: int = 4) -> nn.Sequential:
+def layer(c_in: int = 8, c_out: int = 4) -> nn.Sequential:
     torch.manual_seed(0)
     return conv(c_in, c_out, 1, 1, False, nn.ReLU).double()
 
@@ -46,8 +46,8 @@ def test_a_unit_is_its_layer_statistics_and_second_derivatives_included(
     monkeypatch.setattr(workers, "LEAST", 1)
     monkeypatch.setattr(workers, "_threads", threads)
     own = layer()
-    other, x = deepcopy(own), maps(3, *size, 6)
-    assert fits(own)
+    other, x = deepcopy(own), maps(3, *size, 8)
+    assert pays(own, x)
     want, found = by_module(other, x), unit(own, x)
     torch.testing.assert_close(found, want, rtol=1e-12, atol=1e-12)
     assert found.is_contiguous()
@@ -71,28 +71,47 @@ def test_a_unit_of_frozen_statistics_leaves_them() -> None:
     own = layer()
     own[2].track_running_stats = False
     before = [x.clone() for x in own.buffers()]
-    unit(own, maps(2, 3, 3, 6))
+    unit(own, maps(2, 3, 3, 8))
     assert all(torch.equal(x, y) for x, y in zip(own.buffers(), before, strict=True))
 
 
 def test_one_number_is_not_normalised() -> None:
     with pytest.raises(ValueError, match="more than one value per channel"):
-        unit(layer(), maps(1, 1, 1, 6))
+        unit(layer(), maps(1, 1, 1, 8))
+
+
+def changed(**settings: object) -> nn.Sequential:
+    """The layer with another convolution, or another batch norm."""
+    own = layer()
+    if "momentum" in settings:
+        own[2] = nn.BatchNorm2d(4, affine=False, **settings)
+    else:
+        own[1] = nn.Conv2d(8, 4, **{"kernel_size": 1, "bias": False, **settings})
+    return own
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        conv(6, 4, 3, 1, False, nn.ReLU),
-        conv(6, 4, 1, 2, False, nn.ReLU),
-        conv(6, 4, 1, 1, True, nn.ReLU),
-        conv(6, 4, 1, 1, False, nn.SiLU),
-        FactorizedReduce(6, 4, False, nn.ReLU),
+        conv(8, 4, 3, 1, False, nn.ReLU),
+        conv(8, 4, 1, 2, False, nn.ReLU),
+        conv(8, 4, 1, 1, True, nn.ReLU),
+        conv(8, 4, 1, 1, False, nn.SiLU),
+        conv(8, 2, 1, 1, False, nn.ReLU),
+        changed(groups=2),
+        changed(bias=True),
+        changed(padding=1),
+        changed(momentum=None),
+        layer().eval(),
+        FactorizedReduce(8, 4, False, nn.ReLU),
     ],
-    ids=["3x3", "strided", "affine", "SiLU", "halves"],
-)
-def test_what_is_no_unit_is_left_to_its_module(other: nn.Module) -> None:
-    assert not fits(other)
+    ids=[
+        "3x3", "strided", "affine", "SiLU", "short vectors", "groups", "bias", "padding",
+        "cumulative", "evaluation", "halves",
+    ],
+)  # fmt: skip
+def test_what_is_no_unit_or_does_not_pay_is_left_to_its_module(other: nn.Module) -> None:
+    assert not pays(other, maps(2, 3, 3, 8))
 
 
 @pytest.mark.parametrize("size", [*SIZES, (1, 1)])

@@ -166,20 +166,18 @@ class Backward:
         )  # fmt: skip
         return coef
 
-    def _gradient(
-        self, placed: Placed, which: slice, y: int, out: np.ndarray, to: int, stride: int
-    ) -> None:
+    def _gradient(self, placed: Placed, which: slice, y: int, out: np.ndarray, to: int) -> None:
         """The gradient of the map at `y`, over the edges `which` of a bundle."""
         coef = self.coef[placed.units][which]
         norm_gradients(
             self.done.tile(), self.nodes, placed.grad[which], self.done.outputs, y,
-            bool(placed.bundle.norms), coef.ravel(), out, to, stride, self.geometry.pixels, self.c,
+            bool(placed.bundle.norms), coef.ravel(), out, to, self.geometry.pixels, self.c,
         )  # fmt: skip
 
     def _pool(self, placed: Placed) -> None:
         done, bundle = self.done, placed.bundle
         dy = room(self.geometry.node_map, done.tensors[0])
-        self._gradient(placed, slice(None), placed.y, dy, 0, self.c)
+        self._gradient(placed, slice(None), placed.y, dy, 0)
         array, at, gap = done.source(bundle.source)
         pool_back(
             self.done.tile(), bundle.about.does == "max", bundle.stride, done.sized(placed)[1:],
@@ -192,7 +190,7 @@ class Backward:
         dy = torch.empty(groups, self.geometry.pixels, self.c, dtype=done.tensors[0].dtype)
         for g in range(groups):
             here = slice(g, g + 1)
-            self._gradient(placed, here, placed.y + g * map_size, flat(dy), g * map_size, self.c)
+            self._gradient(placed, here, placed.y + g * map_size, flat(dy), g * map_size)
         maps = (self.geometry.images, *self.geometry.sized(bundle.source), self.c)
         dx = torch.from_numpy(self._into(bundle.source)).view(maps)
         for number, (part, to) in enumerate(
@@ -206,7 +204,9 @@ class Backward:
                 self.weights[start : start + size] += gradient.reshape(-1).numpy()
             into = torch.matmul(mine, done.matrices(placed)[number].transpose(1, 2)).sum(0)
             place = dx[:, number::2, number::2]
-            through = (into * (part > 0)).view(place.shape[0], *self.geometry.inner, self.c)
+            through = torch.where(part > 0, into, 0.0).view(
+                place.shape[0], *self.geometry.inner, self.c
+            )
             place += through[:, : place.shape[1], : place.shape[2]]
 
     def _skip(self, placed: Placed) -> None:

@@ -37,7 +37,7 @@ def flat(x: Tensor) -> np.ndarray:
 
 
 def room(count: int, like: Tensor) -> np.ndarray:
-    """Memory for `count` numbers, from the start of a cache line on, as NumPy gives none."""
+    """Memory for `count` numbers that begins at a cache line, as NumPy's need not."""
     return like.new_empty(count).numpy()
 
 
@@ -115,10 +115,10 @@ class Forward:
         return self.nodes, at, gap
 
     def maps(self, number: int) -> Tensor:
-        """A source as a tensor `(batch, c, height, width)`."""
+        """A source as a tensor `(batch, height, width, c)`."""
         array, at, gap = self.source(number)
         h, w = self.geometry.sized(number)
-        size, steps = (self.geometry.images, self.c, h, w), (h * w * gap, 1, w * gap, gap)
+        size, steps = (self.geometry.images, h, w, self.c), (h * w * gap, w * gap, gap, 1)
         return torch.as_strided(torch.from_numpy(array), size, steps, at)
 
     def sized(self, placed: Placed) -> tuple[int, int, int, int, int]:
@@ -210,8 +210,8 @@ class Forward:
 
     def halves(self, placed: Placed) -> tuple[Tensor, Tensor]:
         """Even pixels, and those one further, of a source after its ReLU: `(pixels, c)`."""
-        x = self.maps(placed.bundle.source).permute(0, 2, 3, 1)
-        even, odd = (functional.relu(part).view(-1, self.c) for part in halves(x))
+        both = halves(self.maps(placed.bundle.source))
+        even, odd = (functional.relu(part).view(-1, self.c) for part in both)
         return even, odd
 
     def matrices(self, placed: Placed) -> tuple[Tensor, Tensor]:

@@ -45,7 +45,7 @@ class _Halves(torch.autograd.Function):
 
 
 class _Joined(torch.autograd.Function):
-    """The transpose of `_Halves`, which is its own."""
+    """The transpose of `_Halves`, as that is of this."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, even: Tensor, odd: Tensor, size: torch.Size) -> Tensor:

@@ -78,14 +78,11 @@ class PackedCell(nn.Module):
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.recompute = recompute
+        self.wanted, self.recompute = kernels, recompute
         self.kind, self.shape = cell.kind, cell.shape
         self.preprocess = cell.preprocess
         alive = [tuple(cast("nn.ModuleDict", edge.ops)) for edge in cell.edges]
         self.layout: Layout = layout(cell.shape, layer.channels, layer.reduction, family, alive)
-        bundles = self.layout.bundles  # kernels of ordinary convolutions know no stride
-        strided = any(b.stride > 1 and b.about.does == "convolution" for b in bundles)
-        self.kernels = kernels and not strided
         like = next(cell.parameters(), torch.empty(0))
         self.weights = nn.Parameter(torch.empty(self.layout.size, dtype=like.dtype))
         self.norms = Statistics(max(1, self.layout.norms) * layer.channels, affine=False)
@@ -95,6 +92,14 @@ class PackedCell(nn.Module):
         self._free: list[Tensor] = []
         self._indices: dict[tuple[int, ...], Tensor] = {}
         self.load_state_dict(cell.state_dict())
+
+    @property
+    def kernels(self) -> bool:
+        """Whether training runs on kernels now: those of ordinary convolutions know no stride."""
+        return self.wanted and not any(
+            bundle.stride > 1 and bundle.about.does == "convolution"
+            for bundle in self.layout.bundles
+        )
 
     @staticmethod
     def refusal(cell: SearchCell) -> str | None:
@@ -114,14 +119,14 @@ class PackedCell(nn.Module):
         if edge_weights is not None:
             rows = rows * edge_weights[:, None]
         inputs = inputs[-self.shape.inputs :]
-        kernels = self.kernels and self.training and not torch.is_autocast_enabled("cpu")
+        may = self.training and not torch.is_autocast_enabled("cpu")
         if self.preprocess:
-            pairs = zip(self.preprocess, inputs, strict=True)
-            inputs = [self._preprocessed(layer, x, kernels=kernels) for layer, x in pairs]
+            pairs, own = zip(self.preprocess, inputs, strict=True), self.wanted and may
+            inputs = [self._preprocessed(layer, x, kernels=own) for layer, x in pairs]
         if self.training and self.norms.track_running_stats:
             assert self.norms.num_batches_tracked is not None
             self.norms.num_batches_tracked += 1
-        if kernels:
+        if self.kernels and may:
             from workbench.engine.fused import fused_cell
 
             return fused_cell(self, inputs, rows, self.weights)
@@ -133,9 +138,9 @@ class PackedCell(nn.Module):
         if isinstance(layer, FactorizedReduce):
             return factorized_reduce(layer, x)
         if kernels:
-            from workbench.engine.unit import fits, unit
+            from workbench.engine.unit import pays, unit
 
-            if fits(layer):
+            if pays(layer, x):
                 return unit(cast("nn.Sequential", layer), x)
         return channels_last(layer(x.permute(0, 3, 1, 2)))
 

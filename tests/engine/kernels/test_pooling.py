@@ -55,3 +55,20 @@ def test_a_source_among_other_nodes_is_read_where_it_lies():
     for y, x, start, pixel in ((found[0], wide, 4, 12), (found[1], alone, 0, 4)):
         pool(Tile(4), True, 1, (2, 5, 5, 4), x.view(-1).numpy(), start, pixel, y, 0)
     assert (found[0] == found[1]).all()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_gradient_goes_to_what_is_no_finite_number(stride, bad):
+    x = pictures((5, 6), 4, 9)
+    x[0, 2, 3] = bad
+    maps = x.permute(0, 3, 1, 2).contiguous().requires_grad_()
+    y = functional.max_pool2d(maps, 3, stride, 1)
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (want,) = torch.autograd.grad(y, maps, dy)
+    flat, dx = x.reshape(-1).numpy(), np.zeros(x.numel())
+    out = np.empty(y.numel())
+    pool(Tile(4), True, stride, (*x.shape,), flat, 0, 4, out, 0)
+    back = dy.permute(0, 2, 3, 1).reshape(-1).numpy()
+    pool_back(Tile(4), True, stride, (*x.shape,), flat, 0, 4, out, 0, back, dx)
+    np.testing.assert_allclose(dx, want.permute(0, 2, 3, 1).reshape(-1), atol=1e-13)

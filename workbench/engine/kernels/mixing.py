@@ -226,11 +226,11 @@ def norm_coefficients(weight, normed, norm, mean, inverse, products, total, pixe
 
 
 @kernel
-def norm_gradients(tile, g, go, y, yo, normed, coef, out, to, stride, pixels, c):
+def norm_gradients(tile, g, go, y, yo, normed, coef, out, to, pixels, c):
     """`out[p] = sum over terms of coef[0] g + coef[1] y + coef[2]`, for terms of one `y`.
 
-    Term t's `g` begins at `go[t]`, `y` at `yo`, `out` at `to`, its pixels `stride` apart.  Without
-    a batch norm (`normed`) only the first summand is there.
+    Term t's `g` begins at `go[t]`, `y` at `yo`, `out` at `to`.  Without a batch norm (`normed`)
+    only the first summand is there.
     """
     most = max(1, CHUNK // c)
     for start in range(0, pixels, most):
@@ -241,7 +241,7 @@ def norm_gradients(tile, g, go, y, yo, normed, coef, out, to, stride, pixels, c)
                 a, b = load(coef, at, tile), load(coef, at + c, tile)
                 shift = load(coef, at + 2 * c, tile)
                 for p in range(start, start + count):
-                    here, into = p * c + block, to + p * stride + block
+                    here, into = p * c + block, to + p * c + block
                     value = load(g, go[t] + here, tile) * a
                     if normed:
                         value = value + load(y, yo + here, tile) * b + shift

@@ -3,7 +3,7 @@
 As in `separable`: groups are the edges that leave one source, weights `(groups, c out, c in)` lie
 in a flat array from `wo` on, a few pixels at a time go through everything that lies between two
 batch norms.  `shape` is (groups, pixels, c in, c out); `x` has its pixels `pixel` numbers apart;
-`part` are the first and the last but one of the pixels that a call is for.
+`part` are the first of the pixels that a call is for, and the one after the last.
 """
 
 from __future__ import annotations

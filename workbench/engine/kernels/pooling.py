@@ -1,7 +1,7 @@
 """3×3 pooling with a border of one pixel, channels-last, forward and backward.
 
 A window moves along a row: what it shares with the one before stays in registers.  Pictures are
-copied into maps with a border first, so that no window has to know where it is.
+copied into maps with a border first, so that every window has nine places.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def pool_back(tile, largest, step, shape, x, start, pixel, y, yo, dy, dx):
     rows, columns = _shares(height, step, x), _shares(width, step, x)
     row = (width + 2) * c
     pad, back = room((height + 2) * row, x), room((height + 2) * row, x)
-    pad[:] = np.nan  # which reaches nothing
+    pad[:] = -np.inf  # which reaches nothing but a window without any finite value
     for n in range(images):
         if largest:
             _fill(tile, x, start + n * height * width * pixel, pixel, pad, height, width, c)

@@ -5,7 +5,7 @@ or each has its own, `own` numbers after the one before.  `x` is channels-last, 
 numbers apart, so that a node can be read where the cell's output lies.  Weights lie in one flat
 array: `(groups, taps, channels)` from `wo[0]` on, `(groups, channels in, channels out)` from
 `wo[1]` on.  `shape` is (groups, pictures, height, width, channels) of the input, `conv` is (stride,
-dilation), `part` the first and the last but one of the pictures that this call is for.
+dilation), `part` the first of the pictures that this call is for, and the one after the last.
 
 Pictures are worked on a few at a time, so that all that lies between two batch norms stays in the
 cache: padded input, depthwise output and their gradients are never written to memory.

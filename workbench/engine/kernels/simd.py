@@ -264,11 +264,15 @@ def larger(typingctx, a, b):
 
 @emitted
 def where_reached(typingctx, x, bound, value):
-    """`value` where `x` is at least `bound`, else 0, lane by lane."""
+    """`value` where `x` is at least `bound` or neither is a number, else 0, lane by lane."""
 
     def build(context, builder, sig, args):
         none = ir.Constant(args[2].type, [0.0] * value.lanes)
-        return builder.select(builder.fcmp_ordered(">=", args[0], args[1]), args[2], none)
+        no_numbers = [builder.fcmp_unordered("uno", each, each) for each in args[:2]]
+        reached = builder.or_(
+            builder.fcmp_ordered(">=", args[0], args[1]), builder.and_(*no_numbers)
+        )
+        return builder.select(reached, args[2], none)
 
     return value(x, bound, value), build
 

@@ -7,9 +7,9 @@ of this formula, place by place.  Lavin and Gray, CVPR 2016, arXiv:1509.09308.
 
 Groups are the edges that leave one source, as in `separable`; their weights `(groups, c out, c in,
 3, 3)` lie in a flat array from `wo` on.  A few rows of tiles at a time go through everything that
-lies between two batch norms; `part` are the first and the last but one of the pictures that a call
-is for.  What belongs to tiles lies in memory as `(places, tiles, channels)`, each place `GAP`
-numbers farther on than it need be: at powers of 2 all would share a few lines of the cache.
+lies between two batch norms; `part` are the first of the pictures that a call is for, and the one
+after the last.  What belongs to tiles lies in memory as `(places, tiles, channels)`, each place
+`GAP` numbers farther on than it need be: at powers of 2 all would share a few lines of the cache.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GAP = 16
 
 @kernel
 def forward(tile, shape, part, x, pixel, w, wo, y, yo, sums):
-    """`y[g] = relu(x) * w[g]`, from `yo` on; `sums` gets its moments.
+    """`y[g]`, the convolution of `relu(x)` with `w[g]`, from `yo` on; `sums` gets its moments.
 
     `shape` is (groups, pictures, height, width, c), `y` of it, `sums` float64 `(groups, 2, c)` and
     added to; `x` has its pixels `pixel` numbers apart.
@@ -45,9 +45,9 @@ def forward(tile, shape, part, x, pixel, w, wo, y, yo, sums):
     strip = cleared(4 * (2 * across + 2) * c, x)
     v = room(16 * (most * across * c + GAP), x)
     m = room(16 * (most * across * wide + GAP), x)
-    apart = c * wide + GAP
-    u = room(16 * apart, w)
-    folded_weights(w, wo, u, apart, groups, c, plain(False))
+    jump = c * wide + GAP
+    u = room(16 * jump, w)
+    folded_weights(w, wo, u, jump, groups, c, plain(False))
     for first in range(part[0] * down, part[1] * down, most):
         count = min(most, part[1] * down - first)
         tiles = count * across
@@ -59,7 +59,7 @@ def forward(tile, shape, part, x, pixel, w, wo, y, yo, sums):
             inputs_of(tile, strip, v, r * across, narrow, across, c)
         for place in range(16):
             at, to = place * narrow, place * broad
-            pointwise(tile, v, at, u, place * apart, m, to, tiles, c, wide)
+            pointwise(tile, v, at, u, place * jump, m, to, tiles, c, wide)
         for g in range(groups):
             for r in range(count):
                 n, ty = (first + r) // down, (first + r) % down
@@ -87,20 +87,20 @@ def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, dw):
     dy = room(2 * width * c, x)
     dm = room(16 * (most * across * wide + GAP), x)
     dv = room(16 * (most * across * c + GAP), x)
-    apart = c * wide + GAP
-    u = room(16 * apart, w)
-    folded_weights(w, wo, u, apart, groups, c, plain(True))
+    jump = c * wide + GAP
+    u = room(16 * jump, w)
+    folded_weights(w, wo, u, jump, groups, c, plain(True))
     asked = len(dw) > 0
     v = room(16 * (most * across * c + GAP) if asked else 0, x)
-    du = cleared(16 * apart if asked else 0, x)
+    du = cleared(16 * jump if asked else 0, x)
     for first in range(part[0] * down, part[1] * down, most):
         count = min(most, part[1] * down - first)
         tiles = count * across
         narrow, broad = tiles * c + GAP, tiles * wide + GAP
-        _grown(tile, shape, first, count, y, yo, grad, go, coef, dy, dm, broad)
+        _gradients_of_tiles(tile, shape, first, count, y, yo, grad, go, coef, dy, dm, broad)
         for place in range(16):
             at, to = place * broad, place * narrow
-            pointwise(tile, dm, at, u, place * apart, dv, to, tiles, wide, c)
+            pointwise(tile, dm, at, u, place * jump, dv, to, tiles, wide, c)
         for r in range(count):
             n, ty = (first + r) // down, (first + r) % down
             begin, into = n * height * width * pixel, n * height * width * c
@@ -112,13 +112,13 @@ def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, dw):
         if asked:
             for place in range(16):
                 at, to = place * narrow, place * broad
-                outer_gradients(tile, v, at, dm, to, du, place * apart, tiles, c, wide)
+                outer_gradients(tile, v, at, dm, to, du, place * jump, tiles, c, wide)
     if asked:
-        unfolded_gradients(du, apart, dw, wo, groups, c)
+        unfolded_gradients(du, jump, dw, wo, groups, c)
 
 
 @piece
-def _grown(tile, shape, first, count, y, yo, grad, go, coef, dy, dm, jump):
+def _gradients_of_tiles(tile, shape, first, count, y, yo, grad, go, coef, dy, dm, jump):
     """The gradients of `count` rows of tiles of every group, `A dy A'`, to `dm`."""
     groups, images, height, width, c = shape
     across, down = (width + 1) // 2, (height + 1) // 2
@@ -150,8 +150,8 @@ def _strip(tile, x, start, pixel, ty, strip, height, width, c):
 
 
 @piece
-def _through(tile, x, start, pixel, ty, strip, dx, to, height, width, c):
-    """Add to `dx` what of a strip's gradient a ReLU of `x` lets through."""
+def _through(tile, x, start, pixel, ty, back, dx, to, height, width, c):
+    """Add to `dx` what a ReLU of `x` lets through of a strip's gradient, `back`."""
     row = (2 * ((width + 1) // 2) + 2) * c
     for k in range(4):
         i = 2 * ty - 1 + k
@@ -160,5 +160,5 @@ def _through(tile, x, start, pixel, ty, strip, dx, to, height, width, c):
         for block in range(0, c, lanes(tile)):
             for j in range(width):
                 value = load(x, start + (i * width + j) * pixel + block, tile)
-                gradient = load(strip, k * row + (j + 1) * c + block, tile)
+                gradient = load(back, k * row + (j + 1) * c + block, tile)
                 add_to(dx, to + (i * width + j) * c + block, where_positive(value, gradient))
