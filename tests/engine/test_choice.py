@@ -12,6 +12,7 @@ from torch import nn
 from tests.tiny import CPU64, play, shrunk, start
 from workbench import methods
 from workbench.engine import FastSupernet, Machine, accelerated
+from workbench.engine.packed import PackedCell
 from workbench.parts.edges import WeightedSum
 from workbench.parts.weight_optimizers import Sgd
 from workbench.protocols import OpFactory
@@ -78,7 +79,7 @@ def test_a_fall_back_is_the_readable_net_and_one_line_that_says_why(
 
 
 def test_a_cell_that_strides_where_kernels_cannot_runs_in_torch_operations_and_says_so(caplog):
-    space = darts(channels=1, cells=3, nodes=1, ops=("nor_conv_3x3", "skip_connect"))
+    space = darts(channels=4, cells=3, nodes=1, ops=("nor_conv_3x3", "skip_connect"))
     fast = accelerated(net(space=space), Machine("cpu"), opens_net=False, elementwise=True)
     assert isinstance(fast, FastSupernet)
     assert [block.kernels for block in fast.blocks] == [True, False, False]
@@ -90,6 +91,14 @@ def test_a_cell_that_strides_where_kernels_cannot_runs_in_torch_operations_and_s
     assert all(block.kernels for block in fast.blocks), "a resumed search builds what is left"
     (line,) = said(caplog)
     assert "no kernel is there for an ordinary convolution with stride 2" in line
+
+
+def test_convolutions_of_widths_that_make_short_vectors_stay_with_torch_and_nothing_is_said(caplog):
+    space = nasbench201(channels=2, cells_per_stage=1)  # 2, 4 and 8 channels
+    fast = accelerated(net(space=space), Machine("cpu"), opens_net=False, elementwise=True)
+    cells = [block for block in fast.blocks if isinstance(block, PackedCell)]
+    assert [cell.kernels for cell in cells] == [False, True, True]
+    assert not said(caplog)
 
 
 def test_a_net_that_can_be_packed_is_and_nothing_is_said(caplog):

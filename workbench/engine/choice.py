@@ -38,7 +38,7 @@ def accelerated(
             net, kernels=kernels, recompute=machine.recompute, graphs=machine.graphs
         )
         cells = [block for block in fast.blocks if isinstance(block, PackedCell)]
-        if kernels and not all(cell.kernels for cell in cells):
+        if kernels and any(cell.strides for cell in cells):
             _LOG.warning(
                 "reduction cells run in torch operations, which are slower: no kernel is there for "
                 "an ordinary convolution with stride 2"

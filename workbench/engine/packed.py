@@ -13,7 +13,7 @@ from workbench.engine.again import recomputed_cell
 from workbench.engine.batched import batched_cell
 from workbench.engine.geometry import Geometry, channels_last
 from workbench.engine.halves import factorized_reduce
-from workbench.engine.layout import OPS, Layout, layout
+from workbench.engine.layout import OPS, Bundle, Layout, layout
 from workbench.spaces.ops import FactorizedReduce
 from workbench.spaces.space import Layer
 from workbench.spaces.supernet import SearchCell
@@ -95,11 +95,22 @@ class PackedCell(nn.Module):
 
     @property
     def kernels(self) -> bool:
-        """Whether training runs on kernels now: those of ordinary convolutions know no stride."""
-        return self.wanted and not any(
-            bundle.stride > 1 and bundle.about.does == "convolution"
-            for bundle in self.layout.bundles
-        )
+        """Whether training runs on kernels now.
+
+        Those of ordinary convolutions know no stride, and in vectors of one or two numbers torch's
+        own are faster.
+        """
+        short = self.layout.channels % 4 != 0
+        return self.wanted and not (self.strides or (short and self._convolutions))
+
+    @property
+    def strides(self) -> bool:
+        """Whether an ordinary convolution does."""
+        return any(bundle.stride > 1 for bundle in self._convolutions)
+
+    @property
+    def _convolutions(self) -> list[Bundle]:
+        return [b for b in self.layout.bundles if b.about.does == "convolution"]
 
     @staticmethod
     def refusal(cell: SearchCell) -> str | None:
