@@ -60,8 +60,10 @@ def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, more
         for g in range(groups):
             from_y = yo + g * pixels * out + here
             norm_gradient(tile, grad, go[g] + here, y, from_y, coef, g * 3 * out, dy, count, out)
-            pointwise(tile, dy, start, w, wo + g * out * c, dd, start, count, out, c)
-            _added(tile, dd, back, count * c, g == 0)
+            into = dd if g else back
+            pointwise(tile, dy, start, w, wo + g * out * c, into, start, count, out, c)
+            if g:
+                _add(tile, dd, back, count * c)
             if len(dw):
                 outer_gradients(tile, dy, start, d, start, dw, wo + g * out * c, count, out, c)
         _through(tile, x, first * pixel, pixel, back, dx, first * c, more, count, c)
@@ -77,11 +79,10 @@ def _positive(tile, x, start, pixel, d, count, c):
 
 
 @piece
-def _added(tile, x, total, count, fresh):
-    """`total (+)= x`; + unless it is `fresh`."""
+def _add(tile, x, total, count):
+    """`total += x`."""
     for i in range(0, count, lanes(tile)):
-        value = load(x, i, tile)
-        store(total, i, value if fresh else load(total, i, tile) + value)
+        store(total, i, load(total, i, tile) + load(x, i, tile))
 
 
 @piece
