@@ -121,24 +121,9 @@ def _normed(tile: Tile, y: np.ndarray, mean: np.ndarray, inverse: np.ndarray, z:
 
     def run(thread: int, start: int, stop: int) -> None:
         mix(
-            tile,
-            y,
-            y,
-            y,
-            y,
-            FIRST,
-            FIRST,
-            FIRST + c,
-            scale.ravel(),
-            shift,
-            to,
-            0,
-            c,
-            start,
-            stop,
-            c,
-            False,
-        )
+            tile, y, y, y, y, FIRST, FIRST, FIRST + c, scale.ravel(), shift, to, 0, c, start, stop,
+            c, False,
+        )  # fmt: skip
 
     in_parts(run, len(y) // c, threads_for(len(y)))
     return z
@@ -154,21 +139,9 @@ def _coefficients(
 
     def run(thread: int, start: int, stop: int) -> None:
         mix_sums(
-            tile,
-            grad,
-            0,
-            y,
-            y,
-            y,
-            y,
-            FIRST,
-            FIRST,
-            FIRST + c,
-            parts[thread].ravel(),
-            start,
-            stop,
+            tile, grad, 0, y, y, y, y, FIRST, FIRST, FIRST + c, parts[thread].ravel(), start, stop,
             c,
-        )
+        )  # fmt: skip
 
     in_parts(run, pixels, threads)
     sums = parts.sum(axis=0)
