@@ -241,7 +241,8 @@ def norm_gradients(tile, g, go, y, yo, normed, coef, out, to, pixels, c):
                 a, b = load(coef, at, tile), load(coef, at + c, tile)
                 shift = load(coef, at + 2 * c, tile)
                 for p in range(start, start + count):
-                    here, into = p * c + block, to + p * c + block
+                    here = p * c + block
+                    into = to + here
                     value = load(g, go[t] + here, tile) * a
                     if normed:
                         value = value + load(y, yo + here, tile) * b + shift

@@ -15,7 +15,8 @@ from workbench.engine.kernels.simd import add_to, lanes, load, size, zero
 def tap_gradients(tile, pad, start, dd, at, dw, to, height, width, channels, row, step, far):
     """`dw[tap] += sum over pixels dd[y, x] pad[step y + far ky, step x + far kx]`.
 
-    For kernels only.  Of a 7×7 kernel, 3 far pixels beyond the end of `pad` are looked at.
+    Of a 7×7 kernel, 3 far pixels beyond the end of `pad` are looked at.  `_by_size` is what kernels
+    compile for this name; Python itself has no vectors to run it on.
     """
     raise NotImplementedError("compiled kernels alone call this")
 
