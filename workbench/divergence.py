@@ -54,15 +54,24 @@ class Flags:
 
     def __init__(self, device: torch.device) -> None:
         self._deferred = device.type != "cpu"
+        self._now = torch.zeros((), dtype=torch.int64, device=device)
         self._steps: dict[str, Tensor] = {}
 
-    def raised(self, name: str, fine: Tensor, step: int) -> bool:
-        """Whether `fine` is known to be False; otherwise it may be noted down for later."""
+    def begins(self, step: int) -> None:
+        """What is noted down from now on is noted for `step`."""
+        self._now.fill_(step)
+
+    def raised(self, name: str, fine: Tensor) -> bool:
+        """Whether `fine` is known to be False; otherwise it may be noted down for later.
+
+        Noting writes into memory that stays where it is, so that a CUDA graph can do it again.
+        """
         if not self._deferred:
             return not bool(fine)
-        seen = self._steps.get(name)
-        seen = torch.full_like(fine, -1, dtype=torch.int64) if seen is None else seen
-        self._steps[name] = torch.where((seen < 0) & ~fine, step, seen)
+        if name not in self._steps:
+            self._steps[name] = torch.full_like(fine, -1, dtype=torch.int64)
+        seen = self._steps[name]
+        seen.copy_(torch.where((seen < 0) & ~fine, self._now, seen))
         return False
 
     def first(self) -> tuple[str, int] | None:
@@ -87,6 +96,7 @@ class Watch:
         Raises:
             DivergenceError: if a row is none.
         """
+        self.flags.begins(run.clock.step)
         if not run.clock.step:
             self._mix(run)
 
@@ -164,7 +174,7 @@ class Watch:
     def _mix(self, run: Run) -> None:
         relaxation = run.stage.relaxation
         bad = culprit.invalid_rows(run.mix, run.arch.alive, relaxation.row_sum)
-        if self.flags.raised("no valid mixing weights", ~bad.any(), run.clock.step):
+        if self.flags.raised("no valid mixing weights", ~bad.any()):
             edges = [len(mixture.ops) for mixture in run.mix.values()]
             place = culprit.in_rows(run, dict(zip(run.mix, bad.split(edges), strict=True)))
             raise diverged(run, "no valid mixing weights", place)
@@ -202,7 +212,7 @@ class Watch:
 
     def _look(self, run: Run, name: str, value: Tensor, where: Callable[[], Place]) -> None:
         value = value.detach()
-        if self.flags.raised(name, value.isfinite(), run.clock.step):
+        if self.flags.raised(name, value.isfinite()):
             raise diverged(run, f"{name} became {float(value)}", where())
 
 

@@ -1,4 +1,4 @@
-"""One stage of a search under way: the only code that changes parameters."""
+"""One stage of a search under way: what it holds, and what happens to it in a step."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workbench.arch import Arch, first_betas
-from workbench.bilevel import LiveBilevel, LiveTrial, detached, frozen_statistics
+from workbench.bilevel import LiveBilevel, LiveTrial, frozen_statistics
 from workbench.data import Data, ImageSet, Loader, describe, evaluation_batches, split_indices
 from workbench.divergence import Watch
 from workbench.engine import Machine, accelerated, independent_seeds, needs
@@ -17,8 +17,9 @@ from workbench.epochs import EpochUnderWay
 from workbench.events import Derived, EpochEnded, Held, Pruned, Resumed, StageStarted, Stepped
 from workbench.measuring import ProbeError, copied, part_name, told
 from workbench.method import Method
+from workbench.moves import Moves
 from workbench.past import Past
-from workbench.protocols import Batch, Clock, Probe, Rows, Update, View
+from workbench.protocols import Batch, Clock, Probe, Rows, View
 from workbench.pruning import count_weights, remove, verdict
 from workbench.snapshots import State
 from workbench.spaces.genotype import Genotype
@@ -70,6 +71,7 @@ class Run:
         self.epoch = EpochUnderWay(0)
         self.mix = self.arch.mix(0.0)
         self.watch = Watch(self.device)
+        self.moves = Moves(self)
         self.last_weights = self._rows()
         self.last_batches: tuple[Batch | None, Batch | None] = (None, None)
 
@@ -165,12 +167,9 @@ class Run:
         train = self._batch(self.train) if needs_data else None
         val = self._batch(self.val) if needs_data and "arch" in updates else None
         self.last_batches = (train, self.last_batches[1] if val is None else val)
-        bilevel = LiveBilevel(self, train, val)
         self.watch.begins(self)
         self.arch.draw(clock.t, self.generator)
-        for update in updates:
-            self._update(update, bilevel)
-        self.mix = self.arch.mix((clock.step + 1) / clock.steps)
+        logs, self.mix = self.moves(updates, train, val)
         self.watch.ends(self)
         self.last_weights = {
             kind: torch.where(rows > 0, rows, self.last_weights[kind])
@@ -182,42 +181,12 @@ class Run:
             "lr": self.weight_optimizer.param_groups[0]["lr"],
             "arch_lr": self.arch_optimizer.param_groups[0]["lr"],
         }
-        return {**bilevel.logs, **rates}, events
+        return {**logs, **rates}, events
 
     def _batch(self, loader: Loader) -> Batch:
         batch = loader.next()
         last = torch.channels_last if self.machine.channels_last else torch.preserve_format
         return Batch(batch.images.to(self.machine.dtype, memory_format=last), batch.labels)
-
-    def _update(self, update: Update, bilevel: LiveBilevel) -> None:
-        if update == "arch":
-            grads = self.stage.arch_gradient(bilevel, bilevel.train, bilevel.val)
-            self.watch.losses(self, bilevel.logs)
-            self._move_alphas(grads, bilevel)
-            return
-        alphas = bilevel.alphas if update == "joint" else ()
-        mixtures = bilevel.mixtures() if update == "joint" else detached(bilevel.mixtures())
-        loss = bilevel.loss(bilevel.weights, bilevel.train, mixtures)
-        grads = torch.autograd.grad(loss, (*bilevel.weights, *alphas), materialize_grads=True)
-        for weight, grad in zip(bilevel.weights, grads, strict=False):
-            weight.grad = grad
-        norm = bilevel.logs["grad_norm_weights"] = self.watch.weights(self, loss, grads)
-        if (clip := self.stage.weight_optimizer.clip) is not None:
-            nn.utils.clip_grads_with_norm_(bilevel.weights, clip, norm)
-        self.weight_optimizer.step()
-        self.weight_optimizer.zero_grad(set_to_none=True)
-        if alphas:
-            self._move_alphas(grads[len(bilevel.weights) :], bilevel)
-
-    def _move_alphas(self, grads: Sequence[Tensor], bilevel: LiveBilevel) -> None:
-        grads = [grad.detach() for grad in bilevel.with_regularizers(grads)]
-        norm = bilevel.logs["grad_norm_alpha"] = self.watch.alphas(self, grads)
-        for alpha, grad in zip(bilevel.alphas, grads, strict=True):
-            alpha.grad = grad
-        if self.stage.clip_arch is not None:
-            nn.utils.clip_grads_with_norm_(bilevel.alphas, self.stage.clip_arch, norm)
-        self.arch.step(self.arch_optimizer)
-        self.arch_optimizer.zero_grad(set_to_none=True)
 
     def prune(self, clock: Clock, every: str) -> list[Pruned | Held]:
         """Ask the pruner; take dead operations out of the net and both optimizers."""

@@ -145,6 +145,7 @@ class Training:
     def _step(self) -> None:
         step = self._epoch * len(self.loader) + self._taken
         self.clock = Clock(0, self._epoch, self.clock.epochs, step, self.clock.steps)
+        self._flags.begins(step)
         batch = self.loader.next()
         logits, auxiliary = self.net(batch.images.to(self.machine.dtype), self.generator)
         loss = functional.cross_entropy(logits, batch.labels)
@@ -164,7 +165,7 @@ class Training:
 
     def _look(self, name: str, value: Tensor) -> None:
         """On a CPU a number that is none ends the training before the step moves anything."""
-        if self._flags.raised(name, value.detach().isfinite(), self.clock.step):
+        if self._flags.raised(name, value.detach().isfinite()):
             raise self.diverged(f"{name} became {float(value.detach())}", self.clock)
 
     def _read(self) -> None:
