@@ -15,9 +15,14 @@ from tests.tiny import SPACES, shrunk, start, tiny_data
 from workbench import Machine, load, methods, open_run, record
 from workbench.data import Augment, Loader
 from workbench.engine.machine import Precision
+from workbench.engine.step_graphs import WARM_UP
 from workbench.evaluate import Recipe, evaluate
 from workbench.events import Derived, Evaluated, SearchEvent, Stepped
+from workbench.method import Method
 from workbench.parts.arch_optimizers import Adam
+from workbench.parts.relaxations import Softmax
+from workbench.parts.sampling import Concrete
+from workbench.parts.schedules import Linear
 from workbench.protocols import Clock
 from workbench.search import search
 from workbench.spaces.darts import darts
@@ -159,11 +164,18 @@ def test_a_flush_waits_for_the_steps_on_the_gpu(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"graphs": True}, {"compile": True}, {"recompute": True}, {"deterministic": True}],
-    ids=lambda settings: next(iter(settings)),
+    [
+        {"graphs": True},
+        {"graphs": True, "fused": True},
+        {"fused": True},
+        {"compile": True},
+        {"recompute": True},
+        {"deterministic": True},
+    ],
+    ids="-".join,
 )
 def test_a_setting_changes_no_search_on_a_gpu(settings: dict[str, bool]) -> None:
-    method = shrunk(methods.entmax3_prune.but(arch_optimizer=Adam(lr=0.03)), epochs=2)
+    method = shrunk(methods.entmax3_prune.but(arch_optimizer=Adam(lr=0.03)), epochs=4)
     alphas = []
     try:
         for machine in (Machine("cuda", "float64"), Machine("cuda", "float64", **settings)):
@@ -181,6 +193,40 @@ def test_a_search_in_less_precision_stays_near_on_a_gpu(precision: Precision) ->
         events = search(shrunk(methods.darts), SPACES["darts"], tiny_data(), machine=machine)
         losses.append([e.scalars["loss_train"] for e in events if isinstance(e, Stepped)])
     assert torch.allclose(torch.stack(losses[0]), torch.stack(losses[1]), rtol=0, atol=0.5)
+
+
+GRAPHED: dict[str, Method] = {
+    "second order": methods.darts_second_order,
+    "single level": methods.single_level,
+    "drawn": methods.darts.but(relaxation=Concrete(0.5)),
+    "graphs of passes": methods.darts.but(relaxation=Softmax(Linear(1.0, 0.5))),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHED)
+def test_a_captured_search_stays_with_the_search_on_a_gpu(name: str) -> None:
+    method, alphas = shrunk(GRAPHED[name], epochs=5), []
+    for machine in (Machine("cuda", "float64"), Machine("cuda", "float64", graphs=True)):
+        events = search(method, SPACES["darts"], tiny_data(), machine=machine)
+        alphas.append([e.alpha["normal"] for e in events if isinstance(e, Stepped)])
+    assert len(alphas[0]) > WARM_UP + 5
+    assert torch.allclose(torch.stack(alphas[0]), torch.stack(alphas[1]), rtol=0, atol=1e-7)
+
+
+def test_a_captured_step_is_few_launches_and_keeps_the_host_waiting_for_nothing() -> None:
+    machine = Machine("cuda", graphs=True, fused=True)
+    run = start(shrunk(methods.darts), SPACES["darts"], machine=machine)
+    for step in range(WARM_UP + 1):
+        run.step(Clock(0, 0, 1, step, 9))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with torch.profiler.profile() as profile:
+            run.step(Clock(0, 0, 1, WARM_UP + 1, 9))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    launches = [event for event in profile.events() if "Launch" in event.name]
+    assert sum("Graph" in event.name for event in launches) == 1
+    assert len(launches) < 200  # operation by operation it is thousands
 
 
 @pytest.mark.parametrize("name", ["darts", "darts_second_order", "single_level"])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # What may be another one when a search goes on: nothing of it is science or the form of the state.
 MACHINE_SETTINGS = (
-    "device", "threads", "kernel_threads", "recompute", "compile", "graphs",
+    "device", "threads", "kernel_threads", "recompute", "compile", "graphs", "fused",
     "checkpoint_steps", "checkpoint_minutes",
 )  # fmt: skip
 
@@ -118,4 +118,5 @@ class SearchConfig(SearchSettings):
             graphs=self.graphs,
             deterministic=self.deterministic,
             kernel_threads=self.kernel_threads,
+            fused=self.fused,
         )

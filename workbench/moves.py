@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,19 +10,27 @@ import torch
 from torch import Tensor, nn
 
 from workbench.bilevel import LiveBilevel, detached
+from workbench.engine import CudaRecorder, FastSupernet, StepGraphs, like
 from workbench.protocols import Batch, Mixture, Update
 
 if TYPE_CHECKING:
+    from workbench.method import Stage
     from workbench.run import Run
 
-Outcome = tuple[dict[str, Tensor | float], dict[str, Mixture]]
+Logs = dict[str, Tensor | float]
+Outcome = tuple[Logs, dict[str, Mixture]]
+_LOG = logging.getLogger(__name__)
 
 
 class Moves:
-    """The updates of a run's steps; all they go by is what the run holds."""
+    """The updates of a run's steps; all they go by is what the run holds.
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    Args:
+        graphs: captures whole steps and replays them; None takes every step operation by operation.
+    """
+
+    def __init__(self, run: Run, graphs: StepGraphs[Outcome] | None = None) -> None:
+        self._run, self.graphs = run, graphs
 
     def __call__(
         self, updates: Sequence[Update], train: Batch | None, val: Batch | None
@@ -30,8 +39,32 @@ class Moves:
 
         Args:
             updates: who moves, in order.
-            train: batch of the weights, `val` of the alphas.
+            train: batch of the weights.
+            val: batch of the alphas.
         """
+        if self.graphs is None:
+            return self._take(updates, train, val)
+        there = train is not None, val is not None
+
+        def work(tensors: Sequence[Tensor]) -> Outcome:
+            left = iter(tensors)
+            batches = [Batch(next(left), next(left)) if given else None for given in there]
+            return self._take(updates, batches[0], batches[1])
+
+        tensors = [x for batch in (train, val) if batch is not None for x in batch]
+        optimizers = self._run.weight_optimizer, self._run.arch_optimizer
+        rates = tuple(group["lr"] for each in optimizers for group in each.param_groups)
+        logs, mix = self.graphs((*updates, there), rates, work, tensors)
+        # Copies: the next step of this kind writes where this one did.
+        kept: Logs = {n: x.clone() if isinstance(x, Tensor) else x for n, x in logs.items()}
+        return kept, {kind: _copied(mixture) for kind, mixture in mix.items()}
+
+    def forget(self) -> None:
+        """Tensors of the run have been replaced: what was captured is of no use."""
+        if self.graphs is not None:
+            self.graphs.forget()
+
+    def _take(self, updates: Sequence[Update], train: Batch | None, val: Batch | None) -> Outcome:
         run = self._run
         bilevel = LiveBilevel(run, train, val)
         for update in updates:
@@ -50,7 +83,7 @@ class Moves:
         loss = bilevel.loss(bilevel.weights, bilevel.train, mixtures)
         grads = torch.autograd.grad(loss, (*bilevel.weights, *alphas), materialize_grads=True)
         for weight, grad in zip(bilevel.weights, grads, strict=False):
-            weight.grad = grad
+            weight.grad = like(weight, grad)
         norm = bilevel.logs["grad_norm_weights"] = run.watch.weights(run, loss, grads)
         if (clip := run.stage.weight_optimizer.clip) is not None:
             nn.utils.clip_grads_with_norm_(bilevel.weights, clip, norm)
@@ -64,8 +97,48 @@ class Moves:
         grads = [grad.detach() for grad in bilevel.with_regularizers(grads)]
         norm = bilevel.logs["grad_norm_alpha"] = run.watch.alphas(run, grads)
         for alpha, grad in zip(bilevel.alphas, grads, strict=True):
-            alpha.grad = grad
+            alpha.grad = like(alpha, grad)
         if run.stage.clip_arch is not None:
             nn.utils.clip_grads_with_norm_(bilevel.alphas, run.stage.clip_arch, norm)
         run.arch.step(run.arch_optimizer)
         run.arch_optimizer.zero_grad(set_to_none=True)
+
+
+def changing(stage: Stage) -> str | None:
+    """What changes from step to step beside tensors, so that no graph can hold a step; or None.
+
+    A part that does not say that it is `steady` is none.
+    """
+    if stage.op_dropout is not None:
+        return "operations are left out anew in every step"
+    if stage.regularizers:
+        return "regularizers look at more than tensors"
+    parts = {"relaxation": stage.relaxation, "objective": stage.objective}
+    if stage.edge_weights is not None:
+        parts["edge weights"] = stage.edge_weights
+    for name, part in parts.items():
+        if not getattr(part, "steady", False):
+            return f"the {name} {type(part).__name__} may change with the progress of the stage"
+    return None
+
+
+def step_graphs(run: Run) -> StepGraphs[Outcome] | None:
+    """Who captures the steps of `run`, where that is asked for; one line in the log if they cannot.
+
+    On the readable supernet none is captured, which says so of itself.
+    """
+    if not run.machine.graphs or not isinstance(run.net, FastSupernet):
+        return None
+    reason = changing(run.stage)
+    if reason is None:
+        return StepGraphs(CudaRecorder(run.device, run.generator))
+    _LOG.warning(
+        "graphs hold the supernet's passes, not whole steps, of stage %s: %s",
+        run.stage.name, reason,
+    )  # fmt: skip
+    return None
+
+
+def _copied(mixture: Mixture) -> Mixture:
+    edges = None if mixture.edges is None else mixture.edges.clone()
+    return Mixture(mixture.ops.clone(), edges)

@@ -2,7 +2,8 @@
 
 A method fills slots with parts.  A part is a function, or a frozen dataclass with `__call__`; it
 remembers nothing, prints nothing and moves nothing: it returns a value and `search` acts on it.
-What parts are given, and the shapes, is in `values`.
+What parts are given, and the shapes, is in `values`.  A relaxation, edge weights or an objective
+that does the same at every `t` may say so, `steady = True`: a CUDA graph can then hold whole steps.
 """
 
 from __future__ import annotations
@@ -112,12 +113,9 @@ class Init(Protocol):
 
 
 class Relaxation(Protocol):
-    """Turns each row of logits, by itself, into mixing weights: exactly 0 where not `alive`.
+    """Turns each row of logits, by itself, into mixing weights: exactly 0 where not `alive`."""
 
-    A row of `mix` with something alive sums to `row_sum`; "any" is for gates that may all be 0.
-    """
-
-    row_sum: ClassVar[RowSum]
+    row_sum: ClassVar[RowSum]  # of a row of `mix` with something alive; "any": gates, may all be 0
 
     def mix(self, logits: Tensor, alive: Tensor, t: float) -> Tensor:
         """The deterministic face `(edges, ops)`: recorded, pruned by and derived from."""

@@ -12,12 +12,12 @@ from workbench.arch import Arch, first_betas
 from workbench.bilevel import LiveBilevel, LiveTrial, frozen_statistics
 from workbench.data import Data, ImageSet, Loader, describe, evaluation_batches, split_indices
 from workbench.divergence import Watch
-from workbench.engine import Machine, accelerated, independent_seeds, needs
+from workbench.engine import Machine, accelerated, fitted, independent_seeds, needs
 from workbench.epochs import EpochUnderWay
 from workbench.events import Derived, EpochEnded, Held, Pruned, Resumed, StageStarted, Stepped
 from workbench.measuring import ProbeError, copied, part_name, told
 from workbench.method import Method
-from workbench.moves import Moves
+from workbench.moves import Moves, changing, step_graphs
 from workbench.past import Past
 from workbench.protocols import Batch, Clock, Probe, Rows, View
 from workbench.pruning import count_weights, remove, verdict
@@ -61,9 +61,13 @@ class Run:
             self.arch.reopen(saved["alive"], saved["kept"])
             net.drop(self.arch.alive)
         opens_net, elementwise = needs(stage.objective, stage.weight_optimizer)
-        self.net = accelerated(net, machine, opens_net=opens_net, elementwise=elementwise)
-        self.weight_optimizer = stage.weight_optimizer(list(self.net.parameters()))
-        self.arch_optimizer = stage.arch_optimizer(list(self.arch.parameters()))
+        self.net = accelerated(
+            net, machine, opens_net=opens_net, elementwise=elementwise,
+            steps_captured=changing(stage) is None,
+        )  # fmt: skip
+        weights, alphas = list(self.net.parameters()), list(self.arch.parameters())
+        self.weight_optimizer = fitted(stage.weight_optimizer(weights), machine)
+        self.arch_optimizer = fitted(stage.arch_optimizer(alphas), machine)
         self._split(seed, seeds[3:])
         self.past = Past()
         self.held: set[tuple[str, str]] = set()
@@ -71,7 +75,7 @@ class Run:
         self.epoch = EpochUnderWay(0)
         self.mix = self.arch.mix(0.0)
         self.watch = Watch(self.device)
-        self.moves = Moves(self)
+        self.moves = Moves(self, step_graphs(self))
         self.last_weights = self._rows()
         self.last_batches: tuple[Batch | None, Batch | None] = (None, None)
 
@@ -206,6 +210,7 @@ class Run:
         if any(isinstance(event, Pruned) for event in events):
             optimizers = (self.weight_optimizer, self.arch_optimizer)
             remove(self.net, self.arch, *optimizers, alive)
+            self.moves.forget()
             if every == "epoch":  # a step is told as it was; an epoch ends with what is left
                 self.mix = self.arch.mix((clock.step + 1) / clock.steps)
         new = [e for e in events if isinstance(e, Pruned) or (e.edge, e.op) not in self.held]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.data import Data
-from workbench.engine import Machine
+from workbench.engine import Machine, reloaded
 from workbench.epochs import EpochUnderWay
 from workbench.generators import generators, set_generators
 from workbench.method import Method
@@ -75,8 +75,8 @@ def reopened(
         )
     run.asked = asked
     run.net.load_state_dict(here["net"])
-    run.weight_optimizer.load_state_dict(here["weight_optimizer"])
-    run.arch_optimizer.load_state_dict(here["arch_optimizer"])
+    reloaded(run.weight_optimizer, here["weight_optimizer"])
+    reloaded(run.arch_optimizer, here["arch_optimizer"])
     run.train.load_state_dict(state["train"])
     run.val.load_state_dict(state["val"])
     first, second = (None if batch is None else Batch(*batch) for batch in here["batches"])

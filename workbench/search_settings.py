@@ -144,7 +144,8 @@ class SearchSettings(Settings):
     )
     recompute: bool = setting(False, "take more time and less memory", _MACHINE)
     compile: bool = setting(False, "put cells through torch.compile (GPU)", _MACHINE)
-    graphs: bool = setting(False, "replay CUDA graphs (GPU)", _MACHINE)
+    graphs: bool = setting(False, "replay CUDA graphs of whole steps (GPU)", _MACHINE)
+    fused: bool = setting(False, "one kernel for a step of SGD or Adam", _MACHINE)
     deterministic: bool = setting(False, "the same bits every time, or an error", _MACHINE)
     checkpoint_steps: int | None = setting(
         None, "steps between saved states, beside epochs' ends", _MACHINE, "steps", ge=1

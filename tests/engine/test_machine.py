@@ -54,8 +54,9 @@ def of_two_epochs(method: Method, space: Space) -> list[SearchEvent]:
         replace(CPU64, engine="batched", recompute=True),
         replace(CPU64, engine="readable", channels_last=True),
         replace(CPU64, deterministic=True),
+        replace(CPU64, fused=True),
     ],
-    ids=["batched", "recompute", "batched-recompute", "channels-last", "deterministic"],
+    ids=["batched", "recompute", "batched-recompute", "channels-last", "deterministic", "fused"],
 )
 def test_a_setting_changes_no_search(method, space, other):
     try:

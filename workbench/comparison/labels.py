@@ -14,7 +14,7 @@ from workbench.trace.runs import Run
 # Settings that make no other search of a method: who ran it, where, and what was written down.
 SAME = {
     "seed", "out", "data_root", "download", "skip_unreadable", "probes", "probe_every", "device",
-    "threads", "kernel_threads", "precision", "engine", "recompute", "compile", "graphs",
+    "threads", "kernel_threads", "precision", "engine", "recompute", "compile", "graphs", "fused",
     "deterministic", "checkpoint_steps", "checkpoint_minutes",
 }  # fmt: skip
 _NO_SETTING = {"out"}

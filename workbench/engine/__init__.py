@@ -2,6 +2,20 @@
 
 from workbench.engine.choice import accelerated, needs
 from workbench.engine.machine import Machine, MachineError, independent_seeds
+from workbench.engine.optimizers import fitted, like, reloaded
+from workbench.engine.step_graphs import CudaRecorder, StepGraphs
 from workbench.engine.supernet import FastSupernet
 
-__all__ = ["FastSupernet", "Machine", "MachineError", "accelerated", "independent_seeds", "needs"]
+__all__ = [
+    "CudaRecorder",
+    "FastSupernet",
+    "Machine",
+    "MachineError",
+    "StepGraphs",
+    "accelerated",
+    "fitted",
+    "independent_seeds",
+    "like",
+    "needs",
+    "reloaded",
+]

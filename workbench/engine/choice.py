@@ -19,7 +19,12 @@ _LOG = logging.getLogger(__name__)
 
 
 def accelerated(
-    net: Supernet, machine: Machine, *, opens_net: bool, elementwise: bool
+    net: Supernet,
+    machine: Machine,
+    *,
+    opens_net: bool,
+    elementwise: bool,
+    steps_captured: bool = False,
 ) -> Supernet | FastSupernet:
     """The fast supernet with the weights of `net`, or `net` itself where that would differ.
 
@@ -28,15 +33,15 @@ def accelerated(
     Args:
         opens_net: whether the stage's objective looks at modules inside the net.
         elementwise: whether its weight optimizer treats every number alike.
+        steps_captured: whether its steps are captured as wholes, so that passes need not be.
     """
     if machine.engine == "readable":
         return net
     reason = _refusal(net, opens_net=opens_net, elementwise=elementwise)
     if reason is None:
         kernels = machine.engine == "auto" and net_on_cpu(net) and kernels_compile()
-        fast = FastSupernet(
-            net, kernels=kernels, recompute=machine.recompute, graphs=machine.graphs
-        )
+        graphs = machine.graphs and not steps_captured
+        fast = FastSupernet(net, kernels=kernels, recompute=machine.recompute, graphs=graphs)
         cells = [block for block in fast.blocks if isinstance(block, PackedCell)]
         if kernels and any(cell.strides for cell in cells):
             _LOG.warning(

@@ -44,8 +44,10 @@ class Machine:
         channels_last: memory format of the readable supernet; the fast one's always is.
         compile: put cells through torch.compile; needs a GPU.  Gradients cannot be differentiated
             again then (`Unrolled(exact=True)`), nor with `graphs`: torch says so.
-        graphs: replay CUDA graphs of the fast supernet's forward and backward pass, captured anew
-            after a pruning and for every shape of batch; needs a GPU.
+        graphs: replay CUDA graphs of whole steps on the fast supernet, weights and alphas, captured
+            anew after a pruning and for every learning rate; of its forward and backward pass only
+            where steps change by more than tensors, as with an annealed temperature.  Needs a GPU.
+        fused: let torch's SGD and Adam do a step in one kernel, where it has one.
         recompute: forget what cells computed in the forward pass and compute it again in the
             backward pass: more time, less memory.  The fast supernet only.
         kernel_threads: of the fast supernet's CPU kernels, which do not spin; None is every core
@@ -67,6 +69,7 @@ class Machine:
     recompute: bool = False
     deterministic: bool = False
     kernel_threads: int | None = None
+    fused: bool = False
 
     def __post_init__(self) -> None:
         on_gpu = self.torch_device.type == "cuda"

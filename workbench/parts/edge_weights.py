@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ class SoftmaxEdges:
 
     Xu et al., PC-DARTS, ICLR 2020, arXiv:1907.05737, on edge normalisation.
     """
+
+    steady: ClassVar[bool] = True
 
     scale: float = 1e-3
 
@@ -41,6 +44,8 @@ class SimplexEdges:
 
     Li et al., GAEA, ICLR 2021, arXiv:2004.07802.
     """
+
+    steady: ClassVar[bool] = True
 
     def first(self, alive: Tensor, generator: torch.Generator) -> Tensor:
         """One over the node's in-degree for each of its edges, 0 elsewhere; nothing is drawn."""

@@ -17,6 +17,7 @@ class CrossEntropy:
 
     needs_data: ClassVar[bool] = True
     opens_net: ClassVar[bool] = False
+    steady: ClassVar[bool] = True
 
     def __call__(
         self,

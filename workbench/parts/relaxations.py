@@ -39,6 +39,11 @@ class Softmax:
                 f"`Softmax(temperature={self.temperature})` needs a temperature above 0"
             )
 
+    @property
+    def steady(self) -> bool:
+        """Whether it is the same at every `t`."""
+        return not callable(self.temperature)
+
     def mix(self, logits: Tensor, alive: Tensor, t: float) -> Tensor:
         """`(edges, ops)`; every row sums to 1."""
         temperature = scalar_at(self.temperature, t)
@@ -82,6 +87,11 @@ class Entmax:
                 f"`Entmax(alpha={self.alpha})` goes below order 1, where softmax is; "
                 "choose 1 or more (paper B: 2 or 3)"
             )
+
+    @property
+    def steady(self) -> bool:
+        """Whether it is the same at every `t`."""
+        return not callable(self.alpha)
 
     def mix(self, logits: Tensor, alive: Tensor, t: float) -> Tensor:
         """`(edges, ops)` in float64; every row sums to 1."""
@@ -183,6 +193,7 @@ class Sigmoid:
     """
 
     row_sum: ClassVar[RowSum] = "positive"
+    steady: ClassVar[bool] = True
 
     def mix(self, logits: Tensor, alive: Tensor, t: float) -> Tensor:
         """`(edges, ops)`, each in (0, 1), 0 where not alive."""
@@ -203,6 +214,7 @@ class Simplex:
     """
 
     row_sum: ClassVar[RowSum] = "one"
+    steady: ClassVar[bool] = True
 
     def mix(self, logits: Tensor, alive: Tensor, t: float) -> Tensor:
         """`(edges, ops)`; every row sums to 1."""

@@ -40,6 +40,11 @@ class Concrete:
     def __post_init__(self) -> None:
         _warm("Concrete", self.temperature)
 
+    @property
+    def steady(self) -> bool:
+        """Whether it is the same at every `t`."""
+        return not callable(self.temperature)
+
     def mix(self, logits: Tensor, alive: Tensor, t: float) -> Tensor:
         """`(edges, ops)`: how probable each operation is."""
         return torch.softmax(_masked(logits, alive), dim=-1)
@@ -75,6 +80,11 @@ class HardConcrete:
 
     def __post_init__(self) -> None:
         _warm("HardConcrete", self.temperature)
+
+    @property
+    def steady(self) -> bool:
+        """Whether it is the same at every `t`."""
+        return not callable(self.temperature)
 
     def mix(self, logits: Tensor, alive: Tensor, t: float) -> Tensor:
         """`(edges, ops)`: how probable each operation is."""
