@@ -205,6 +205,7 @@ def test_a_step_that_cannot_be_captured_is_refused_in_one_line(
         def replay(self) -> None: ...
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
     monkeypatch.setattr(torch.cuda, "graph", lambda graph, **settings: nullcontext())
     recorder = CudaRecorder(torch.device("cpu"), torch.Generator())
 

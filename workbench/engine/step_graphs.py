@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
 import torch
@@ -100,11 +101,14 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device, generator: torch.Generator) -> None:
         self._device, self._generator = device, generator
-        self._stream: torch.cuda.Stream | None = None
+
+    @cached_property
+    def _stream(self) -> torch.cuda.Stream:
+        """What libraries make for a stream, such as their own memory, is made before a capture."""
+        return torch.cuda.Stream(self._device)
 
     def aside(self, work: Callable[[], Result]) -> Result:
-        """On a stream beside the current one, as a capture will be."""
-        self._stream = self._stream or torch.cuda.Stream(self._device)
+        """On the stream of captures, beside the current one."""
         here = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(here)
         with torch.cuda.stream(self._stream):
@@ -122,7 +126,7 @@ class CudaRecorder:
         graph.register_generator_state(self._generator)
         try:
             # Other threads, such as a notebook's, may ask the device something meanwhile.
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 result = work()
         except torch.cuda.OutOfMemoryError:
             raise
