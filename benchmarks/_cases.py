@@ -1,4 +1,4 @@
-"""What step.py measures: rows of its table, and a search that takes one step at a time."""
+"""What step.py and gpu.py measure: rows of a table, and a search that takes single steps."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ METHODS = {
     "single level": "single_level",
 }
 SHARES = (1.0, 0.5, 0.25, 0.0)
+WARM_UP = 6  # steps on a GPU: where whole steps are captured, the fourth of each kind is
+AT_ONCE = 4  # steps on a GPU between two looks at the clock
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,12 @@ def rows(*, quick: bool, batch: int | None, on_gpu: bool) -> list[Row]:
 
 @dataclass(frozen=True)
 class Case:
-    """A row at one share alive, on one machine; the machine's engine says which variant."""
+    """A row at one share alive, on one machine; `variant` is that machine's name in the table."""
 
     row: Row
     share: float
     machine: Machine
-
-    @property
-    def variant(self) -> str:
-        """Its name in the table."""
-        return "readable" if self.machine.engine == "readable" else "fast"
+    variant: str = "fast"
 
 
 def clock_of(machine: Machine) -> Callable[[], float]:
@@ -106,12 +104,20 @@ class Search:
 
     def timed(self, work: Callable[[], object]) -> float:
         """Its seconds."""
+        if self.on_gpu:  # how products are rounded is torch's, per process, and others set it too
+            self.case.machine.prepare()
         clock = clock_of(self.case.machine)
         began = clock()
         work()
         if self.on_gpu:
             torch.cuda.synchronize()
         return clock() - began
+
+    def turn(self) -> float:
+        """Seconds of a step; on a GPU the mean of several, as no search waits after each for it."""
+        if not self.on_gpu:
+            return self.timed(self.step)
+        return self.timed(lambda: [self.step() for _ in range(AT_ONCE)]) / AT_ONCE
 
     @property
     def on_gpu(self) -> bool:
@@ -120,7 +126,7 @@ class Search:
 
     def warm_up(self) -> None:
         """Compile kernels, fill optimizer states, capture what is captured."""
-        for _ in range(3 if self.on_gpu else 1):
+        for _ in range(WARM_UP if self.on_gpu else 1):
             self.step()
 
     @property

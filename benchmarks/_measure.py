@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from unittest import mock
 
 import torch
 from _cases import Case, Search
+from _trace import traced
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -48,10 +49,8 @@ def dispatched(work: Callable[[], object]) -> int:
 def launches(search: Search) -> int:
     """Launches of the GPU's driver in one step; on a CPU calls of compiled kernels."""
     if search.on_gpu:
-        with torch.profiler.profile() as profile:
-            search.step()
-        return sum(e.count for e in profile.key_averages() if "launch" in e.key.lower())
-    if search.case.variant == "readable":
+        return traced(search, 1).launches
+    if search.case.machine.engine == "readable":
         return 0
     calls = 0
 
@@ -74,15 +73,13 @@ def launches(search: Search) -> int:
 
 
 def peak(case: Case) -> int:
-    """Most bytes held while a search begins and takes two steps; for a process of its own.
+    """Most resident bytes while a search begins and takes two steps, Python and torch among them.
 
-    On a GPU those of tensors; on a CPU resident ones, Python and torch among them.
+    For a process of its own, and a CPU.
     """
     search = Search(case)
     search.step()
     search.step()
-    if search.on_gpu:
-        return torch.cuda.max_memory_allocated()
     status = Path("/proc/self/status")  # ru_maxrss would count the parent's memory too
     if status.exists():
         return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
@@ -144,9 +141,3 @@ def _stepped(search: Search, steps: int) -> Iterator[SearchEvent]:
     for step in range(steps):
         clock = replace(run.clock, step=step, steps=steps)
         yield Stepped(clock, search.logs, run.arch.snapshot(), rows, dict(run.arch.alive))
-
-
-def alternated(searches: Sequence[Search], repeats: int) -> list[list[float]]:
-    """Seconds of `repeats` steps of each, one after the other in turns."""
-    turns = [[search.timed(search.step) for search in searches] for _ in range(repeats)]
-    return [list(column) for column in zip(*turns, strict=True)]
