@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 
 import pytest
 import torch
+
+# Triton reads this where its functions are made, so before anybody imports it.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 # Those that take longest, so that no process has one left when the others end; before them two that
 # compile the kernels the others need, and have none in common.

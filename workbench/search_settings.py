@@ -139,7 +139,7 @@ class SearchSettings(Settings):
     precision: Precision = setting(
         "float32", "of the supernet; weights and alphas stay float32 below it", _MACHINE
     )
-    engine: Literal["auto", "batched", "readable"] = setting(
+    engine: Literal["auto", "batched", "triton", "readable"] = setting(
         "auto", "auto: the fast supernet wherever it computes the same", _MACHINE
     )
     recompute: bool = setting(False, "take more time and less memory", _MACHINE)

@@ -47,7 +47,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 def nets() -> tuple[FastSupernet, FastSupernet]:
     return tuple(
-        FastSupernet(supernet(TINY["darts"]), kernels=False, graphs=graphs)
+        FastSupernet(supernet(TINY["darts"]), kernels=None, graphs=graphs)
         for graphs in (False, True)
     )
 

@@ -23,7 +23,7 @@ from tests.tiny import (
 )
 from workbench import methods
 from workbench.engine import FastSupernet, Machine, MachineError, workers
-from workbench.engine.packed import Lease
+from workbench.engine.lease import Lease
 from workbench.events import SearchEvent
 from workbench.method import Method
 from workbench.parts.arch_optimizers import Adam

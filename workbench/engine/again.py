@@ -54,6 +54,16 @@ def gradients_again(
     return tuple(next(found) if want else None for want in wanted)
 
 
+def asked(nodes: Sequence[torch.autograd.graph.Node | None]) -> list[bool]:
+    """Whether the running backward pass goes on to each of `nodes`.
+
+    `needs_input_grad` says only that it could: an architecture step asks for no weight's gradient,
+    half the work of a backward pass, nor for that of the first cell's inputs.
+    """
+    will = torch._C._will_engine_execute_node
+    return [node is not None and will(node) for node in nodes]
+
+
 class _Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(ctx, cell: PackedCell, rows: Tensor, weights: Tensor, *inputs: Tensor) -> Tensor:

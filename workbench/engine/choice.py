@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from workbench.engine.machine import Machine
-from workbench.engine.packed import PackedCell
+from workbench.engine.packed import Kernels, PackedCell
 from workbench.engine.supernet import FastSupernet
 from workbench.protocols import Objective, WeightOptimizer
 from workbench.spaces.supernet import SearchCell, Supernet
@@ -39,11 +39,11 @@ def accelerated(
         return net
     reason = _refusal(net, opens_net=opens_net, elementwise=elementwise)
     if reason is None:
-        kernels = machine.engine == "auto" and net_on_cpu(net) and kernels_compile()
+        kernels = _kernels(net, machine)
         graphs = machine.graphs and not steps_captured
         fast = FastSupernet(net, kernels=kernels, recompute=machine.recompute, graphs=graphs)
         cells = [block for block in fast.blocks if isinstance(block, PackedCell)]
-        if kernels and any(cell.strides for cell in cells):
+        if kernels == "cpu" and any(cell.strides for cell in cells):
             _LOG.warning(
                 "reduction cells run in torch operations, which are slower: no kernel is there for "
                 "an ordinary convolution with stride 2"
@@ -54,6 +54,13 @@ def accelerated(
         return fast
     _LOG.warning("searching on the readable supernet, which is slower: %s", reason)
     return net
+
+
+def _kernels(net: nn.Module, machine: Machine) -> Kernels | None:
+    """Those that the machine asks for and that can be had."""
+    if machine.engine == "triton":
+        return "triton" if triton_imports() else None
+    return "cpu" if machine.engine == "auto" and net_on_cpu(net) and kernels_compile() else None
 
 
 def needs(objective: Objective, optimizer: WeightOptimizer) -> tuple[bool, bool]:
@@ -77,6 +84,17 @@ def kernels_compile() -> bool:
         import_module("workbench.engine.kernels.separable")
     except ImportError as error:  # no Numba for this Python, or none for this processor
         _LOG.warning("no compiled kernels, which are faster: %s", error)
+        return False
+    return True
+
+
+@cache
+def triton_imports() -> bool:
+    """Whether Triton can be had here; one line in the log if not."""
+    try:
+        import_module("triton")
+    except ImportError as error:  # torch brings it on Linux only
+        _LOG.warning("no Triton kernels, cells run in torch operations: %s", error)
         return False
     return True
 

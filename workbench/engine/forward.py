@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workbench.engine.geometry import Geometry, Placed
+from workbench.engine.geometry import Geometry, Placed, refuse_one
 from workbench.engine.halves import halves
 from workbench.engine.kernels.mixing import (
     add_moments,
@@ -44,18 +44,6 @@ def room(count: int, like: Tensor) -> np.ndarray:
 def cleared(count: int, like: Tensor) -> np.ndarray:
     """The same, of zeros."""
     return like.new_zeros(count).numpy()
-
-
-def refuse_one(pixels: int) -> None:
-    """Refuse to normalise a single number.
-
-    Raises:
-        ValueError: if `pixels` is 1.
-    """
-    if pixels == 1:
-        raise ValueError(
-            "a batch norm needs more than one value per channel; give a larger batch or picture"
-        )
 
 
 class Forward:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from workbench.engine.again import gradients_again
+from workbench.engine.again import asked, gradients_again
 from workbench.engine.backward import Backward
 from workbench.engine.forward import Forward, flat
 
@@ -62,13 +62,3 @@ def _again(cell: PackedCell, rows: Tensor, weights: Tensor, inputs: Sequence[Ten
     done.momentum = 0.0
     done.run()
     return done
-
-
-def asked(nodes: Sequence[torch.autograd.graph.Node | None]) -> list[bool]:
-    """Whether the running backward pass goes on to each of `nodes`.
-
-    `needs_input_grad` says only that it could: an architecture step asks for no weight's gradient,
-    half the work of a backward pass, nor for that of the first cell's inputs.
-    """
-    will = torch._C._will_engine_execute_node
-    return [node is not None and will(node) for node in nodes]

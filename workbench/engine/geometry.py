@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -53,13 +53,17 @@ class Placed:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Offsets for inputs of `(images, height, width)`; operations' outputs fill `size` numbers."""
+    """Offsets for inputs of `(images, height, width)`; operations' outputs fill `size` numbers.
+
+    `on_device` holds what a device's kernels need of it in that device's memory.
+    """
 
     layout: Layout
     images: int
     height: int
     width: int
     lanes: int
+    on_device: dict[object, object] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def inner(self) -> tuple[int, int]:
@@ -165,6 +169,18 @@ class Geometry:
 def _terms(rows: list[tuple[int, ...]]) -> Terms:
     columns = np.array(rows, dtype=np.int64).reshape(-1, 8).T
     return Terms(*(np.ascontiguousarray(column) for column in columns))
+
+
+def refuse_one(pixels: int) -> None:
+    """Refuse to normalise a single number.
+
+    Raises:
+        ValueError: if `pixels` is 1.
+    """
+    if pixels == 1:
+        raise ValueError(
+            "a batch norm needs more than one value per channel; give a larger batch or picture"
+        )
 
 
 def channels_last(x: Tensor) -> Tensor:

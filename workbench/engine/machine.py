@@ -17,7 +17,7 @@ from workbench.engine.workers import use_threads
 from workbench.errors import WorkbenchError
 
 Precision = Literal["float32", "tf32", "bfloat16", "float64"]
-Engine = Literal["auto", "batched", "readable"]
+Engine = Literal["auto", "batched", "triton", "readable"]
 
 
 class MachineError(WorkbenchError):
@@ -40,7 +40,9 @@ class Machine:
             supernet on 8×8 pictures 12 to 16 times slower.  On two free cores, and pictures of
             32×32, two pay (docs/performance.md).
         engine: "auto" takes the fast supernet wherever it computes the same, "batched" its form in
-            torch operations (no compiled kernels), "readable" the one that reads as the papers do.
+            torch operations (no compiled kernels), "triton" its form in Triton kernels on a GPU
+            (not measured yet, so "auto" does not take it), "readable" the one that reads as the
+            papers do.
         channels_last: memory format of the readable supernet; the fast one's always is.
         compile: put cells through torch.compile; needs a GPU.  Gradients cannot be differentiated
             again then (`Unrolled(exact=True)`), nor with `graphs`: torch says so.
@@ -85,6 +87,8 @@ class Machine:
                 raise MachineError(f"{name} needs a GPU; leave it out, or choose a device with one")
         if self.precision == "tf32" and not on_gpu:
             raise MachineError("precision tf32 needs a GPU; choose float32")
+        if self.engine == "triton" and not on_gpu:
+            raise MachineError("engine triton needs a GPU; choose auto, or a device with one")
         if self.engine == "readable" and (self.graphs or self.compile or self.recompute):
             raise MachineError(
                 "compile, graphs and recompute are the fast supernet's; leave them or engine out"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,23 +14,12 @@ from workbench.engine.batched import batched_cell
 from workbench.engine.geometry import Geometry, channels_last
 from workbench.engine.halves import factorized_reduce
 from workbench.engine.layout import OPS, Bundle, Layout, layout
+from workbench.engine.lease import Lease
 from workbench.spaces.ops import FactorizedReduce
 from workbench.spaces.space import Layer
 from workbench.spaces.supernet import SearchCell
 
-
-class Lease:
-    """Memory that goes back to `home` when the last who uses it lets go.
-
-    Fresh memory costs a page fault every 4 KiB, as much as the arithmetic on it.
-    """
-
-    def __init__(self, tensor: Tensor, home: list[Tensor]) -> None:
-        self.tensor, self._home = tensor, home
-
-    def __del__(self) -> None:
-        if len(self._home) < 2:
-            self._home.append(self.tensor)
+Kernels = Literal["cpu", "triton"]
 
 
 class Statistics(nn.BatchNorm1d):
@@ -64,7 +53,7 @@ class PackedCell(nn.Module):
     Args:
         cell: the readable cell; its operations' weights are copied, its preprocessing is taken.
         layer: where it stands.
-        kernels: run on CPU kernels in training, where there are some for all operations.
+        kernels: run on these in training, where there are some for all operations; None is torch's.
         recompute: keep only inputs for the backward pass.
     """
 
@@ -74,7 +63,7 @@ class PackedCell(nn.Module):
         layer: Layer,
         family: str,
         *,
-        kernels: bool = True,
+        kernels: Kernels | None = "cpu",
         recompute: bool = False,
     ) -> None:
         super().__init__()
@@ -87,21 +76,22 @@ class PackedCell(nn.Module):
         self.weights = nn.Parameter(torch.empty(self.layout.size, dtype=like.dtype))
         self.norms = Statistics(max(1, self.layout.norms) * layer.channels, affine=False)
         self.to(like.device, like.dtype)
-        self._geometry: Geometry | None = None
-        self._geometry_key = (0, 0, 0)
+        self._geometries: dict[tuple[int, int, int], Geometry] = {}
         self._free: list[Tensor] = []
         self._indices: dict[tuple[int, ...], Tensor] = {}
         self.load_state_dict(cell.state_dict())
 
     @property
-    def kernels(self) -> bool:
-        """Whether training runs on kernels now.
+    def kernels(self) -> Kernels | None:
+        """Which kernels training runs on now.
 
-        Those of ordinary convolutions know no stride, and in vectors of one or two numbers torch's
-        own are faster.
+        Those of ordinary convolutions on a CPU know no stride, and in vectors of one or two numbers
+        torch's own are faster.
         """
+        if self.wanted != "cpu":
+            return self.wanted
         short = self.layout.channels % 4 != 0
-        return self.wanted and not (self.strides or (short and self._convolutions))
+        return None if self.strides or (short and self._convolutions) else "cpu"
 
     @property
     def strides(self) -> bool:
@@ -132,15 +122,19 @@ class PackedCell(nn.Module):
         inputs = inputs[-self.shape.inputs :]
         may = self.training and not torch.is_autocast_enabled("cpu")
         if self.preprocess:
-            pairs, own = zip(self.preprocess, inputs, strict=True), self.wanted and may
+            pairs, own = zip(self.preprocess, inputs, strict=True), self.wanted == "cpu" and may
             inputs = [self._preprocessed(layer, x, kernels=own) for layer, x in pairs]
         if self.training and self.norms.track_running_stats:
             assert self.norms.num_batches_tracked is not None
             self.norms.num_batches_tracked += 1
-        if self.kernels and may:
+        if self.kernels == "cpu" and may:
             from workbench.engine.fused import fused_cell
 
             return fused_cell(self, inputs, rows, self.weights)
+        if self.kernels == "triton" and self.training:
+            from workbench.engine.gpu.cell import triton_cell
+
+            return triton_cell(self, inputs, rows, self.weights)
         run = recomputed_cell if self.recompute else batched_cell
         return run(self, inputs, rows, self.weights)
 
@@ -167,12 +161,17 @@ class PackedCell(nn.Module):
     def geometry(self, images: int, height: int, width: int) -> Geometry:
         """Where maps of inputs of that size lie."""
         key = (images, height, width)
-        if self._geometry is None or key != self._geometry_key:
-            from workbench.engine.kernels.simd import tile_for
+        if key not in self._geometries:
+            self._geometries[key] = Geometry(self.layout, *key, self._lanes)
+        return self._geometries[key]
 
-            tile = tile_for(self.weights, self.layout.channels)
-            self._geometry, self._geometry_key = Geometry(self.layout, *key, tile.lanes), key
-        return self._geometry
+    @property
+    def _lanes(self) -> int:
+        if self.wanted != "cpu":
+            return 1
+        from workbench.engine.kernels.simd import tile_for
+
+        return tile_for(self.weights, self.layout.channels).lanes
 
     def indices(self, edges: tuple[int, ...]) -> Tensor:
         """`edges` as a tensor beside the weights; made once, since making it copies to a device."""
@@ -220,7 +219,7 @@ class PackedCell(nn.Module):
         smaller.num_batches_tracked = self.norms.num_batches_tracked
         if new.norms:
             smaller.running_mean, smaller.running_var = mean[norms].view(-1), var[norms].view(-1)
-        self.norms, self.layout, self._geometry = smaller, new, None
+        self.norms, self.layout, self._geometries = smaller, new, {}
         self.weights.data = self.weights.data[weights]
         return {self.weights: weights}
 

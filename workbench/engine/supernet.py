@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from workbench.engine.geometry import channels_last
 from workbench.engine.graphs import Graphs
-from workbench.engine.packed import PackedCell
+from workbench.engine.packed import Kernels, PackedCell
 from workbench.protocols import Mixtures
 from workbench.spaces.supernet import SearchCell, Supernet
 
@@ -22,8 +22,8 @@ class FastSupernet(nn.Module):
     Args:
         net: the readable supernet; the weights of operations are copied, its stem, preprocessing,
             fixed blocks and head are taken.
-        kernels: run cells on CPU kernels; in batched torch operations otherwise, and where a
-            gradient is to be differentiated again.
+        kernels: run cells on these; in batched torch operations if None, and where a gradient is to
+            be differentiated again.
         recompute: keep only the inputs of cells for the backward pass.
         graphs: replay CUDA graphs of whole passes in training.
     """
@@ -32,7 +32,7 @@ class FastSupernet(nn.Module):
         self,
         net: Supernet,
         *,
-        kernels: bool = True,
+        kernels: Kernels | None = "cpu",
         recompute: bool = False,
         graphs: bool = False,
     ) -> None:
@@ -42,8 +42,9 @@ class FastSupernet(nn.Module):
         self.blocks = nn.ModuleList()
         for layer, block in zip(net.space.layers, net.blocks, strict=True):
             if isinstance(block, SearchCell):
-                options = {"kernels": kernels, "recompute": recompute}
-                block = PackedCell(block, layer, net.space.family, **options)
+                block = PackedCell(
+                    block, layer, net.space.family, kernels=kernels, recompute=recompute
+                )
             self.blocks.append(block)
         like = next(net.parameters())  # a cell may have no weight to tell its number format by
         self.to(like.device, like.dtype)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workbench.engine.forward import cleared, flat, refuse_one, room
-from workbench.engine.fused import asked
+from workbench.engine.again import asked
+from workbench.engine.forward import cleared, flat, room
+from workbench.engine.geometry import refuse_one
 from workbench.engine.kernels.mixing import (
     mix,
     mix_sums,
