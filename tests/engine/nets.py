@@ -167,17 +167,18 @@ def measured(
     net: AnyNet, case: Case, *, weights: bool = True, rows: bool = True
 ) -> dict[str, Tensor]:
     """Logits, gradients of what is asked for, and statistics after the pass, by name."""
-    leaves = {name: x.requires_grad_(rows) for name, x in case.leaves().items()}
+    here = next(net.parameters()).device
+    leaves = {name: x.to(here).requires_grad_(rows) for name, x in case.leaves().items()}
     for weight in net.parameters():
         weight.requires_grad_(weights)
-    logits = net(case.images(), mixtures(leaves))
-    draw = torch.randn(logits.shape, generator=case.draw(), dtype=logits.dtype)
+    logits = net(case.images().to(here), mixtures(leaves))
+    draw = torch.randn(logits.shape, generator=case.draw(), dtype=logits.dtype).to(here)
     asked = [*(net.parameters() if weights else ()), *(leaves.values() if rows else ())]
     grads = torch.autograd.grad((logits * draw).sum(), asked, materialize_grads=True)
     first = grads[: len(grads) - len(leaves)] if rows else grads
     named = by_name(net, first if weights else list(net.parameters()))
     found = dict(zip(leaves, grads[len(first) :], strict=True)) if rows else {}
-    return {"logits": logits.detach(), **found, **named}
+    return {name: x.cpu() for name, x in {"logits": logits.detach(), **found, **named}.items()}
 
 
 def assert_agree(

@@ -89,6 +89,8 @@ class Machine:
             raise MachineError("precision tf32 needs a GPU; choose float32")
         if self.engine == "triton" and not on_gpu:
             raise MachineError("engine triton needs a GPU; choose auto, or a device with one")
+        if self.engine == "triton" and self.compile:
+            raise MachineError("compile is for torch operations; leave it or engine triton out")
         if self.engine == "readable" and (self.graphs or self.compile or self.recompute):
             raise MachineError(
                 "compile, graphs and recompute are the fast supernet's; leave them or engine out"

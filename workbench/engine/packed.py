@@ -67,7 +67,8 @@ class PackedCell(nn.Module):
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.wanted, self.recompute = kernels, recompute
+        self.wanted: Kernels | None = kernels
+        self.recompute = recompute
         self.kind, self.shape = cell.kind, cell.shape
         self.preprocess = cell.preprocess
         alive = [tuple(cast("nn.ModuleDict", edge.ops)) for edge in cell.edges]

@@ -35,7 +35,9 @@ class _TritonCell(torch.autograd.Function):
     @staticmethod
     def forward(ctx, cell: PackedCell, rows: Tensor, weights: Tensor, *inputs: Tensor) -> Tensor:
         done = Forward(cell, cell.geometry(*inputs[0].shape[:3]), weights, rows, inputs)
-        out = done.run()
+        # Triton launches on the current device; a backward pass runs with its own one current.
+        with torch.cuda.device_of(weights):
+            out = done.run()
         ctx.cell, ctx.done = cell, None if cell.recompute else done
         ctx.nodes = [x.grad_fn for x in (weights, *inputs)]
         device = weights.device.type

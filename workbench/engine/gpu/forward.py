@@ -149,9 +149,7 @@ class Forward:
 
     def _moments(self, placed: Placed) -> None:
         slot, groups = placed.bundle.norms_at[-1], len(placed.bundle.edges)
-        moments(
-            self.tile, self.output(placed), self.partials[slot:], groups, self.geometry.pixels
-        )
+        moments(self.tile, self.output(placed), self.partials[slot:], groups, self.geometry.pixels)
 
     def _separable(self, placed: Placed) -> None:
         first, last = placed.bundle.norms_at[0], placed.bundle.norms_at[-1]

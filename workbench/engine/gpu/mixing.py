@@ -4,7 +4,9 @@ A node is the sum over its terms of `weight (y - mean) / std`, which is never wr
 term.  Terms lie in four arrays (see `engine.geometry`): operations' outputs, two inputs, nodes.
 """
 
+# Kernels are no Python to a type checker.
 # pyright: reportArgumentType=false, reportOptionalSubscript=false
+# pyright: reportGeneralTypeIssues=false, reportCallIssue=false
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -45,8 +47,10 @@ def _added(acc, y, begin, end, table, terms, rows, mean, inverse, pixel, valid, 
 
 
 @triton.jit
-def _mix(out, stride, outputs, first, second, nodes, table, e0, e1, e2, e3, rows, mean, inverse,
-         pixels, ACC: tl.constexpr, P: tl.constexpr, C: tl.constexpr, CB: tl.constexpr):  # fmt: skip
+def _mix(
+    out, stride, outputs, first, second, nodes, table, e0, e1, e2, e3, rows, mean, inverse, pixels,
+    ACC: tl.constexpr, P: tl.constexpr, C: tl.constexpr, CB: tl.constexpr,
+):  # fmt: skip
     pixel, channel = tl.program_id(0) * P + tl.arange(0, P), tl.arange(0, CB)
     valid = (pixel < pixels)[:, None] & (channel < C)[None, :]
     pixel = pixel.to(tl.int64)
@@ -74,13 +78,17 @@ def _products(grad, y, begin, end, table, terms, mean, pixel, valid, channel, su
               ACC: tl.constexpr, C: tl.constexpr):  # fmt: skip
     for t in range(begin, end):
         value = _centred(y, t, table, terms, mean, pixel, valid, channel, ACC, C)
-        into = sums + tl.full((), blocks, tl.int64) * t * C + channel  # `grad` is 0 where nothing is valid
+        into = (
+            sums + tl.full((), blocks, tl.int64) * t * C + channel
+        )  # `grad` is 0 where nothing is valid
         tl.store(into, tl.sum(value * grad, axis=0), mask=channel < C)
 
 
 @triton.jit
-def _mix_sums(grad, outputs, first, second, nodes, table, e0, e1, e2, e3, mean, sums, pixels,
-              blocks, ACC: tl.constexpr, P: tl.constexpr, C: tl.constexpr, CB: tl.constexpr):  # fmt: skip
+def _mix_sums(
+    grad, outputs, first, second, nodes, table, e0, e1, e2, e3, mean, sums, pixels, blocks,
+    ACC: tl.constexpr, P: tl.constexpr, C: tl.constexpr, CB: tl.constexpr,
+):  # fmt: skip
     block = tl.program_id(0)
     pixel, channel = block * P + tl.arange(0, P), tl.arange(0, CB)
     valid = (pixel < pixels)[:, None] & (channel < C)[None, :]

@@ -7,12 +7,13 @@ its deviation.  No atomics: the same bits every time.
 A term's gradient is `coef[0] g + coef[1] y + coef[2]` as in `kernels.mixing`.
 """
 
+# Kernels are no Python to a type checker.
 # pyright: reportArgumentType=false, reportOptionalSubscript=false
+# pyright: reportGeneralTypeIssues=false, reportCallIssue=false
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -22,8 +23,8 @@ from workbench.engine.gpu.tables import Tile, accumulator
 if TYPE_CHECKING:
     from workbench.engine.gpu.forward import Forward
 
-# Partial results that are added up together, by one program of four warps: with 16 channels eight
-# float64 numbers a thread, and as many loads under way.
+# Partial results that a program adds up at once.  With 16 channels and 256 threads four numbers a
+# thread and load, next to each other; 512 partial results, of 65,536 pixels, take eight turns.
 ROWS = 64
 
 
@@ -68,7 +69,7 @@ def _statistics(partials, pairs, mean, inverse, running_mean, running_var, pixel
     channel = tl.arange(0, CB)
     real, here = channel < C, partials + slot * blocks * (2 * C)
     origin = tl.load(here + channel, mask=real, other=0.0)
-    first, second = tl.zeros((CB,), tl.float64), tl.zeros((CB,), tl.float64)
+    first, second = tl.zeros((ROWS, CB), tl.float64), tl.zeros((ROWS, CB), tl.float64)
     for start in range(0, blocks, ROWS):
         row = start + tl.arange(0, ROWS)
         inside = (row < blocks)[:, None] & real[None, :]
@@ -76,11 +77,12 @@ def _statistics(partials, pairs, mean, inverse, running_mean, running_var, pixel
         gap = tl.load(at, mask=inside, other=0.0) - origin[None, :]
         gap = tl.where(inside, gap, 0.0)
         count = tl.minimum(pixels - row * P, P).to(tl.float64)[:, None]
-        first += tl.sum(gap * count, axis=0)
-        second += tl.sum(tl.load(at + C, mask=inside, other=0.0) + gap * gap * count, axis=0)
+        first += gap * count
+        second += tl.load(at + C, mask=inside, other=0.0) + gap * gap * count
     whole = tl.full((), pixels, tl.float64)
-    shift = first / whole
-    variance = (second - first * shift) / whole
+    total = tl.sum(first, axis=0)
+    shift = total / whole
+    variance = (tl.sum(second, axis=0) - total * shift) / whole
     variance = tl.where(variance < 0, 0.0, variance)
     into = norm * C + channel
     tl.store(mean + into, origin + shift, mask=real)
@@ -114,13 +116,13 @@ def statistics(done: Forward, pairs: Tensor) -> None:
 @triton.jit
 def _total(partials, blocks, channel, real, ROWS: tl.constexpr, C: tl.constexpr, CB: tl.constexpr):
     """The sum of `(blocks, C)` partial sums, float64."""
-    total = tl.zeros((CB,), tl.float64)
+    total = tl.zeros((ROWS, CB), tl.float64)
     for start in range(0, blocks, ROWS):
         row = start + tl.arange(0, ROWS)
         at = partials + row.to(tl.int64)[:, None] * C + channel[None, :]
         value = tl.load(at, mask=(row < blocks)[:, None] & real[None, :], other=0.0)
-        total += tl.sum(value.to(tl.float64), axis=0)
-    return total
+        total += value.to(tl.float64)
+    return tl.sum(total, axis=0)
 
 
 @triton.jit

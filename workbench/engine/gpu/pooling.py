@@ -1,6 +1,8 @@
 """3×3 pooling with a border of one pixel on a GPU, channels-last, forward and backward."""
 
+# Kernels are no Python to a type checker.
 # pyright: reportArgumentType=false, reportOptionalSubscript=false
+# pyright: reportGeneralTypeIssues=false, reportCallIssue=false
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -5,7 +5,9 @@ As in `kernels.separable`: groups share the input, or, where a batch norm stands
 one before.  A program takes some pixels of one group; the depthwise result never leaves it.
 """
 
+# Kernels are no Python to a type checker.
 # pyright: reportArgumentType=false, reportOptionalSubscript=false
+# pyright: reportGeneralTypeIssues=false, reportCallIssue=false
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -41,7 +43,7 @@ class Half:
     size: tuple[int, int]
     inner: tuple[int, int]
     conv: tuple[int, int, int]
-    at: tuple[int, int]
+    at: tuple[int, ...]
     norm: int | None
 
     @property

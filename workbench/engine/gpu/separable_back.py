@@ -1,6 +1,8 @@
 """The gradients of `separable.forward` on a GPU: of its weights, and of its input."""
 
+# Kernels are no Python to a type checker.
 # pyright: reportArgumentType=false, reportOptionalSubscript=false
+# pyright: reportGeneralTypeIssues=false, reportCallIssue=false
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
