@@ -14,7 +14,7 @@ from tests.fakes import fake_events
 from tests.tiny import SPACES, shrunk, start, tiny_data
 from workbench import Machine, load, methods, open_run, record
 from workbench.data import Augment, Loader
-from workbench.engine.machine import Precision
+from workbench.engine.machine import Engine, Precision
 from workbench.engine.step_graphs import WARM_UP
 from workbench.evaluate import Recipe, evaluate
 from workbench.events import Derived, Evaluated, SearchEvent, Stepped
@@ -186,6 +186,32 @@ def test_a_setting_changes_no_search_on_a_gpu(settings: dict[str, bool]) -> None
     assert torch.allclose(torch.stack(alphas[0]), torch.stack(alphas[1]), rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("graphs", [False, True])
+@pytest.mark.parametrize("name", SPACES)
+def test_a_search_on_triton_kernels_stays_with_the_one_in_torch_operations(
+    name: str, graphs: bool
+) -> None:
+    method = shrunk(methods.entmax3_prune, epochs=2)
+    alphas = []
+    for machine in (
+        Machine("cuda", "float64", engine="batched"),
+        Machine("cuda", "float64", engine="triton", graphs=graphs),
+    ):
+        events = search(method, SPACES[name], tiny_data(), machine=machine)
+        steps = [event for event in events if isinstance(event, Stepped)]
+        alphas.append(torch.cat([x.flatten() for e in steps for x in e.alpha.values()]))
+    assert torch.allclose(*alphas, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_a_search_on_triton_kernels_in_less_precision_stays_near(precision: Precision) -> None:
+    losses = []
+    for machine in (Machine("cuda"), Machine("cuda", precision, engine="triton")):
+        events = search(shrunk(methods.darts), SPACES["darts"], tiny_data(), machine=machine)
+        losses.append([e.scalars["loss_train"] for e in events if isinstance(e, Stepped)])
+    assert torch.allclose(torch.stack(losses[0]), torch.stack(losses[1]), rtol=0, atol=0.5)
+
+
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
 def test_a_search_in_less_precision_stays_near_on_a_gpu(precision: Precision) -> None:
     losses = []
@@ -220,19 +246,21 @@ def test_a_captured_step_is_few_launches_and_keeps_the_host_waiting_for_nothing(
         run.step(Clock(0, 0, 1, step, 9))
     torch.cuda.set_sync_debug_mode("error")
     try:
-        with torch.profiler.profile() as profile:
-            run.step(Clock(0, 0, 1, WARM_UP + 1, 9))
+        run.step(Clock(0, 0, 1, WARM_UP + 1, 9))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    with torch.profiler.profile() as profile:
+        run.step(Clock(0, 0, 1, WARM_UP + 2, 9))
     launches = [event for event in profile.events() if "Launch" in event.name]
     assert sum("Graph" in event.name for event in launches) == 1
     assert len(launches) < 200  # operation by operation it is thousands
 
 
+@pytest.mark.parametrize("engine", ["auto", "triton"])
 @pytest.mark.parametrize("name", ["darts", "darts_second_order", "single_level"])
-def test_a_step_on_a_gpu_keeps_the_host_waiting_for_nothing(name: str) -> None:
+def test_a_step_on_a_gpu_keeps_the_host_waiting_for_nothing(name: str, engine: Engine) -> None:
     method = shrunk(methods.named()[name])
-    run = start(method, SPACES["darts"], machine=Machine("cuda"))
+    run = start(method, SPACES["darts"], machine=Machine("cuda", engine=engine))
     run.step(Clock(0, 0, 1, 0, run.steps_per_epoch))  # the first one makes caches
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from tests.tiny import CPU64, play, shrunk, start
 from workbench import methods
 from workbench.engine import FastSupernet, Machine, accelerated
+from workbench.engine.choice import triton_imports
 from workbench.engine.packed import PackedCell
 from workbench.parts.edges import WeightedSum
 from workbench.parts.weight_optimizers import Sgd
@@ -105,6 +107,23 @@ def test_a_net_that_can_be_packed_is_and_nothing_is_said(caplog):
     fast = accelerated(net(), Machine("cpu"), opens_net=False, elementwise=True)
     assert isinstance(fast, FastSupernet)
     assert not said(caplog)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_triton_kernels_run_where_they_are_asked_for_and_can_be_imported(
+    there: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(Machine, "torch_device", torch.device("cuda"))
+    if not there:
+        monkeypatch.setitem(sys.modules, "triton", None)
+    triton_imports.cache_clear()
+    fast = accelerated(net(), Machine(engine="triton"), opens_net=False, elementwise=True)
+    assert isinstance(fast, FastSupernet)
+    cells = [block for block in fast.blocks if isinstance(block, PackedCell)]
+    assert [cell.kernels for cell in cells] == ["triton" if there else None] * len(cells)
+    assert len(said(caplog)) == (not there)
+    assert there or "no Triton kernels" in said(caplog)[0]
+    triton_imports.cache_clear()
 
 
 def test_a_machine_that_asks_for_the_readable_net_gets_it_and_nothing_is_said(caplog):

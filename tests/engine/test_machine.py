@@ -87,6 +87,7 @@ def test_bfloat16_keeps_weights_alphas_and_statistics_in_float32_and_stays_near(
         ({"compile": True}, "compile needs a GPU"),
         ({"graphs": True}, "graphs needs a GPU"),
         ({"precision": "tf32"}, "tf32 needs a GPU"),
+        ({"engine": "triton"}, "triton needs a GPU"),
         ({"engine": "readable", "recompute": True}, "are the fast supernet's"),
         ({"threads": 0}, "threads must be at least 1"),
         ({"kernel_threads": 0}, "kernel_threads must be at least 1"),

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 
 from tests.engine.gpu.forms import DEVICE, LOW, cells, computed, drawn, of, readable
-from tests.engine.nets import Case, assert_agree, cases, examples, measured, pair
+from tests.engine.nets import Case, assert_agree, cases, examples, measured, pair, unequal
 from workbench.engine import FastSupernet
 from workbench.engine.batched import batched_cell
 from workbench.engine.gpu.cell import triton_cell
@@ -20,18 +20,28 @@ ALL = (
     "sep_conv_7x7", "dil_conv_3x3", "dil_conv_5x5", "nor_conv_1x1", "nor_conv_3x3",
 )  # fmt: skip
 FEW = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3")
+REST = ("avg_pool_3x3", "skip_connect", "dil_conv_5x5", "nor_conv_1x1", "nor_conv_3x3")
 CASES = {
     # One reduction cell, of twice the width.
     "strided": Case(darts(channels=2, cells=1, nodes=1, ops=ALL), size=(7, 6), batch=2),
-    "widths_of_three": Case(nasbench201(channels=3, cells_per_stage=1, nodes=2, ops=ALL)),
+    "widths_of_three": Case(nasbench201(channels=3, cells_per_stage=1, nodes=2, ops=REST)),
     "one_channel": Case(nasbench201(channels=1, cells_per_stage=1, nodes=1, ops=FEW)),
     "sixteen": Case(darts(channels=8, cells=1, nodes=2, ops=FEW), batch=2),
     # 13 · 12 · 2 pixels: three programs of 128.
     "many_pixels": Case(darts(channels=1, cells=3, nodes=1, ops=FEW), size=(13, 12), batch=2),
+    # Of each source's edges some have the one, some the other.
+    "unequal": Case(
+        unequal(
+            nasbench201(
+                channels=1, cells_per_stage=1, nodes=3, ops=("skip_connect", "dil_conv_3x3")
+            ),
+            seed=1,
+        )
+    ),
     "only_none": Case(darts(channels=2, cells=1, nodes=2, ops=("none",))),
     "pruned": Case(darts(channels=2, cells=1, nodes=3), alive=0.3, zeros=0.3),
 }
-SMALL = Case(darts(channels=2, cells=1, nodes=2, ops=FEW), size=(5, 6))
+SMALL = Case(darts(channels=2, cells=1, nodes=1, ops=FEW), size=(5, 6))
 
 
 def assert_both_agree(case: Case) -> None:
@@ -45,7 +55,7 @@ def test_output_gradients_and_statistics_are_the_readable_cells(case: Case):
     assert_both_agree(case)
 
 
-@settings(examples, max_examples=4)
+@settings(examples, max_examples=3)
 @given(case=cases())
 def test_any_cell_computes_what_the_readable_one_does(case: Case):
     assert_both_agree(case)
@@ -71,15 +81,11 @@ def test_cells_that_share_mixing_weights_are_the_readable_supernets(asked: dict[
     assert_agree(measured(supernet(case), case, **asked), measured(net, case, **asked))
 
 
-def test_a_pass_made_again_for_its_gradient_has_the_same_bits():
-    found = [measured(supernet(SMALL, recompute=again), SMALL) for again in (False, True)]
+@pytest.mark.parametrize("again", [False, True])
+def test_a_pass_has_the_same_bits_every_time_made_again_for_its_gradient_or_not(again: bool):
+    found = [measured(supernet(SMALL, recompute=kind), SMALL) for kind in (False, again)]
     for name, x in found[0].items():
         assert torch.equal(x, found[1][name]), name
-
-
-def test_a_pass_has_the_same_bits_every_time():
-    found = [measured(supernet(CASES["many_pixels"]), CASES["many_pixels"]) for _ in range(2)]
-    assert all(torch.equal(x, found[1][name]) for name, x in found[0].items())
 
 
 def test_frozen_statistics_stay_as_they_are():
@@ -104,11 +110,10 @@ def test_a_gradient_that_is_asked_for_alone_is_what_it_is_among_all(asked: str):
 
 
 def test_gradients_of_gradients_are_those_of_torch_operations():
-    case = Case(darts(channels=2, cells=1, nodes=1, ops=FEW), size=(5, 6))
-    _, packed = next(cells(case))
+    _, packed = next(cells(SMALL))
     found = []
     for function in (triton_cell, batched_cell):
-        inputs, row = drawn(packed, case, DEVICE)
+        inputs, row = drawn(packed, SMALL, DEVICE)
         asked = (row, packed.weights, *inputs)
         loss = of(packed, function)(inputs, row).square().sum()
         grads = torch.autograd.grad(loss, asked, create_graph=True)
@@ -119,7 +124,7 @@ def test_gradients_of_gradients_are_those_of_torch_operations():
 
 
 def test_in_less_precision_a_cell_stays_near():
-    case = Case(darts(channels=2, cells=1, nodes=1, ops=ALL), size=(7, 8))
+    case = Case(darts(channels=2, cells=1, nodes=1, ops=(*FEW, "nor_conv_3x3")), size=(7, 8))
     net, _ = pair(case.space, dtype=torch.float32)
     packed = FastSupernet(net, kernels="triton").to(DEVICE).blocks[0]
     found = []

@@ -155,7 +155,7 @@ class Forward:
         first, last = placed.bundle.norms_at[0], placed.bundle.norms_at[-1]
         if placed.bundle.about.does == "separable":
             forward(self, self.half(placed, 0), self.outputs[placed.middle :], first)
-            statistics(self, self.tables.opening[placed.y])
+            statistics(self, self.tables.of(placed).opening)
             forward(self, self.half(placed, 1), self.outputs[placed.y :], last)
         else:
             forward(self, self.half(placed, 0), self.outputs[placed.y :], last)

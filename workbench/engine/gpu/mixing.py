@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from workbench.engine.gpu.tables import NodeTable, accumulator
+from workbench.engine.gpu.tables import COUNTS, NodeTable, accumulator
 
 if TYPE_CHECKING:
     from workbench.engine.gpu.forward import Forward
@@ -46,7 +46,7 @@ def _added(acc, y, begin, end, table, terms, rows, mean, inverse, pixel, valid, 
     return acc
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _mix(
     out, stride, outputs, first, second, nodes, table, e0, e1, e2, e3, rows, mean, inverse, pixels,
     ACC: tl.constexpr, P: tl.constexpr, C: tl.constexpr, CB: tl.constexpr,
@@ -84,7 +84,7 @@ def _products(grad, y, begin, end, table, terms, mean, pixel, valid, channel, su
         tl.store(into, tl.sum(value * grad, axis=0), mask=channel < C)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _mix_sums(
     grad, outputs, first, second, nodes, table, e0, e1, e2, e3, mean, sums, pixels, blocks,
     ACC: tl.constexpr, P: tl.constexpr, C: tl.constexpr, CB: tl.constexpr,

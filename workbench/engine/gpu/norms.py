@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from workbench.engine.gpu.tables import Tile, accumulator
+from workbench.engine.gpu.tables import COUNTS, Tile, accumulator
 
 if TYPE_CHECKING:
     from workbench.engine.gpu.forward import Forward
@@ -41,7 +41,7 @@ def store_moments(y, valid, count, into, channel, C: tl.constexpr):
     tl.store(into + C + channel, spread.to(tl.float64), mask=channel < C)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _moments(y, partials, pixels, blocks, ACC: tl.constexpr, P: tl.constexpr, C: tl.constexpr,
              CB: tl.constexpr):  # fmt: skip
     """Of maps `(groups, pixels, C)` that are already there."""
@@ -60,7 +60,7 @@ def moments(tile: Tile, y: Tensor, partials: Tensor, groups: int, pixels: int) -
     _moments[(blocks, groups)](y, partials, pixels, blocks, ACC=accumulator(y.dtype), **tile.meta)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _statistics(partials, pairs, mean, inverse, running_mean, running_var, pixels, blocks,
                 EPS: tl.constexpr, MOMENTUM: tl.constexpr, ROWS: tl.constexpr, P: tl.constexpr,
                 C: tl.constexpr, CB: tl.constexpr):  # fmt: skip
@@ -125,7 +125,7 @@ def _total(partials, blocks, channel, real, ROWS: tl.constexpr, C: tl.constexpr,
     return tl.sum(total, axis=0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _coefficients(partials, product_step, total_first, total_step, table, terms, rows, mean,
                   inverse, coef, gains, pixels, blocks, MIXED: tl.constexpr, ROWS: tl.constexpr,
                   P: tl.constexpr, C: tl.constexpr, CB: tl.constexpr):  # fmt: skip
@@ -174,7 +174,7 @@ def coefficients(
     )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _gradient(out, grad, go, y, coef, groups, pixels, SHARED: tl.constexpr, NORMED: tl.constexpr,
               MORE: tl.constexpr, ACC: tl.constexpr, P: tl.constexpr, C: tl.constexpr,
               CB: tl.constexpr):  # fmt: skip

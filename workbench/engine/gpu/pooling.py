@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workbench.engine.gpu.norms import store_moments
 from workbench.engine.gpu.separable import place_of
-from workbench.engine.gpu.tables import accumulator
+from workbench.engine.gpu.tables import COUNTS, accumulator
 
 if TYPE_CHECKING:
     from workbench.engine.gpu.forward import Forward
@@ -25,7 +25,7 @@ def _inside(i, height):
     return tl.minimum(i + 2, height) - tl.maximum(i - 1, 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _pool(x, gap, y, taken, partials, height, width, h, wide, pixels, LARGEST: tl.constexpr,
           STEP: tl.constexpr, NORMED: tl.constexpr, ACC: tl.constexpr, P: tl.constexpr,
           C: tl.constexpr, CB: tl.constexpr):  # fmt: skip
@@ -60,7 +60,7 @@ def _pool(x, gap, y, taken, partials, height, width, h, wide, pixels, LARGEST: t
         store_moments(out.to(ACC), valid, count, into, channel, C)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _pool_back(dy, taken, dx, height, width, h, wide, count, LARGEST: tl.constexpr,
                STEP: tl.constexpr, ACC: tl.constexpr, P: tl.constexpr, C: tl.constexpr,
                CB: tl.constexpr):  # fmt: skip

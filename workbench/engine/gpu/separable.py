@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench.engine.gpu.norms import store_moments
-from workbench.engine.gpu.tables import accumulator, precision
+from workbench.engine.gpu.tables import COUNTS, accumulator, precision
 
 if TYPE_CHECKING:
     from workbench.engine.gpu.forward import Forward
@@ -84,7 +84,7 @@ def seen(x, at, gap, i, j, height, width, valid, channel, m, s, NORMED: tl.const
     return tl.where(value < 0, 0.0, value)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _forward(x, own, gap, mean, inverse, norm, w, taps, matrix, y, partials, slot, height, width,
              h, wide, pixels, blocks, K: tl.constexpr, STEP: tl.constexpr, FAR: tl.constexpr,
              NORMED: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr, P: tl.constexpr,

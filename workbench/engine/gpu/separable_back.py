@@ -13,12 +13,13 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench.engine.gpu.separable import Half, norm_of, place_of, seen
+from workbench.engine.gpu.tables import COUNTS
 
 if TYPE_CHECKING:
     from workbench.engine.gpu.forward import Forward
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _through_matrix(
     x, own, gap, mean, inverse, norm, w, taps, matrix, y, grad, go, coef, dd, dtaps, dmatrix,
     height, width, h, wide, pixels, blocks, LEARNED: tl.constexpr, K: tl.constexpr,
@@ -81,10 +82,12 @@ def through_matrix(
     parts = [
         done.weights.new_empty(half.groups if learned else 0, blocks, n) for n in (taps * c, c * c)
     ]
+    # Without its weights' gradients a kernel of any size does for all.
+    meta = half.meta | ({} if learned else {"K": 1, "STEP": 1, "FAR": 1, "NORMED": False})
     _through_matrix[(blocks, half.groups)](
         half.x, half.own, half.gap, done.mean, done.inverse, half.norm or 0, done.weights, *half.at,
         y, grad, go, coef, dd, *parts, *half.size, *half.inner, pixels, blocks, LEARNED=learned,
-        **half.meta, **done.tile.meta,
+        **meta, **done.tile.meta,
     )  # fmt: skip
     for part, at in zip(parts, half.at, strict=True):
         if learned:
@@ -93,7 +96,7 @@ def through_matrix(
     return dd
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def _through_taps(
     x, own, gap, mean, inverse, norm, w, taps, dd, dx, sums, groups, height, width, h, wide, count,
     pixels, blocks, K: tl.constexpr, STEP: tl.constexpr, FAR: tl.constexpr, NORMED: tl.constexpr,

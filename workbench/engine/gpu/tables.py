@@ -21,6 +21,13 @@ from workbench.engine.geometry import NODES, Geometry, Placed
 NUMBERS = 2_048
 WARPS = 8
 
+# Arguments that differ from cell to cell and from batch to batch: no kernel is compiled anew for
+# one that is 1 or that 16 divides.  Those that vectors are loaded by are not among them.
+COUNTS = (
+    "norm", "taps", "matrix", "slot", "groups", "height", "width", "h", "wide", "count", "pixels",
+    "blocks", "terms", "product_step", "total_first", "total_step", "e0", "e1", "e2", "e3",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -84,12 +91,14 @@ class BundleTable:
     """Of a bundle's groups, int64.
 
     `grad` `(groups,)` is where the gradients of their nodes begin, `own` where maps of their own
-    do; `middle` is a `NodeTable.terms` of the batch norms between two halves.
+    do.  Of the batch norms between two halves `middle` is a `NodeTable.terms`, and `opening` is as
+    `Tables.closing`.
     """
 
     grad: Tensor
     own: Tensor
     middle: Tensor
+    opening: Tensor
 
 
 class Tables:
@@ -102,12 +111,8 @@ class Tables:
     def __init__(self, geometry: Geometry, device: torch.device) -> None:
         self._geometry, self._device = geometry, device
         self.nodes = tuple(self._node(number) for number in range(len(geometry.nodes)))
-        self.bundles = {placed.y: self._bundle(placed) for placed in geometry.placed}
-        self.opening = {
-            placed.y: self._tensor(self._norms(placed, 0))
-            for placed in geometry.placed
-            if placed.bundle.about.does == "separable"
-        }
+        # By unit: a plain skip, which writes nothing, lies where the bundle after it does.
+        self._bundles = {placed.units.start: self._bundle(placed) for placed in geometry.placed}
         self.closing = tuple(
             self._tensor([pair for placed in here for pair in self._norms(placed, -1)])
             for here in geometry.by_source
@@ -115,7 +120,7 @@ class Tables:
 
     def of(self, placed: Placed) -> BundleTable:
         """The table of a bundle."""
-        return self.bundles[placed.y]
+        return self._bundles[placed.units.start]
 
     def _tensor(self, numbers: object) -> Tensor:
         return torch.tensor(np.array(numbers, dtype=np.int64), device=self._device)
@@ -144,7 +149,8 @@ class Tables:
         own = each * self._geometry.node_map
         norm = (bundle.norms_at[0] if bundle.norms else 0) + each
         middle = [own, np.full_like(own, self._geometry.layout.channels), norm, each, each]
-        return BundleTable(self._tensor(placed.grad), self._tensor(own), self._tensor(middle))
+        numbers = placed.grad, own, middle, self._norms(placed, 0)
+        return BundleTable(*(self._tensor(part) for part in numbers))
 
 
 def tables(geometry: Geometry, device: torch.device) -> Tables:
