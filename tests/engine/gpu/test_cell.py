@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from tests.engine.nets import Case, assert_agree, cases, examples, measured, pai
 from workbench.engine import FastSupernet
 from workbench.engine.batched import batched_cell
 from workbench.engine.gpu.cell import triton_cell
+from workbench.engine.gpu.forward import Forward
 from workbench.engine.gpu.tables import tables
 from workbench.spaces.darts import darts
 from workbench.spaces.nasbench201 import nasbench201
@@ -42,6 +45,8 @@ CASES = {
     "pruned": Case(darts(channels=2, cells=1, nodes=3), alive=0.3, zeros=0.3),
 }
 SMALL = Case(darts(channels=2, cells=1, nodes=1, ops=FEW), size=(5, 6))
+
+SHARING = Case(nasbench201(channels=2, cells_per_stage=1, nodes=2, ops=FEW), size=(5, 6))
 
 
 def assert_both_agree(case: Case) -> None:
@@ -149,6 +154,23 @@ def test_index_tensors_are_made_once_for_every_size():
         kept.append(tables(packed.geometry(case.batch, *case.size), packed.weights.device))
     assert kept[0] is kept[2]
     assert kept[1] is kept[3]
+
+
+@pytest.mark.parametrize("case", [SMALL, SHARING], ids=["concat", "last"])
+def test_nothing_of_a_pass_outlives_it_and_a_cell_goes_on_when_it_is_pruned(case: Case):
+    _, packed = next(cells(case))
+    keeps = gc.isenabled()
+    gc.disable()
+    try:
+        for _ in range(2):
+            inputs, row = drawn(packed, case, DEVICE)
+            (grad,) = torch.autograd.grad(of(packed)(inputs, row).sum(), packed.weights)
+            assert grad.shape == packed.weights.shape
+            assert not any(type(thing) is Forward for thing in gc.get_objects())
+            packed.drop((torch.rand(row.shape, generator=case.draw()) < 0.8).tolist())
+    finally:
+        if keeps:
+            gc.enable()
 
 
 def test_one_number_is_not_normalised():

@@ -11,9 +11,9 @@ from torch import nn
 from tests.engine.gpu.forms import DEVICE, cells, drawn, of
 from tests.engine.nets import Case
 from workbench.engine.batched import batched_cell
+from workbench.engine.gpu.cell import triton_cell
 from workbench.engine.gpu.norms import moments, statistics
 from workbench.engine.gpu.tables import Tile
-from workbench.engine.gpu.cell import triton_cell
 from workbench.spaces.nasbench201 import nasbench201
 
 

@@ -70,7 +70,8 @@ class Forward:
         concat = self.shape.output == "concat"
         size = (images, h, w, nodes * self.c) if concat else (nodes, images, h, w, self.c)
         out = self.room(*size)
-        self.nodes = out.view(-1)
+        # Detached: what is kept for the gradient must not keep the gradient's own node alive.
+        self.nodes = out.detach().view(-1)
         for source, here in enumerate(self.geometry.by_source):
             for placed in here:
                 self._bundle(placed)
