@@ -126,6 +126,17 @@ def test_triton_kernels_run_where_they_are_asked_for_and_can_be_imported(
     triton_imports.cache_clear()
 
 
+def test_cells_too_wide_for_triton_kernels_run_in_torch_operations_and_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(Machine, "torch_device", torch.device("cuda"))
+    space = darts(channels=64, cells=3, nodes=1, ops=("none", "skip_connect"))
+    machine = Machine(engine="triton")
+    fast = accelerated(net(space=space), machine, opens_net=False, elementwise=True)
+    assert [block.kernels for block in fast.blocks] == ["triton", "triton", None]
+    assert said(caplog) == ["cells of more than 128 channels run in torch operations"]
+
+
 def test_a_machine_that_asks_for_the_readable_net_gets_it_and_nothing_is_said(caplog):
     given = net()
     assert accelerated(given, READABLE, opens_net=False, elementwise=True) is given

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from workbench.engine.machine import Machine
-from workbench.engine.packed import Kernels, PackedCell
+from workbench.engine.packed import WIDEST, Kernels, PackedCell
 from workbench.engine.supernet import FastSupernet
 from workbench.protocols import Objective, WeightOptimizer
 from workbench.spaces.supernet import SearchCell, Supernet
@@ -48,6 +48,8 @@ def accelerated(
                 "reduction cells run in torch operations, which are slower: no kernel is there for "
                 "an ordinary convolution with stride 2"
             )
+        if kernels == "triton" and not all(cell.kernels for cell in cells):
+            _LOG.warning("cells of more than %s channels run in torch operations", WIDEST)
         if machine.compile:
             for block in fast.blocks:
                 block.compile()

@@ -20,6 +20,7 @@ from workbench.spaces.space import Layer
 from workbench.spaces.supernet import SearchCell
 
 Kernels = Literal["cpu", "triton"]
+WIDEST = 128  # channels of a cell in Triton kernels: 256² numbers are more than an H200 shares
 
 
 class Statistics(nn.BatchNorm1d):
@@ -87,10 +88,10 @@ class PackedCell(nn.Module):
         """Which kernels training runs on now.
 
         Those of ordinary convolutions on a CPU know no stride, and in vectors of one or two numbers
-        torch's own are faster.
+        torch's own are faster.  Those in Triton keep a matrix of weights in shared memory.
         """
         if self.wanted != "cpu":
-            return self.wanted
+            return None if self.layout.channels > WIDEST else self.wanted
         short = self.layout.channels % 4 != 0
         return None if self.strides or (short and self._convolutions) else "cpu"
 

@@ -80,6 +80,7 @@ class Forward:
             if 0 <= number < nodes:
                 at, gap = self.geometry.node(source + 1)
                 mix(self, self.tables.nodes[number], self.nodes[at:], gap)
+        del self.partials  # no gradient reads them
         return out if concat else out[-1]
 
     def source(self, number: int) -> tuple[Tensor, int]:
