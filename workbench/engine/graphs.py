@@ -1,6 +1,6 @@
 """CUDA graphs of the fast supernet: one launch for a forward pass, one for its gradient.
 
-What a search does beside these two passes, relaxing and stepping, is some tens of launches.
+For steps that cannot be captured as wholes (`engine.step_graphs`).
 """
 
 from __future__ import annotations
