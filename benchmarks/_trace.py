@@ -23,8 +23,9 @@ Event = dict[str, Any]
 GROUPS: dict[str, tuple[str, ...]] = {
     "optimizers": ("multi_tensor_apply", "fusedsgd", "fusedadam", "fused_sgd", "fused_adam",
                    "lpnorm"),
-    "batch norm": ("batch_norm", "batchnorm", "bn_fw", "bn_bw", "moments", "welford"),
-    "pooling": ("max_pool", "avg_pool", "maxpool", "avgpool", "pooling"),
+    "batch norm": ("batch_norm", "batchnorm", "bn_fw", "bn_bw", "moments", "welford",
+                   "norm_statistics", "norm_coefficients"),
+    "pooling": ("max_pool", "avg_pool", "maxpool", "avgpool", "pooling", "_pool"),
     "copies and layout": ("memcpy", "memset", "copy", "catarray", "nchwtonhwc", "nhwctonchw",
                           "transpose", "fillfunctor", "constant_pad", "im2col", "col2im"),
     "depthwise convolution": ("depthwise", "separable", "_c1_k1_", "grouped"),

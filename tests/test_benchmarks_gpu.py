@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -245,6 +246,26 @@ KERNELS = {
 @pytest.mark.parametrize("name", KERNELS)
 def test_a_kernels_group_is_told_from_its_name(load: Load, name: str) -> None:
     assert load("_trace").group(name) == KERNELS[name]
+
+
+def test_our_own_kernels_have_groups(load: Load) -> None:
+    found = set()
+    for path in (ROOT / "workbench" / "engine" / "gpu").glob("*.py"):
+        found |= set(re.findall(r"^ +(_\w+)\[", path.read_text("utf-8"), re.MULTILINE))
+    groups = {name: load("_trace").group(name) for name in sorted(found)}
+    assert groups == {
+        "_mix": "mixing and elementwise",
+        "_mix_gradient": "mixing and elementwise",
+        "_mix_sums": "mixing and elementwise",
+        "_norm_coefficients": "batch norm",
+        "_norm_moments": "batch norm",
+        "_norm_statistics": "batch norm",
+        "_pool": "pooling",
+        "_pool_back": "pooling",
+        "_separable": "depthwise convolution",
+        "_separable_matrix": "depthwise convolution",
+        "_separable_taps": "depthwise convolution",
+    }
 
 
 def _event(kind: str, name: str, began: float, lasted: float) -> dict[str, object]:

@@ -42,8 +42,8 @@ def store_moments(y, valid, count, into, channel, C: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=COUNTS)
-def _moments(y, partials, pixels, blocks, ACC: tl.constexpr, P: tl.constexpr, C: tl.constexpr,
-             CB: tl.constexpr):  # fmt: skip
+def _norm_moments(y, partials, pixels, blocks, ACC: tl.constexpr, P: tl.constexpr,
+                  C: tl.constexpr, CB: tl.constexpr):  # fmt: skip
     """Of maps `(groups, pixels, C)` that are already there."""
     block, g = tl.program_id(0), tl.program_id(1)
     pixel, channel = block * P + tl.arange(0, P), tl.arange(0, CB)
@@ -57,13 +57,14 @@ def _moments(y, partials, pixels, blocks, ACC: tl.constexpr, P: tl.constexpr, C:
 def moments(tile: Tile, y: Tensor, partials: Tensor, groups: int, pixels: int) -> None:
     """Leave the moments of `y`, `groups` maps from its begin on, in `partials`."""
     blocks = tile.blocks(pixels)
-    _moments[(blocks, groups)](y, partials, pixels, blocks, ACC=accumulator(y.dtype), **tile.meta)
+    meta = {"ACC": accumulator(y.dtype), **tile.meta}
+    _norm_moments[(blocks, groups)](y, partials, pixels, blocks, **meta)
 
 
 @triton.jit(do_not_specialize=COUNTS)
-def _statistics(partials, pairs, mean, inverse, running_mean, running_var, pixels, blocks,
-                EPS: tl.constexpr, MOMENTUM: tl.constexpr, ROWS: tl.constexpr, P: tl.constexpr,
-                C: tl.constexpr, CB: tl.constexpr):  # fmt: skip
+def _norm_statistics(partials, pairs, mean, inverse, running_mean, running_var, pixels, blocks,
+                     EPS: tl.constexpr, MOMENTUM: tl.constexpr, ROWS: tl.constexpr,
+                     P: tl.constexpr, C: tl.constexpr, CB: tl.constexpr):  # fmt: skip
     """Mean and 1/std of a batch norm from its `blocks` partial moments."""
     slot, norm = tl.load(pairs + 2 * tl.program_id(0)), tl.load(pairs + 2 * tl.program_id(0) + 1)
     channel = tl.arange(0, CB)
@@ -103,7 +104,7 @@ def statistics(done: Forward, pairs: Tensor) -> None:
     """Mean and 1/std of the norms of `pairs` (see `Tables.closing`); running ones move along."""
     if len(pairs):
         pixels = done.geometry.pixels
-        _statistics[(len(pairs),)](
+        _norm_statistics[(len(pairs),)](
             done.partials, pairs, done.mean, done.inverse, *done.running, pixels,
             done.tile.blocks(pixels), EPS=done.cell.norms.eps, MOMENTUM=done.momentum, ROWS=ROWS,
             **done.tile.meta,
@@ -126,9 +127,10 @@ def _total(partials, blocks, channel, real, ROWS: tl.constexpr, C: tl.constexpr,
 
 
 @triton.jit(do_not_specialize=COUNTS)
-def _coefficients(partials, product_step, total_first, total_step, table, terms, rows, mean,
-                  inverse, coef, gains, pixels, blocks, MIXED: tl.constexpr, ROWS: tl.constexpr,
-                  P: tl.constexpr, C: tl.constexpr, CB: tl.constexpr):  # fmt: skip
+def _norm_coefficients(partials, product_step, total_first, total_step, table, terms, rows, mean,
+                       inverse, coef, gains, pixels, blocks, MIXED: tl.constexpr,
+                       ROWS: tl.constexpr, P: tl.constexpr, C: tl.constexpr,
+                       CB: tl.constexpr):  # fmt: skip
     """A term's coefficients and, if it is `MIXED`, the gradient of its mixing weight."""
     t = tl.program_id(0)
     channel = tl.arange(0, CB)
@@ -167,7 +169,7 @@ def coefficients(
         gains: gets the gradients of mixing weights; None where there is no mixing weight.
     """
     mixed = gains is not None
-    _coefficients[(table.shape[1],)](
+    _norm_coefficients[(table.shape[1],)](
         partials, *slots, table, table.shape[1], done.rows, done.mean, done.inverse, coef,
         gains if mixed else coef, pixels, partials.shape[1], MIXED=mixed, ROWS=ROWS,
         **done.tile.meta,
@@ -175,9 +177,9 @@ def coefficients(
 
 
 @triton.jit(do_not_specialize=COUNTS)
-def _gradient(out, grad, go, y, coef, groups, pixels, SHARED: tl.constexpr, NORMED: tl.constexpr,
-              MORE: tl.constexpr, ACC: tl.constexpr, P: tl.constexpr, C: tl.constexpr,
-              CB: tl.constexpr):  # fmt: skip
+def _mix_gradient(out, grad, go, y, coef, groups, pixels, SHARED: tl.constexpr,
+                  NORMED: tl.constexpr, MORE: tl.constexpr, ACC: tl.constexpr, P: tl.constexpr,
+                  C: tl.constexpr, CB: tl.constexpr):  # fmt: skip
     """`out (+)= coef[0] g + coef[1] y + coef[2]`, of every group or, if `SHARED`, of all."""
     pixel, channel = tl.program_id(0) * P + tl.arange(0, P), tl.arange(0, CB)
     real = channel < C
@@ -217,7 +219,7 @@ def gradient(
         coef: `(groups, 3, c)`.
     """
     grid = (tile.blocks(pixels), 1 if shared else len(go))
-    _gradient[grid](
+    _mix_gradient[grid](
         out, grad, go, y, coef, len(go), pixels, SHARED=shared, NORMED=normed, MORE=more,
         ACC=accumulator(out.dtype), **tile.meta,
     )  # fmt: skip

@@ -85,10 +85,10 @@ def seen(x, at, gap, i, j, height, width, valid, channel, m, s, NORMED: tl.const
 
 
 @triton.jit(do_not_specialize=COUNTS)
-def _forward(x, own, gap, mean, inverse, norm, w, taps, matrix, y, partials, slot, height, width,
-             h, wide, pixels, blocks, K: tl.constexpr, STEP: tl.constexpr, FAR: tl.constexpr,
-             NORMED: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr, P: tl.constexpr,
-             C: tl.constexpr, CB: tl.constexpr):  # fmt: skip
+def _separable(x, own, gap, mean, inverse, norm, w, taps, matrix, y, partials, slot, height, width,
+               h, wide, pixels, blocks, K: tl.constexpr, STEP: tl.constexpr, FAR: tl.constexpr,
+               NORMED: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr, P: tl.constexpr,
+               C: tl.constexpr, CB: tl.constexpr):  # fmt: skip
     block, g = tl.program_id(0), tl.program_id(1).to(tl.int64)
     pixel, channel = block * P + tl.arange(0, P), tl.arange(0, CB)
     real = channel < C
@@ -119,7 +119,7 @@ def forward(done: Forward, half: Half, y: Tensor, slot: int) -> None:
     """`y[g] = pointwise(depthwise(relu(x)))`; its moments go to the slots from `slot` on."""
     pixels = done.geometry.pixels
     blocks = done.tile.blocks(pixels)
-    _forward[(blocks, half.groups)](
+    _separable[(blocks, half.groups)](
         half.x, half.own, half.gap, done.mean, done.inverse, half.norm or 0, done.weights, *half.at,
         y, done.partials, slot, *half.size, *half.inner, pixels, blocks, **half.meta,
         **done.tile.meta,

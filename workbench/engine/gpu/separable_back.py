@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @triton.jit(do_not_specialize=COUNTS)
-def _through_matrix(
+def _separable_matrix(
     x, own, gap, mean, inverse, norm, w, taps, matrix, y, grad, go, coef, dd, dtaps, dmatrix,
     height, width, h, wide, pixels, blocks, LEARNED: tl.constexpr, K: tl.constexpr,
     STEP: tl.constexpr, FAR: tl.constexpr, NORMED: tl.constexpr, PRECISION: tl.constexpr,
@@ -84,7 +84,7 @@ def through_matrix(
     ]
     # Without its weights' gradients a kernel of any size does for all.
     meta = half.meta | ({} if learned else {"K": 1, "STEP": 1, "FAR": 1, "NORMED": False})
-    _through_matrix[(blocks, half.groups)](
+    _separable_matrix[(blocks, half.groups)](
         half.x, half.own, half.gap, done.mean, done.inverse, half.norm or 0, done.weights, *half.at,
         y, grad, go, coef, dd, *parts, *half.size, *half.inner, pixels, blocks, LEARNED=learned,
         **meta, **done.tile.meta,
@@ -97,7 +97,7 @@ def through_matrix(
 
 
 @triton.jit(do_not_specialize=COUNTS)
-def _through_taps(
+def _separable_taps(
     x, own, gap, mean, inverse, norm, w, taps, dd, dx, sums, groups, height, width, h, wide, count,
     pixels, blocks, K: tl.constexpr, STEP: tl.constexpr, FAR: tl.constexpr, NORMED: tl.constexpr,
     ACC: tl.constexpr, P: tl.constexpr, C: tl.constexpr, CB: tl.constexpr,
@@ -150,7 +150,7 @@ def through_taps(done: Forward, half: Half, dd: Tensor, dx: Tensor) -> Tensor:
     blocks = done.tile.blocks(count)
     sums = done.weights.new_empty(2 * half.groups if normed else 0, blocks, done.tile.channels)
     meta = {name: value for name, value in half.meta.items() if name != "PRECISION"}
-    _through_taps[(blocks, half.groups if normed else 1)](
+    _separable_taps[(blocks, half.groups if normed else 1)](
         half.x, half.own, half.gap, done.mean, done.inverse, half.norm or 0, done.weights,
         half.at[0], dd, dx, sums, half.groups, height, width, *half.inner, count,
         geometry.pixels, blocks, **meta, **done.tile.meta,
