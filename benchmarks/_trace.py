@@ -96,7 +96,7 @@ def traced(search: Search, steps: int, path: Path | None = None, *, host: bool =
     if search.on_gpu:
         search.case.machine.prepare()
         torch.cuda.synchronize()
-    with profile(activities=activities) as profiler:
+    with profile(activities=activities, acc_events=True) as profiler:
         for _ in range(steps):
             search.step()
         if search.on_gpu:

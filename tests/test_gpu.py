@@ -249,7 +249,7 @@ def test_a_captured_step_is_few_launches_and_keeps_the_host_waiting_for_nothing(
         run.step(Clock(0, 0, 1, WARM_UP + 1, 9))
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    with torch.profiler.profile() as profile:
+    with torch.profiler.profile(acc_events=True) as profile:
         run.step(Clock(0, 0, 1, WARM_UP + 2, 9))
     launches = [event for event in profile.events() if "Launch" in event.name]
     assert sum("Graph" in event.name for event in launches) == 1
