@@ -20,6 +20,7 @@ from _measure import dispatched, launches, peak
 from _table import Measured
 
 from workbench import Machine, methods
+from workbench.engine.step_graphs import CaptureError
 
 # A name, and what of the machine it changes.  What this machine refuses fails in its row.
 VARIANTS: dict[str, Mapping[str, Any]] = {
@@ -71,15 +72,17 @@ class Trial:
         """Do some of the measuring, unless something has failed before."""
         if self.failure is not None:
             return
+        broken = False
         try:
             work(self)
         except Exception as error:  # whatever it is, it is shown, and other variants go on
+            broken = isinstance(error, CaptureError)  # the GPU's memory thinks it is captured still
             self.failure = first_line(error)
             traceback.print_exception(error, file=sys.stderr)
         if self.failure is not None:
             self.search = None
             gc.collect()
-            self.lost = self.on_gpu and not device_works()
+            self.lost = self.on_gpu and (broken or not device_works())
 
     @property
     def on_gpu(self) -> bool:

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from tests.faults.processes import ended, started
+from workbench import moves
 from workbench.cli import main
 from workbench.config import SearchConfig
 from workbench.engine import Machine
 from workbench.errors import OutOfMemory, is_out_of_memory
 from workbench.memory import amount, held_by, tensors_of, told_of_memory
 from workbench.methods.bilevel import darts
-from workbench.moves import Moves
 from workbench.protocols import Clock
 from workbench.refusals import with_flags
 from workbench.search import search
@@ -197,7 +197,7 @@ def test_a_search_and_an_evaluation_without_memory_can_go_on(
     out = tmp_path / "starved"
     main(["search", *WORDS, "--out", str(tmp_path / "whole")])
     with monkeypatch.context() as patch:
-        starve(patch, Moves, "_update", 11)  # in the midst of a step
+        starve(patch, moves, "_update", 11)  # in the midst of a step
         line = refused(["search", *WORDS, "--out", str(out)], capsys)
     assert "out of host memory at step 5, on cpu: held weights " in line
     assert "Lower --batch-size 128, --channels 4, --cells 3, in this order, or" in line

@@ -25,15 +25,17 @@ _LOG = logging.getLogger(__name__)
 class Moves:
     """The updates of a run's steps; all they go by is what the run holds.
 
+    They do not keep the run: one that is over goes at once, and with it what a graph holds.
+
     Args:
         graphs: captures whole steps and replays them; None takes every step operation by operation.
     """
 
-    def __init__(self, run: Run, graphs: StepGraphs[Outcome] | None = None) -> None:
-        self._run, self.graphs = run, graphs
+    def __init__(self, graphs: StepGraphs[Outcome] | None = None) -> None:
+        self.graphs = graphs
 
     def __call__(
-        self, updates: Sequence[Update], train: Batch | None, val: Batch | None
+        self, run: Run, updates: Sequence[Update], train: Batch | None, val: Batch | None
     ) -> Outcome:
         """What was measured on the way, and the mixing weights that the step led to.
 
@@ -43,16 +45,16 @@ class Moves:
             val: batch of the alphas.
         """
         if self.graphs is None:
-            return self._take(updates, train, val)
+            return _take(run, updates, train, val)
         there = train is not None, val is not None
 
         def work(tensors: Sequence[Tensor]) -> Outcome:
             left = iter(tensors)
             batches = [Batch(next(left), next(left)) if given else None for given in there]
-            return self._take(updates, batches[0], batches[1])
+            return _take(run, updates, batches[0], batches[1])
 
         tensors = [x for batch in (train, val) if batch is not None for x in batch]
-        optimizers = self._run.weight_optimizer, self._run.arch_optimizer
+        optimizers = run.weight_optimizer, run.arch_optimizer
         rates = tuple(group["lr"] for each in optimizers for group in each.param_groups)
         logs, mix = self.graphs((*updates, there), rates, work, tensors)
         # Copies: the next step of this kind writes where this one did.
@@ -64,44 +66,44 @@ class Moves:
         if self.graphs is not None:
             self.graphs.forget()
 
-    def _take(self, updates: Sequence[Update], train: Batch | None, val: Batch | None) -> Outcome:
-        run = self._run
-        bilevel = LiveBilevel(run, train, val)
-        for update in updates:
-            self._update(update, bilevel)
-        return bilevel.logs, run.arch.mix((run.clock.step + 1) / run.clock.steps)
 
-    def _update(self, update: Update, bilevel: LiveBilevel) -> None:
-        run = self._run
-        if update == "arch":
-            grads = run.stage.arch_gradient(bilevel, bilevel.train, bilevel.val)
-            run.watch.losses(run, bilevel.logs)
-            self._move_alphas(grads, bilevel)
-            return
-        alphas = bilevel.alphas if update == "joint" else ()
-        mixtures = bilevel.mixtures() if update == "joint" else detached(bilevel.mixtures())
-        loss = bilevel.loss(bilevel.weights, bilevel.train, mixtures)
-        grads = torch.autograd.grad(loss, (*bilevel.weights, *alphas), materialize_grads=True)
-        for weight, grad in zip(bilevel.weights, grads, strict=False):
-            weight.grad = like(weight, grad)
-        norm = bilevel.logs["grad_norm_weights"] = run.watch.weights(run, loss, grads)
-        if (clip := run.stage.weight_optimizer.clip) is not None:
-            nn.utils.clip_grads_with_norm_(bilevel.weights, clip, norm)
-        run.weight_optimizer.step()
-        run.weight_optimizer.zero_grad(set_to_none=True)
-        if alphas:
-            self._move_alphas(grads[len(bilevel.weights) :], bilevel)
+def _take(run: Run, updates: Sequence[Update], train: Batch | None, val: Batch | None) -> Outcome:
+    bilevel = LiveBilevel(run, train, val)
+    for update in updates:
+        _update(run, update, bilevel)
+    return bilevel.logs, run.arch.mix((run.clock.step + 1) / run.clock.steps)
 
-    def _move_alphas(self, grads: Sequence[Tensor], bilevel: LiveBilevel) -> None:
-        run = self._run
-        grads = [grad.detach() for grad in bilevel.with_regularizers(grads)]
-        norm = bilevel.logs["grad_norm_alpha"] = run.watch.alphas(run, grads)
-        for alpha, grad in zip(bilevel.alphas, grads, strict=True):
-            alpha.grad = like(alpha, grad)
-        if run.stage.clip_arch is not None:
-            nn.utils.clip_grads_with_norm_(bilevel.alphas, run.stage.clip_arch, norm)
-        run.arch.step(run.arch_optimizer)
-        run.arch_optimizer.zero_grad(set_to_none=True)
+
+def _update(run: Run, update: Update, bilevel: LiveBilevel) -> None:
+    if update == "arch":
+        grads = run.stage.arch_gradient(bilevel, bilevel.train, bilevel.val)
+        run.watch.losses(run, bilevel.logs)
+        _move_alphas(run, grads, bilevel)
+        return
+    alphas = bilevel.alphas if update == "joint" else ()
+    mixtures = bilevel.mixtures() if update == "joint" else detached(bilevel.mixtures())
+    loss = bilevel.loss(bilevel.weights, bilevel.train, mixtures)
+    grads = torch.autograd.grad(loss, (*bilevel.weights, *alphas), materialize_grads=True)
+    for weight, grad in zip(bilevel.weights, grads, strict=False):
+        weight.grad = like(weight, grad)
+    norm = bilevel.logs["grad_norm_weights"] = run.watch.weights(run, loss, grads)
+    if (clip := run.stage.weight_optimizer.clip) is not None:
+        nn.utils.clip_grads_with_norm_(bilevel.weights, clip, norm)
+    run.weight_optimizer.step()
+    run.weight_optimizer.zero_grad(set_to_none=True)
+    if alphas:
+        _move_alphas(run, grads[len(bilevel.weights) :], bilevel)
+
+
+def _move_alphas(run: Run, grads: Sequence[Tensor], bilevel: LiveBilevel) -> None:
+    grads = [grad.detach() for grad in bilevel.with_regularizers(grads)]
+    norm = bilevel.logs["grad_norm_alpha"] = run.watch.alphas(run, grads)
+    for alpha, grad in zip(bilevel.alphas, grads, strict=True):
+        alpha.grad = like(alpha, grad)
+    if run.stage.clip_arch is not None:
+        nn.utils.clip_grads_with_norm_(bilevel.alphas, run.stage.clip_arch, norm)
+    run.arch.step(run.arch_optimizer)
+    run.arch_optimizer.zero_grad(set_to_none=True)
 
 
 def changing(stage: Stage) -> str | None:

@@ -75,7 +75,7 @@ class Run:
         self.epoch = EpochUnderWay(0)
         self.mix = self.arch.mix(0.0)
         self.watch = Watch(self.device)
-        self.moves = Moves(self, step_graphs(self))
+        self.moves = Moves(step_graphs(self))
         self.last_weights = self._rows()
         self.last_batches: tuple[Batch | None, Batch | None] = (None, None)
 
@@ -173,7 +173,7 @@ class Run:
         self.last_batches = (train, self.last_batches[1] if val is None else val)
         self.watch.begins(self)
         self.arch.draw(clock.t, self.generator)
-        logs, self.mix = self.moves(updates, train, val)
+        logs, self.mix = self.moves(self, updates, train, val)
         self.watch.ends(self)
         self.last_weights = {
             kind: torch.where(rows > 0, rows, self.last_weights[kind])

@@ -29,6 +29,8 @@ class Tape(TorchDispatchMode):
         """Do it, and remember it."""
         name = func.overloadpacket.__name__
         assert name not in ASKING, f"{name} asks for a value, which a graph cannot"
+        # One number goes along with the operation; more are copied.
+        assert name != "lift_fresh" or not args[0].dim(), "a copy from the host"
         out = func(*args, **(kwargs or {}))
         self._operations.append((func, args, kwargs or {}, out))
         return out

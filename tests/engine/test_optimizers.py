@@ -84,7 +84,9 @@ def test_a_saved_state_goes_on_as_the_machine_here_steps(
 
 
 def test_steps_are_counted_on_the_device_where_graphs_replay_them() -> None:
-    optimizer = fitted(Adam()(weights()), SimpleNamespace(graphs=True, fused=False))
-    assert all(group["capturable"] for group in optimizer.param_groups)
+    graphed = SimpleNamespace(graphs=True, fused=False)
+    optimizer = fitted(Adam()(weights()), graphed)
+    assert all(group["capturable"] and group["fused"] for group in optimizer.param_groups)
+    assert not any(group["fused"] for group in fitted(Sgd()(weights()), graphed).param_groups)
     counted = fitted(Adam()(weights()), PLAIN)
     assert not any(group["capturable"] for group in counted.param_groups)

@@ -6,7 +6,11 @@ There is no GPU here to capture on: a tape does again what was done, on the same
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
+import gc
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -78,12 +82,11 @@ def tape_of(run: Run) -> Tape:
 @pytest.fixture(autouse=True)
 def _taped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every second run that is made is taped, and looks at its flags late, as on a GPU."""
-    made, build = [], Run.__init__
+    made, build = count(1), Run.__init__
 
     def built(self: Run, *args: object, **settings: object) -> None:
         build(self, *args, **settings)
-        made.append(self)
-        if len(made) % 2 == 0 and isinstance(self.net, FastSupernet):
+        if next(made) % 2 == 0 and isinstance(self.net, FastSupernet):
             self.moves.graphs = StepGraphs(Tape())
             self.watch.flags._deferred = True
 
@@ -204,24 +207,61 @@ def test_a_step_that_cannot_be_captured_is_refused_in_one_line(
 
         def replay(self) -> None: ...
 
+        def pool(self) -> int:
+            return 7
+
+    pools, streams = [], []
+
+    @contextmanager
+    def capturing(graph: Graph, *, pool: int | None, **settings: object) -> Iterator[None]:
+        pools.append(pool)
+        try:
+            yield
+        except BaseException:  # the end of a capture fails too, and hides why
+            raise RuntimeError("operation failed due to a previous error")  # noqa: B904
+
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "graph", lambda graph, **settings: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "here")
+    monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
+    monkeypatch.setattr(torch.cuda, "graph", capturing)
     recorder = CudaRecorder(torch.device("cpu"), torch.Generator())
 
     def waits() -> None:
-        raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     with pytest.raises(CaptureError) as refused:
         recorder.captured(waits)
     assert str(refused.value) == (
-        "this step cannot be captured as a CUDA graph (CUDA error: operation not permitted when "
-        "stream is capturing); leave graphs out"
+        "this step cannot be captured as a CUDA graph (operation not permitted when stream is "
+        "capturing more); begin anew without graphs, in a new process: this one's GPU may be out "
+        "of order"
     )
+    assert streams == ["here"]
 
     def large() -> None:
         raise torch.cuda.OutOfMemoryError("out of memory")
 
     with pytest.raises(torch.cuda.OutOfMemoryError):
         recorder.captured(large)
-    assert recorder.captured(lambda: 7)[0] == 7
+    first, second = (recorder.captured(lambda: 7) for _ in range(2))
+    assert first[0] == second[0] == 7
+    assert pools == [None, None, None, 7], "a graph takes the memory of one that is there"
+    del first, second
+    gc.collect()
+    recorder.captured(lambda: 7)
+    assert pools[-1] is None
+
+
+def test_a_run_that_is_over_goes_at_once() -> None:
+    """And with it what its graphs hold: the next stage needs the room."""
+    gc.collect()
+    gc.disable()
+    try:
+        _, run = (start(shrunk(methods.darts), SPACES["darts"], machine=MACHINE) for _ in "ab")
+        list(epoch_of(run, 0))
+        gone = weakref.ref(run)
+        del run
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -49,7 +49,7 @@ class Machine:
         graphs: replay CUDA graphs of whole steps on the fast supernet, weights and alphas, captured
             anew after a pruning and for every learning rate; of its forward and backward pass only
             where steps change by more than tensors, as with an annealed temperature.  Needs a GPU.
-        fused: let torch's SGD and Adam do a step in one kernel, where it has one.
+        fused: let torch's SGD and Adam do a step in one kernel; with `graphs` Adam does anyway.
         recompute: forget what cells computed in the forward pass and compute it again in the
             backward pass: more time, less memory.  The fast supernet only.
         kernel_threads: of the fast supernet's CPU kernels, which do not spin; None is every core

@@ -15,10 +15,13 @@ _HOW = ("fused", "foreach", "capturable")
 def fitted(optimizer: torch.optim.Optimizer, machine: Machine) -> torch.optim.Optimizer:
     """`optimizer`, told how to step on `machine`; one that cannot be told stays as it is."""
     for group in optimizer.param_groups:
-        if machine.fused and "fused" in group:
+        # A host's count of steps would be captured as it is; of those that count on the device only
+        # fused ones correct by it in more than float32.
+        counts = machine.graphs and "capturable" in group
+        if counts:
+            group["capturable"] = True
+        if "fused" in group and (machine.fused or counts):
             group["fused"], group["foreach"] = True, False
-        if machine.graphs and "capturable" in group:
-            group["capturable"] = True  # counted on the device: a host's count is captured as it is
     return optimizer
 
 

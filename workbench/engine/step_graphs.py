@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import Generic, Protocol, TypeVar
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -101,6 +102,7 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device, generator: torch.Generator) -> None:
         self._device, self._generator = device, generator
+        self._live: WeakSet[torch.cuda.CUDAGraph] = WeakSet()
 
     @cached_property
     def _stream(self) -> torch.cuda.Stream:
@@ -124,15 +126,30 @@ class CudaRecorder:
         """
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._generator)
+        # Graphs that are replayed one after the other can use the same memory.
+        pool = next((other.pool() for other in self._live), None)
+        here = torch.cuda.current_stream(self._device)
         try:
             # Other threads, such as a notebook's, may ask the device something meanwhile.
-            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            with torch.cuda.graph(
+                graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"
+            ):
                 result = work()
-        except torch.cuda.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            torch.cuda.set_stream(here)  # which torch leaves where the end of a capture fails
+            first = _first(error)
+            if isinstance(first, torch.cuda.OutOfMemoryError):
+                raise first from None
             raise CaptureError(
-                f"this step cannot be captured as a CUDA graph ({str(error).splitlines()[0]}); "
-                "leave graphs out"
+                f"this step cannot be captured as a CUDA graph ({' '.join(str(first).split())}); "
+                "begin anew without graphs, in a new process: this one's GPU may be out of order"
             ) from error
+        self._live.add(graph)
         return result, graph.replay
+
+
+def _first(error: BaseException) -> BaseException:
+    """What went wrong within a capture, which its end, failing too, would hide."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
