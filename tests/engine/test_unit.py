@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import pytest
 import torch
 from torch import nn
 
-from workbench.engine import workers
+from tests.spaces.supernets import images, mixed, rows_of, supernet
+from workbench.engine import FastSupernet, workers
 from workbench.engine.halves import factorized_reduce, halves
-from workbench.engine.unit import pays, unit
+from workbench.engine.unit import PIECES, pays, units
+from workbench.spaces.darts import darts
 from workbench.spaces.ops import FactorizedReduce, conv
 
 SIZES = [(2, 3), (1, 5), (4, 4), (7, 6)]
@@ -24,6 +27,11 @@ def maps(*size: int, seed: int = 0) -> torch.Tensor:
 def layer(c_in: int = 8, c_out: int = 4) -> nn.Sequential:
     torch.manual_seed(0)
     return conv(c_in, c_out, 1, 1, False, nn.ReLU).double()
+
+
+def unit(own: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
+    (made,) = units([own], x)
+    return made
 
 
 def by_module(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -67,6 +75,29 @@ def test_a_unit_is_its_layer_statistics_and_second_derivatives_included(
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("pixels", [12, PIECES * 2048 + 5])  # of 8 channels; the second in pieces
+@pytest.mark.parametrize("threads", [1, 2])
+def test_layers_side_by_side_are_each_what_they_are_alone(
+    pixels: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_threads", threads)
+    pair, x = [layer(8, 4), layer(8, 12)], maps(1, 1, pixels, 8)
+    alone = deepcopy(pair)
+    drawn = [maps(1, 1, pixels, out, seed=1).detach() for out in (4, 12)]
+    together, apart = units(pair, x), [unit(own, x) for own in alone]
+    for mine, theirs in zip(together, apart, strict=True):
+        assert torch.equal(mine, theirs)
+    for asked in ([0, 1, 2], [0], [2]):  # of x and both weights
+        found = []
+        for layers, zs in ((pair, together), (alone, apart)):
+            leaves = [x, *(own[1].weight for own in layers)]
+            total = torch.stack([(z * d).sum() for z, d in zip(zs, drawn, strict=True)]).sum()
+            wanted = [leaves[number] for number in asked]
+            found.append(torch.autograd.grad(total, wanted, retain_graph=True))
+        for mine, theirs in zip(*found, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
 def test_a_unit_of_frozen_statistics_leaves_them() -> None:
     own = layer()
     own[2].track_running_stats = False
@@ -78,6 +109,20 @@ def test_a_unit_of_frozen_statistics_leaves_them() -> None:
 def test_one_number_is_not_normalised() -> None:
     with pytest.raises(ValueError, match="more than one value per channel"):
         unit(layer(), maps(1, 1, 1, 8))
+
+
+def test_cells_take_what_the_one_before_them_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def counted(layers: Sequence[nn.Sequential], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        made.append(len(layers))
+        return units(layers, x)
+
+    monkeypatch.setattr("workbench.engine.unit.units", counted)
+    net = FastSupernet(supernet(darts(channels=4, cells=5, nodes=1)))
+    net(images(), mixed(rows_of(net.space)))
+    # Cells 1 and 3 are reductions: the farther inputs of 2 and 4 are halved, by no unit.
+    assert made == [1, 2, 1, 2, 1, 1]
 
 
 def changed(**settings: object) -> nn.Sequential:

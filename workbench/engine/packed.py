@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from workbench.engine.again import recomputed_cell
 from workbench.engine.batched import batched_cell
-from workbench.engine.geometry import Geometry, channels_last
-from workbench.engine.halves import factorized_reduce
+from workbench.engine.geometry import Geometry
 from workbench.engine.layout import OPS, Bundle, Layout, layout
 from workbench.engine.lease import Lease
-from workbench.spaces.ops import FactorizedReduce
+from workbench.engine.preprocess import Ahead, preprocessed
 from workbench.spaces.space import Layer
 from workbench.spaces.supernet import SearchCell
 
@@ -116,16 +115,28 @@ class PackedCell(nn.Module):
         return f"operation {', '.join(sorted(unknown))} has no packed form" if unknown else None
 
     def forward(
-        self, inputs: Sequence[Tensor], rows: Tensor, edge_weights: Tensor | None
+        self,
+        inputs: Sequence[Tensor],
+        rows: Tensor,
+        edge_weights: Tensor | None,
+        far: Tensor | None = None,
+        ahead: Ahead | None = None,
     ) -> Tensor:
-        """The cell's output `(batch, height, width, c)` for mixing weights `(edges, ops)`."""
+        """The cell's output `(batch, height, width, c)` for mixing weights `(edges, ops)`.
+
+        Args:
+            far: what the preprocessing makes of the farther input, if that is known.
+            ahead: gets what the next cell's makes of the nearer one, where both go in one.
+        """
         if edge_weights is not None:
             rows = rows * edge_weights[:, None]
         inputs = inputs[-self.shape.inputs :]
         may = self.training and not torch.is_autocast_enabled("cpu")
         if self.preprocess:
-            pairs, own = zip(self.preprocess, inputs, strict=True), self.wanted == "cpu" and may
-            inputs = [self._preprocessed(layer, x, kernels=own) for layer, x in pairs]
+            own = self.wanted == "cpu" and may
+            first, second = self.preprocess
+            far = preprocessed(first, inputs[0], kernels=own) if far is None else far
+            inputs = [far, preprocessed(second, inputs[1], ahead, kernels=own)]
         if self.training and self.norms.track_running_stats:
             assert self.norms.num_batches_tracked is not None
             self.norms.num_batches_tracked += 1
@@ -140,16 +151,9 @@ class PackedCell(nn.Module):
         run = recomputed_cell if self.recompute else batched_cell
         return run(self, inputs, rows, self.weights)
 
-    @staticmethod
-    def _preprocessed(layer: nn.Module, x: Tensor, *, kernels: bool) -> Tensor:
-        if isinstance(layer, FactorizedReduce):
-            return factorized_reduce(layer, x)
-        if kernels:
-            from workbench.engine.unit import pays, unit
-
-            if pays(layer, x):
-                return unit(cast("nn.Sequential", layer), x)
-        return channels_last(layer(x.permute(0, 3, 1, 2)))
+    def looks_back(self) -> Ahead | None:
+        """What the cell before this one can make for it on the way, on CPU kernels."""
+        return Ahead(self.preprocess[0]) if self.preprocess and self.wanted == "cpu" else None
 
     @contextmanager
     def untracked(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from workbench.engine.geometry import channels_last
 from workbench.engine.graphs import Graphs
 from workbench.engine.packed import Kernels, PackedCell
+from workbench.engine.preprocess import Ahead
 from workbench.protocols import Mixtures
 from workbench.spaces.supernet import SearchCell, Supernet
 
@@ -61,12 +63,14 @@ class FastSupernet(nn.Module):
         """The same, operation by operation."""
         far, near = self.stem(images.contiguous(memory_format=torch.channels_last))
         far, near = channels_last(far), channels_last(near)
-        for block in self.blocks:
+        ahead: Ahead | None = None
+        for block, after in zip_longest(self.blocks, self.blocks[1:]):
             if isinstance(block, PackedCell):
-                mixture = mixtures[block.kind]
-                out = block((far, near), mixture.ops, mixture.edges)
+                mixture, known = mixtures[block.kind], ahead and ahead.made
+                ahead = after.looks_back() if isinstance(after, PackedCell) else None
+                out = block((far, near), mixture.ops, mixture.edges, known, ahead)
             else:
-                out = channels_last(block(near.permute(0, 3, 1, 2)))
+                out, ahead = channels_last(block(near.permute(0, 3, 1, 2))), None
             far, near = near, out
         return self.head(near.permute(0, 3, 1, 2))
 
