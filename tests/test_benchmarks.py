@@ -5,18 +5,16 @@ from __future__ import annotations
 import csv
 import importlib
 import json
-import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.scripts import ROOT, ran
 from workbench import Machine, darts
 from workbench.zero_cost import proxies
 
-ROOT = Path(__file__).parents[1]
 KEYS = {
     "name", "device", "variant", "alive", "seconds", "spread", "ratio", "peak_bytes", "operations",
 }  # fmt: skip
@@ -25,15 +23,7 @@ KEYS = {
 def test_the_step_benchmark_measures_both_supernets():
     row = "digits C=8 L=3 single level"
     options = ["--quick", "--json", "--device", "cpu", "--batch", "4", "--repeats", "1"]
-    done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "step.py", *options, "--rows", row],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = ran("step.py", [*options, "--rows", row])
     told = json.loads(done.stdout)
     assert told["machine"]["threads"] == 1
     readable, fast = told["rows"]

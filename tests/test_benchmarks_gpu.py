@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,13 +15,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
+from tests.scripts import ROOT, ran
 from workbench import Machine, darts, nasbench201
 from workbench.engine.geometry import Geometry
 from workbench.engine.layout import layout
 from workbench.pruning import count_weights
 from workbench.spaces.space import Space
 
-ROOT = Path(__file__).parents[1]
 Load = Callable[[str], ModuleType]
 
 
@@ -402,15 +400,7 @@ def test_another_error_than_of_memory_is_shown_beside_what_works(
 
 def test_the_benchmark_of_a_gpu_runs_without_one_and_says_what_it_leaves_out() -> None:
     options = "--quick --device cpu --batch 2 --repeats 1 --variants fast --json".split()
-    done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "gpu.py", *options],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = ran("gpu.py", options)
     told = json.loads(done.stdout)
     assert [(row["variant"], row["ratio"]) for row in told["rows"]] == [("fast", None)]
     assert told["limits"]["machine"].keys() == {"float32", "bfloat16", "copy"}

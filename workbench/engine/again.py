@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,7 +26,7 @@ def gradients_again(
     every: Sequence[Tensor],
     wanted: Sequence[bool],
     grad: Tensor,
-    autocast: AbstractContextManager[object] = nullcontext(),  # noqa: B008
+    autocast: torch.autocast,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of a pass that is made again; they have a graph of their own if one is recorded.
 
@@ -49,8 +48,8 @@ def gradients_again(
         out = batched_cell(cell, inputs, rows, weights)
     if not out.requires_grad:  # nothing but `none` is left
         return (None,) * len(wanted)
-    asked = [x for x, want in zip(here, wanted, strict=True) if want]
-    found = iter(torch.autograd.grad(out, asked, grad, create_graph=graph, materialize_grads=True))
+    some = [x for x, want in zip(here, wanted, strict=True) if want]
+    found = iter(torch.autograd.grad(out, some, grad, create_graph=graph, materialize_grads=True))
     return tuple(next(found) if want else None for want in wanted)
 
 
@@ -64,12 +63,16 @@ def asked(nodes: Sequence[torch.autograd.graph.Node | None]) -> list[bool]:
     return [node is not None and will(node) for node in nodes]
 
 
+def autocast_of(device: str) -> torch.autocast:
+    """What operations run under now, for another time."""
+    dtype, enabled = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+    return torch.autocast(device, dtype, enabled)
+
+
 class _Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(ctx, cell: PackedCell, rows: Tensor, weights: Tensor, *inputs: Tensor) -> Tensor:
-        ctx.cell, device = cell, weights.device.type
-        dtype, enabled = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
-        ctx.autocast = torch.autocast(device, dtype, enabled)
+        ctx.cell, ctx.autocast = cell, autocast_of(weights.device.type)
         ctx.save_for_backward(rows, weights, *inputs)
         return batched_cell(cell, inputs, rows, weights)
 

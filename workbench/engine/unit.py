@@ -52,7 +52,7 @@ def units(layers: Sequence[nn.Sequential], x: Tensor) -> tuple[Tensor, ...]:
 
 
 def pays(layer: nn.Module, x: Tensor) -> bool:
-    """Whether `unit` computes what `layer` does, and in less time.
+    """Whether `units` computes what `layer` does, and in less time.
 
     In vectors of one or two numbers it takes up to twice as long.
     """
@@ -83,17 +83,9 @@ class _Units(torch.autograd.Function):
             for part in sizes[0].pieces(start, stop):
                 for size, w, y, sums in zip(sizes, flats, ys, parts, strict=True):
                     pointwise(
-                        size.tile,
-                        size.shape,
-                        part,
-                        source,
-                        size.c,
-                        w,
-                        0,
-                        y,
-                        0,
+                        size.tile, size.shape, part, source, size.c, w, 0, y, 0,
                         sums[thread].ravel(),
-                    )
+                    )  # fmt: skip
 
         in_parts(run, sizes[0].pixels, threads)
         norms = [cast("nn.BatchNorm2d", layer[2]) for layer in layers]
@@ -122,12 +114,8 @@ class _Units(torch.autograd.Function):
             _coefficients(size.tile, grad, y, statistics, size.pixels, size.out)
             for size, grad, y, statistics in zip(sizes, flats, ys, ctx.statistics, strict=True)
         ]
-        dx, go, threads, source = (
-            room(x.numel(), x),
-            np.zeros(1, np.int64),
-            sizes[0].threads,
-            flat(x),
-        )
+        dx, go = room(x.numel(), x), np.zeros(1, np.int64)
+        threads, source = sizes[0].threads, flat(x)
         moved = [
             [cleared(weight.numel() * ask, x) for _ in range(threads)]
             for weight, ask in zip(weights, asks[1:], strict=True)

@@ -1,4 +1,4 @@
-"""A packed cell on a GPU as one autograd function; see `engine.fused`, its form on a CPU."""
+"""A packed cell on a GPU: `engine.fused`, its form on a CPU, in Triton kernels."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from workbench.engine.again import asked, gradients_again
 from workbench.engine.gpu.backward import Backward
 from workbench.engine.gpu.forward import Forward
+from workbench.engine.pass_function import PassKernels, one_function
 
 if TYPE_CHECKING:
     from workbench.engine.packed import PackedCell
@@ -26,45 +26,17 @@ def triton_cell(
     device = weights.device.type
     low = torch.is_autocast_enabled(device) and weights.dtype != torch.float64
     dtype = torch.get_autocast_dtype(device) if low else weights.dtype
-    # Views, whose nodes say whether anybody asks for a gradient: see `asked`.
-    views = [weights.view(weights.shape), *(x.to(dtype).view(x.shape) for x in inputs)]
-    return _TritonCell.apply(cell, rows, *views)  # pyright: ignore[reportReturnType]
+    maps = [x.to(dtype) for x in inputs]
+    return one_function(PassKernels(_begin, _gradients), cell, maps, rows, weights)
 
 
-class _TritonCell(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, cell: PackedCell, rows: Tensor, weights: Tensor, *inputs: Tensor) -> Tensor:
-        done = Forward(cell, cell.geometry(*inputs[0].shape[:3]), weights, rows, inputs)
-        # Triton launches on the current device; a backward pass runs with its own one current.
-        with torch.cuda.device_of(weights):
-            out = done.run()
-        ctx.cell, ctx.done = cell, None if cell.recompute else done
-        ctx.nodes = [x.grad_fn for x in (weights, *inputs)]
-        device = weights.device.type
-        dtype, enabled = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
-        ctx.autocast = torch.autocast(device, dtype, enabled)
-        ctx.save_for_backward(rows, weights, *inputs)
-        return out
-
-    @staticmethod
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = grads
-        rows, weights, *inputs = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled():
-            every = (rows, weights, *inputs)
-            return (None, *gradients_again(ctx.cell, every, wanted, grad, ctx.autocast))
-        asks = asked(ctx.nodes)
-        done = ctx.done or _again(ctx.cell, rows, weights, inputs)
-        back = Backward(done, grad.contiguous(), weights=asks[0], inputs=asks[1:])
-        back.run()
-        gains = back.gains.to(rows.dtype) if wanted[0] else None
-        return (None, gains, back.weights if asks[0] else None, *back.inputs)
+def _begin(cell: PackedCell, rows: Tensor, weights: Tensor, inputs: Sequence[Tensor]) -> Forward:
+    return Forward(cell, cell.geometry(*inputs[0].shape[:3]), weights, rows, inputs)
 
 
-def _again(cell: PackedCell, rows: Tensor, weights: Tensor, inputs: Sequence[Tensor]) -> Forward:
-    """The forward pass once more; running statistics have seen this batch."""
-    done = Forward(cell, cell.geometry(*inputs[0].shape[:3]), weights, rows, inputs)
-    done.momentum = 0.0
-    done.run()
-    return done
+def _gradients(
+    done: Forward, grad: Tensor, asks: Sequence[bool]
+) -> tuple[Tensor, Tensor | None, Sequence[Tensor | None]]:
+    back = Backward(done, grad, weights=asks[0], inputs=asks[1:])
+    back.run()
+    return back.gains, back.weights if asks[0] else None, back.inputs

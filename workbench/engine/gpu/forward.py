@@ -39,8 +39,8 @@ class Forward:
         inputs: Sequence[Tensor],
     ) -> None:
         self.cell, self.geometry, self.layout = cell, geometry, cell.layout
-        self.weights, self.rows, self.shape = weights.detach(), rows.detach(), cell.shape
-        self.rows = self.rows.contiguous()
+        self.weights, self.shape = weights.detach(), cell.shape
+        self.rows = rows.detach().contiguous()
         self.c, self.tile = cell.layout.channels, Tile(cell.layout.channels)
         self.inputs = [x.detach() for x in inputs]
         self.tables = tables(geometry, weights.device)
@@ -65,6 +65,11 @@ class Forward:
         """The cell's output, `(batch, h, w, nodes c)` or the last node's `(batch, h, w, c)`."""
         if self.layout.norms:
             refuse_one(self.geometry.pixels)
+        # Triton launches on the current device; a backward pass runs with its own one current.
+        with torch.cuda.device_of(self.weights):
+            return self._run()
+
+    def _run(self) -> Tensor:
         h, w = self.geometry.inner
         images, nodes, inputs = self.geometry.images, self.shape.nodes, self.shape.inputs
         concat = self.shape.output == "concat"
