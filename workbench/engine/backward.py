@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workbench.engine.forward import Forward, cleared, flat, room
 from workbench.engine.geometry import Placed
+from workbench.engine.kernels.halves import backward as halves_back
 from workbench.engine.kernels.mixing import (
     apart,
     mix,
@@ -22,6 +23,8 @@ from workbench.engine.kernels.pooling import pool_back
 from workbench.engine.kernels.separable import backward as separable_back
 from workbench.engine.kernels.winograd import backward as winograd_back
 from workbench.engine.workers import in_parts, threads_for
+
+BACKWARD = {"halves": halves_back, "pointwise": pointwise_back, "winograd": winograd_back}
 
 
 class Backward:
@@ -105,10 +108,8 @@ class Backward:
             self._separable(placed)
         elif does in ("max", "mean"):
             self._pool(placed)
-        elif does == "convolution":
+        elif does == "convolution" or placed.bundle.stride == 2:
             self._convolution(placed)
-        elif placed.bundle.stride == 2:
-            self._halve(placed)
         else:
             self._skip(placed)
 
@@ -184,31 +185,6 @@ class Backward:
             array, at, gap, done.outputs, placed.y, dy, self._into(bundle.source),
         )  # fmt: skip
 
-    def _halve(self, placed: Placed) -> None:
-        done, bundle, half = self.done, placed.bundle, self.c // 2
-        groups, map_size = len(bundle.edges), self.geometry.node_map
-        dy = torch.empty(groups, self.geometry.pixels, self.c, dtype=done.tensors[0].dtype)
-        for g in range(groups):
-            here = slice(g, g + 1)
-            self._gradient(placed, here, placed.y + g * map_size, flat(dy), g * map_size)
-        maps = (self.geometry.images, *self.geometry.sized(bundle.source), self.c)
-        dx = torch.from_numpy(self._into(bundle.source)).view(maps)
-        for number, (part, to) in enumerate(
-            zip(done.halves(placed), (slice(half), slice(half, None)), strict=True)
-        ):
-            mine = dy[:, :, to]
-            if len(self.weights):
-                role = bundle.roles[number]
-                start, size = bundle.at[number], groups * int(np.prod(role.shape))
-                gradient = torch.matmul(part.t(), mine)
-                self.weights[start : start + size] += gradient.reshape(-1).numpy()
-            into = torch.matmul(mine, done.matrices(placed)[number].transpose(1, 2)).sum(0)
-            place = dx[:, number::2, number::2]
-            through = torch.where(part > 0, into, 0.0).view(
-                place.shape[0], *self.geometry.inner, self.c
-            )
-            place += through[:, : place.shape[1], : place.shape[2]]
-
     def _skip(self, placed: Placed) -> None:
         terms = len(placed.bundle.edges)
         scale = np.ascontiguousarray(self.coef[placed.units, 0])
@@ -220,22 +196,21 @@ class Backward:
         )  # fmt: skip
 
     def _convolution(self, placed: Placed) -> None:
-        done, shape, small = self.done, self.done.sized(placed), placed.bundle.about.size == 1
-        groups, images, _, _, c = shape
+        done = self.done
+        kernel, tile, shape, begin, parts = done.product(placed)
         array, at, gap = done.source(placed.bundle.source)
-        threads = threads_for(groups * self.geometry.node_map)
+        threads = threads_for(shape[0] * self.geometry.node_map)
         weights, coef = self._by_thread(threads), self.coef[placed.units].ravel()
-        count, dx = self.geometry.pixels if small else images, self._into(placed.bundle.source)
+        dx = self._into(placed.bundle.source)
+        more = (True,) if kernel == "pointwise" else ()  # the others always add to `dx`
 
         def run(thread: int, start: int, stop: int) -> None:
-            mine = array[at:], gap, done.weights, placed.bundle.at[0], done.outputs, placed.y
-            then, own, part = (self.nodes, placed.grad, coef, dx), weights[thread], (start, stop)
-            if small:
-                pointwise_back(done.tile(), (groups, count, c, c), part, *mine, *then, True, own)
-            else:
-                winograd_back(done.tile(), shape, part, *mine, *then, own)
+            BACKWARD[kernel](
+                tile, shape, (start, stop), array[at:], gap, done.weights, begin, done.outputs,
+                placed.y, self.nodes, placed.grad, coef, dx, weights[thread], *more,
+            )  # fmt: skip
 
-        in_parts(run, count, threads)
+        in_parts(run, parts, threads)
         self._add_up(weights)
 
     def _by_thread(self, threads: int) -> list[np.ndarray]:

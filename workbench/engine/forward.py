@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from workbench.engine.geometry import Geometry, Placed, refuse_one
-from workbench.engine.halves import halves
+from workbench.engine.kernels.halves import forward as halves
 from workbench.engine.kernels.mixing import (
     add_moments,
     mix,
@@ -23,12 +22,28 @@ from workbench.engine.kernels.mixing import (
 from workbench.engine.kernels.pointwise import forward as pointwise
 from workbench.engine.kernels.pooling import pool
 from workbench.engine.kernels.separable import forward as separable
-from workbench.engine.kernels.simd import Tile, tile_of
+from workbench.engine.kernels.simd import Tile, tile_for, tile_of
 from workbench.engine.kernels.winograd import forward as winograd
 from workbench.engine.workers import in_parts, threads_for
 
 if TYPE_CHECKING:
     from workbench.engine.packed import PackedCell
+
+FORWARD = {"halves": halves, "pointwise": pointwise, "winograd": winograd}
+
+
+class Product(NamedTuple):
+    """What kernels that multiply by matrices are asked.
+
+    `kernel` says which, `tile` and `shape` are as it says there, weights begin at `begin`, and
+    `parts` is how many pictures or pixels can be shared out.
+    """
+
+    kernel: Literal["halves", "pointwise", "winograd"]
+    tile: Tile
+    shape: tuple[int, ...]
+    begin: int | np.ndarray
+    parts: int
 
 
 def flat(x: Tensor) -> np.ndarray:
@@ -102,13 +117,6 @@ class Forward:
         at, gap = self.geometry.node(number)
         return self.nodes, at, gap
 
-    def maps(self, number: int) -> Tensor:
-        """A source as a tensor `(batch, height, width, c)`."""
-        array, at, gap = self.source(number)
-        h, w = self.geometry.sized(number)
-        size, steps = (self.geometry.images, h, w, self.c), (h * w * gap, w * gap, gap, 1)
-        return torch.as_strided(torch.from_numpy(array), size, steps, at)
-
     def sized(self, placed: Placed) -> tuple[int, int, int, int, int]:
         """Groups, pictures, height, width and channels of a bundle's input."""
         bundle = placed.bundle
@@ -121,10 +129,8 @@ class Forward:
             self._separable(placed)
         elif does in ("max", "mean"):
             self._pool(placed)
-        elif does == "convolution":
+        elif does == "convolution" or placed.bundle.stride == 2:
             self._convolution(placed)
-        elif placed.bundle.stride == 2:
-            self._halve(placed)
 
     def _separable(self, placed: Placed) -> None:
         bundle, about = placed.bundle, placed.bundle.about
@@ -180,63 +186,31 @@ class Forward:
             self._moments(placed.y, sums)
             self._normalise(placed, 0, np.repeat(sums, len(bundle.edges), axis=0))
 
-    def _halve(self, placed: Placed) -> None:
-        """`skip_connect` with stride 2: two matrix products for all edges."""
-        groups = len(placed.bundle.edges)
-        y = self.output(placed)  # (groups, pixels, c)
-        half = self.c // 2
-        for part, matrix, to in zip(
-            self.halves(placed),
-            self.matrices(placed),
-            (slice(half), slice(half, None)),
-            strict=True,
-        ):
-            y[:, :, to] = torch.matmul(part, matrix)
-        sums = np.zeros((groups, 2, self.c))
-        self._moments(placed.y, sums)
-        self._normalise(placed, 0, sums)
-
-    def halves(self, placed: Placed) -> tuple[Tensor, Tensor]:
-        """Even pixels, and those one further, of a source after its ReLU: `(pixels, c)`."""
-        both = halves(self.maps(placed.bundle.source))
-        even, odd = (functional.relu(part).view(-1, self.c) for part in both)
-        return even, odd
-
-    def matrices(self, placed: Placed) -> tuple[Tensor, Tensor]:
-        """The two weights of a strided `skip_connect`, each `(groups, c, part of c)`."""
-        even, odd = (self.role(placed, number) for number in range(2))
-        return even, odd
-
-    def role(self, placed: Placed, number: int) -> Tensor:
-        """The weights of a role, `(groups, …)`."""
-        groups, role = len(placed.bundle.edges), placed.bundle.roles[number]
-        start, size = placed.bundle.at[number], groups * int(np.prod(role.shape))
-        part = torch.from_numpy(self.weights[start : start + size])
-        return part.view(groups, *role.shape)
-
-    def output(self, placed: Placed) -> Tensor:
-        """Where a bundle's outputs lie: `(groups, pixels, c)`."""
-        groups, map_size = len(placed.bundle.edges), self.geometry.node_map
-        part = torch.from_numpy(self.outputs[placed.y : placed.y + groups * map_size])
-        return part.view(groups, -1, self.c)
+    def product(self, placed: Placed) -> Product:
+        """What is asked of the kernels of a bundle of ordinary convolutions."""
+        shape, c, bundle = self.sized(placed), self.c, placed.bundle
+        if bundle.about.does == "skip":
+            tile = tile_for(self.tensors[0], c, c // 2, c - c // 2)
+            return Product("halves", tile, (*shape, c), placed.at, shape[1])
+        if bundle.about.size == 1:
+            pixels = self.geometry.pixels
+            return Product("pointwise", self.tile(), (shape[0], pixels, c, c), bundle.at[0], pixels)
+        return Product("winograd", self.tile(), shape, bundle.at[0], shape[1])
 
     def _convolution(self, placed: Placed) -> None:
-        """Ordinary convolutions, of 3×3 or 1×1."""
-        shape, small = self.sized(placed), placed.bundle.about.size == 1
-        groups, images, _, _, c = shape
+        """Ordinary convolutions, of 3×3 or 1×1, and a `skip_connect` with stride 2."""
+        kernel, tile, shape, begin, parts = self.product(placed)
         array, at, gap = self.source(placed.bundle.source)
-        kernel, count = (pointwise, self.geometry.pixels) if small else (winograd, images)
-        threads = threads_for(groups * self.geometry.node_map)
-        sums = np.zeros((threads, groups, 2, c))
+        threads = threads_for(shape[0] * self.geometry.node_map)
+        sums = np.zeros((threads, shape[0], 2, self.c))
 
         def run(thread: int, start: int, stop: int) -> None:
-            kernel(
-                self.tile(), (groups, count, c, c) if small else shape, (start, stop),
-                array[at:], gap,
-                self.weights, placed.bundle.at[0], self.outputs, placed.y, sums[thread].ravel(),
+            FORWARD[kernel](
+                tile, shape, (start, stop), array[at:], gap, self.weights, begin, self.outputs,
+                placed.y, sums[thread].ravel(),
             )  # fmt: skip
 
-        in_parts(run, count, threads)
+        in_parts(run, parts, threads)
         self._normalise(placed, 0, sums.sum(axis=0))
 
     def _moments(self, at: int, sums: np.ndarray) -> None:

@@ -127,7 +127,7 @@ class _Units(torch.autograd.Function):
                 for number, (size, w, y, grad, coef, dw) in enumerate(each):
                     pointwise_back(
                         size.tile, size.shape, part, source, size.c, w, 0, y, 0, grad, go, coef, dx,
-                        number > 0, dw[thread],
+                        dw[thread], number > 0,
                     )  # fmt: skip
 
         in_parts(run, sizes[0].pixels, threads)

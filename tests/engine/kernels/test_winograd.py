@@ -50,7 +50,7 @@ def check(side: int, size: tuple[int, int], channels: int, groups: int, images: 
         to_x, to_w = np.ones(x.numel()), np.ones(len(weights) if asked else 0)
         kernels.backward(
             tile, shape, part, flat, 2 * c, weights, at, found, at, grad.reshape(-1).numpy(), go,
-            coef.reshape(-1).numpy(), to_x, *more, to_w,
+            coef.reshape(-1).numpy(), to_x, to_w, *more,
         )  # fmt: skip
         # Both are added to what is there.
         np.testing.assert_allclose(to_x - 1, dx.reshape(-1), rtol=1e-10, atol=1e-11)

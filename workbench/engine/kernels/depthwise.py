@@ -150,52 +150,58 @@ def scatter(tile, dd, start, w, at, pad, to, height, width, channels, row, step,
 
 
 @piece
-def pointwise(tile, d, start, w, at, out, to, pixels, c_in, c_out):
-    """`out[p] = d[p] w` for `w` `(c_in, c_out)`; eight pixels share every load of a weight."""
+def pointwise(tile, d, start, apart, w, at, out, to, gap, pixels, c_in, c_out):
+    """`out[p] = d[p] w` for `w` `(c_in, c_out)`; eight pixels share every load of a weight.
+
+    Pixels of `d` are `apart` numbers apart, those of `out` `gap`.
+    """
     for block in range(0, c_out, lanes(tile)):
         p = 0
         while p + 8 <= pixels:
-            here, into = start + p * c_in, to + p * c_out + block
+            here, into = start + p * apart, to + p * gap + block
             a0 = zero(d, tile)
             a1, a2, a3, a4, a5, a6, a7 = a0, a0, a0, a0, a0, a0, a0
             for k in range(c_in):
                 v = load(w, at + k * c_out + block, tile)
                 a0 = a0 + broadcast(d, here + k, tile) * v
-                a1 = a1 + broadcast(d, here + c_in + k, tile) * v
-                a2 = a2 + broadcast(d, here + 2 * c_in + k, tile) * v
-                a3 = a3 + broadcast(d, here + 3 * c_in + k, tile) * v
-                a4 = a4 + broadcast(d, here + 4 * c_in + k, tile) * v
-                a5 = a5 + broadcast(d, here + 5 * c_in + k, tile) * v
-                a6 = a6 + broadcast(d, here + 6 * c_in + k, tile) * v
-                a7 = a7 + broadcast(d, here + 7 * c_in + k, tile) * v
+                a1 = a1 + broadcast(d, here + apart + k, tile) * v
+                a2 = a2 + broadcast(d, here + 2 * apart + k, tile) * v
+                a3 = a3 + broadcast(d, here + 3 * apart + k, tile) * v
+                a4 = a4 + broadcast(d, here + 4 * apart + k, tile) * v
+                a5 = a5 + broadcast(d, here + 5 * apart + k, tile) * v
+                a6 = a6 + broadcast(d, here + 6 * apart + k, tile) * v
+                a7 = a7 + broadcast(d, here + 7 * apart + k, tile) * v
             store(out, into, a0)
-            store(out, into + c_out, a1)
-            store(out, into + 2 * c_out, a2)
-            store(out, into + 3 * c_out, a3)
-            store(out, into + 4 * c_out, a4)
-            store(out, into + 5 * c_out, a5)
-            store(out, into + 6 * c_out, a6)
-            store(out, into + 7 * c_out, a7)
+            store(out, into + gap, a1)
+            store(out, into + 2 * gap, a2)
+            store(out, into + 3 * gap, a3)
+            store(out, into + 4 * gap, a4)
+            store(out, into + 5 * gap, a5)
+            store(out, into + 6 * gap, a6)
+            store(out, into + 7 * gap, a7)
             p += 8
         while p < pixels:
             a0 = zero(d, tile)
             for k in range(c_in):
                 v = load(w, at + k * c_out + block, tile)
-                a0 = a0 + broadcast(d, start + p * c_in + k, tile) * v
-            store(out, to + p * c_out + block, a0)
+                a0 = a0 + broadcast(d, start + p * apart + k, tile) * v
+            store(out, to + p * gap + block, a0)
             p += 1
 
 
 @piece
-def outer_gradients(tile, d, start, dy, at, dw, to, pixels, c_in, c_out):
-    """`dw[k] += sum over pixels d[p, k] dy[p]` for `dw` `(c_in, c_out)`."""
+def outer_gradients(tile, d, start, dy, at, gap, dw, to, pixels, c_in, c_out):
+    """`dw[k] += sum over pixels d[p, k] dy[p]` for `dw` `(c_in, c_out)`.
+
+    Pixels of `dy` are `gap` numbers apart.
+    """
     for block in range(0, c_out, lanes(tile)):
         k = 0
         while k + 8 <= c_in:
             a0 = zero(d, tile)
             a1, a2, a3, a4, a5, a6, a7 = a0, a0, a0, a0, a0, a0, a0
             for p in range(pixels):
-                v, here = load(dy, at + p * c_out + block, tile), start + p * c_in + k
+                v, here = load(dy, at + p * gap + block, tile), start + p * c_in + k
                 a0 = a0 + broadcast(d, here, tile) * v
                 a1 = a1 + broadcast(d, here + 1, tile) * v
                 a2 = a2 + broadcast(d, here + 2, tile) * v
@@ -217,7 +223,7 @@ def outer_gradients(tile, d, start, dy, at, dw, to, pixels, c_in, c_out):
         while k < c_in:
             a0 = zero(d, tile)
             for p in range(pixels):
-                v = load(dy, at + p * c_out + block, tile)
+                v = load(dy, at + p * gap + block, tile)
                 a0 = a0 + broadcast(d, start + p * c_in + k, tile) * v
             add_to(dw, to + k * c_out + block, a0)
             k += 1

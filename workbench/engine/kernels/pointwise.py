@@ -34,12 +34,12 @@ def forward(tile, shape, part, x, pixel, w, wo, y, yo, sums):
         _positive(tile, x, first * pixel, pixel, d, count, c)
         for g in range(groups):
             to = yo + (g * pixels + first) * out
-            pointwise(tile, d, start, turned, g * c * out, y, to, count, c, out)
+            pointwise(tile, d, start, c, turned, g * c * out, y, to, out, count, c, out)
             moments(tile, y, to, sums, g * 2 * out, count, out)
 
 
 @kernel
-def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, more, dw):
+def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, dw, more):
     """The gradients of `forward` for the gradient `coef[0] grad + coef[1] y + coef[2]` of `y`.
 
     `dx` `(pixels, c in)` is written, or added to if `more`.  `dw` is like `w` and added to, and of
@@ -61,11 +61,11 @@ def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, more
             from_y = yo + g * pixels * out + here
             norm_gradient(tile, grad, go[g] + here, y, from_y, coef, g * 3 * out, dy, count, out)
             into = dd if g else back
-            pointwise(tile, dy, start, w, wo + g * out * c, into, start, count, out, c)
+            pointwise(tile, dy, start, out, w, wo + g * out * c, into, start, c, count, out, c)
             if g:
-                _add(tile, dd, back, count * c)
+                add(tile, dd, back, start, count * c)
             if len(dw):
-                outer_gradients(tile, dy, start, d, start, dw, wo + g * out * c, count, out, c)
+                outer_gradients(tile, dy, start, d, start, c, dw, wo + g * out * c, count, out, c)
         _through(tile, x, first * pixel, pixel, back, dx, first * c, more, count, c)
 
 
@@ -79,10 +79,10 @@ def _positive(tile, x, start, pixel, d, count, c):
 
 
 @piece
-def _add(tile, x, total, count):
-    """`total += x`."""
+def add(tile, x, total, to, count):
+    """`total += x`, from `to` on."""
     for i in range(0, count, lanes(tile)):
-        store(total, i, load(total, i, tile) + load(x, i, tile))
+        store(total, to + i, load(total, to + i, tile) + load(x, i, tile))
 
 
 @piece

@@ -69,7 +69,7 @@ def forward(tile, conv, shape, part, x, own, pixel, scale, shift, w, wo, y, yo, 
                     h, wide, c, row, step, far, fresh,
                 )  # fmt: skip
             to, pixels = yo + (g * images + first) * h * wide * c, count * h * wide
-            pointwise(lane, d, start, w, wo[1] + g * c * c, y, to, pixels, c, c)
+            pointwise(lane, d, start, c, w, wo[1] + g * c * c, y, to, c, pixels, c, c)
             moments(lane, y, to, sums, g * 2 * c, pixels, c)
 
 
@@ -106,7 +106,7 @@ def backward(
             source, at = g * own + first * height * width * pixel, (g if own else 0) * c
             norm_gradient(lane, grad, go[g] + here, y, yo + g * images * h * wide * c + here,
                           coef, g * 3 * c, dy, pixels, c)  # fmt: skip
-            pointwise(lane, dy, start, turned, g * c * c, dd, start, pixels, c, c)
+            pointwise(lane, dy, start, c, turned, g * c * c, dd, start, c, pixels, c, c)
             flips = flipped if step == 1 else w[wo[0] :]
             _input_gradient(tile, conv, dd, flips, g, ddp, back, fresh, count, height, width, c)
             if len(dw):
@@ -119,7 +119,7 @@ def backward(
                 _weight_gradients(
                     tile, conv, pad, w, wo[0] + g * taps, d, dd, dw, count, height, width, c
                 )
-                outer_gradients(lane, d, start, dy, start, dw, wo[1] + g * c * c, pixels, c, c)
+                outer_gradients(lane, d, start, dy, start, c, dw, wo[1] + g * c * c, pixels, c, c)
             if own > 0 or g == groups - 1:
                 _finish(
                     lane, (count, height, width, c), x, source, pixel, scale, shift, at, back,

@@ -59,7 +59,7 @@ def forward(tile, shape, part, x, pixel, w, wo, y, yo, sums):
             inputs_of(tile, strip, v, r * across, narrow, across, c)
         for place in range(16):
             at, to = place * narrow, place * broad
-            pointwise(tile, v, at, u, place * jump, m, to, tiles, c, wide)
+            pointwise(tile, v, at, c, u, place * jump, m, to, wide, tiles, c, wide)
         for g in range(groups):
             for r in range(count):
                 n, ty = (first + r) // down, (first + r) % down
@@ -100,7 +100,7 @@ def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, dw):
         _gradients_of_tiles(tile, shape, first, count, y, yo, grad, go, coef, dy, dm, broad)
         for place in range(16):
             at, to = place * broad, place * narrow
-            pointwise(tile, dm, at, u, place * jump, dv, to, tiles, wide, c)
+            pointwise(tile, dm, at, wide, u, place * jump, dv, to, c, tiles, wide, c)
         for r in range(count):
             n, ty = (first + r) // down, (first + r) % down
             begin, into = n * height * width * pixel, n * height * width * c
@@ -112,7 +112,7 @@ def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, dw):
         if asked:
             for place in range(16):
                 at, to = place * narrow, place * broad
-                outer_gradients(tile, v, at, dm, to, du, place * jump, tiles, c, wide)
+                outer_gradients(tile, v, at, dm, to, wide, du, place * jump, tiles, c, wide)
     if asked:
         unfolded_gradients(du, jump, dw, wo, groups, c)
 
