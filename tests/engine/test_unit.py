@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from torch import nn
 from tests.spaces.supernets import images, mixed, rows_of, supernet
 from workbench.engine import FastSupernet, workers
 from workbench.engine.halves import factorized_reduce, halves
-from workbench.engine.unit import PIECES, pays, units
+from workbench.engine.kernels.pointwise import CHUNK
+from workbench.engine.unit import pays, units
+from workbench.engine.unit_kernels import PIECES, convolutions
 from workbench.spaces.darts import darts
 from workbench.spaces.ops import FactorizedReduce, conv
 
@@ -29,7 +32,16 @@ def layer(c_in: int = 8, c_out: int = 4) -> nn.Sequential:
     return conv(c_in, c_out, 1, 1, False, nn.ReLU).double()
 
 
-def unit(own: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
+def reduce(c_in: int = 8, c_out: int = 8) -> FactorizedReduce:
+    torch.manual_seed(0)
+    return FactorizedReduce(c_in, c_out, False, nn.ReLU).double()
+
+
+def weights_of(own: nn.Module) -> list[torch.Tensor]:
+    return [conv.weight for conv in convolutions(own)]
+
+
+def unit(own: nn.Module, x: torch.Tensor) -> torch.Tensor:
     (made,) = units([own], x)
     return made
 
@@ -48,12 +60,16 @@ def gradients(y: torch.Tensor, *asked: torch.Tensor) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kind", [layer, reduce])
 def test_a_unit_is_its_layer_statistics_and_second_derivatives_included(
-    size: tuple[int, int], threads: int, monkeypatch: pytest.MonkeyPatch
+    kind: Callable[[], nn.Module],
+    size: tuple[int, int],
+    threads: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(workers, "LEAST", 1)
     monkeypatch.setattr(workers, "_threads", threads)
-    own = layer()
+    own = kind()
     other, x = deepcopy(own), maps(3, *size, 8)
     assert pays(own, x)
     want, found = by_module(other, x), unit(own, x)
@@ -61,36 +77,37 @@ def test_a_unit_is_its_layer_statistics_and_second_derivatives_included(
     assert found.is_contiguous()
     for mine, theirs in zip(own.buffers(), other.buffers(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
-    pairs = zip(
-        gradients(found, x, own[1].weight), gradients(want, x, other[1].weight), strict=True
-    )
-    for mine, theirs in pairs:
-        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
-    # Without a graph of its own the gradient is the kernels'; either is that of its layer alone.
-    for asked in ([x, own[1].weight], [x], [own[1].weight]):
-        mine = torch.autograd.grad(unit(own, x).square().sum(), asked)
-        like = [x if a is x else other[1].weight for a in asked]
-        theirs = torch.autograd.grad(by_module(other, x).square().sum(), like)
-        for a, b in zip(mine, theirs, strict=True):
+    mine, theirs = weights_of(own), weights_of(other)
+    pairs = zip(gradients(found, x, *mine), gradients(want, x, *theirs), strict=True)
+    for a, b in pairs:
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    # Without a graph of its own the gradient is the kernels'; any is that of its layer alone.
+    leaves = [(x, x), *zip(mine, theirs, strict=True)]
+    for asked in (leaves, leaves[:1], leaves[1:], leaves[-1:]):
+        first = torch.autograd.grad(unit(own, x).square().sum(), [one for one, _ in asked])
+        then = torch.autograd.grad(by_module(other, x).square().sum(), [two for _, two in asked])
+        for a, b in zip(first, then, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("pixels", [12, PIECES * 2048 + 5])  # of 8 channels; the second in pieces
+@pytest.mark.parametrize("side", [4, 41])  # the second in pieces of few pictures
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("second", [partial(layer, 8, 12), partial(reduce, 8, 8)])
 def test_layers_side_by_side_are_each_what_they_are_alone(
-    pixels: int, threads: int, monkeypatch: pytest.MonkeyPatch
+    second: Callable[[], nn.Module], side: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "_threads", threads)
-    pair, x = [layer(8, 4), layer(8, 12)], maps(1, 1, pixels, 8)
+    pair, x = [layer(8, 4), second()], maps(15, side, side, 8)
+    assert side == 4 or x.numel() > PIECES * CHUNK
     alone = deepcopy(pair)
-    drawn = [maps(1, 1, pixels, out, seed=1).detach() for out in (4, 12)]
     together, apart = units(pair, x), [unit(own, x) for own in alone]
+    drawn = [maps(*z.shape, seed=1).detach() for z in apart]
     for mine, theirs in zip(together, apart, strict=True):
         assert torch.equal(mine, theirs)
-    for asked in ([0, 1, 2], [0], [2]):  # of x and both weights
+    for asked in ([0, 1, 2], [0], [2]):  # of x and weights
         found = []
         for layers, zs in ((pair, together), (alone, apart)):
-            leaves = [x, *(own[1].weight for own in layers)]
+            leaves = [x, *(weight for own in layers for weight in weights_of(own))]
             total = torch.stack([(z * d).sum() for z, d in zip(zs, drawn, strict=True)]).sum()
             wanted = [leaves[number] for number in asked]
             found.append(torch.autograd.grad(total, wanted, retain_graph=True))
@@ -109,6 +126,8 @@ def test_a_unit_of_frozen_statistics_leaves_them() -> None:
 def test_one_number_is_not_normalised() -> None:
     with pytest.raises(ValueError, match="more than one value per channel"):
         unit(layer(), maps(1, 1, 1, 8))
+    with pytest.raises(ValueError, match="more than one value per channel"):
+        unit(reduce(), maps(1, 2, 2, 8))
 
 
 def test_cells_take_what_the_one_before_them_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +140,8 @@ def test_cells_take_what_the_one_before_them_made(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("workbench.engine.unit.units", counted)
     net = FastSupernet(supernet(darts(channels=4, cells=5, nodes=1)))
     net(images(), mixed(rows_of(net.space)))
-    # Cells 1 and 3 are reductions: the farther inputs of 2 and 4 are halved, by no unit.
-    assert made == [1, 2, 1, 2, 1, 1]
+    # Cells 1 and 3 are reductions: cell 2 asks 1, and 4 asks 3, to halve what both read.
+    assert made == [1, 2, 2, 2, 2, 1]
 
 
 def changed(**settings: object) -> nn.Sequential:
@@ -148,11 +167,14 @@ def changed(**settings: object) -> nn.Sequential:
         changed(padding=1),
         changed(momentum=None),
         layer().eval(),
-        FactorizedReduce(8, 4, False, nn.ReLU),
+        reduce(8, 4),
+        FactorizedReduce(8, 8, True, nn.ReLU),
+        FactorizedReduce(8, 8, False, nn.SiLU),
     ],
     ids=[
         "3x3", "strided", "affine", "SiLU", "short vectors", "groups", "bias", "padding",
-        "cumulative", "evaluation", "halves",
+        "cumulative", "evaluation", "short halves", "affine halves",
+        "SiLU and halves",
     ],
 )  # fmt: skip
 def test_what_is_no_unit_or_does_not_pay_is_left_to_its_module(other: nn.Module) -> None:

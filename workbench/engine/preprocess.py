@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 from torch import Tensor, nn
 
@@ -32,15 +31,15 @@ def preprocessed(
         ahead: gets what its own layer makes of it, where both can be done in one.
         kernels: whether CPU kernels may do it.
     """
-    if isinstance(layer, FactorizedReduce):
-        return factorized_reduce(layer, x)
     if kernels:
         from workbench.engine.unit import pays, units
 
         if pays(layer, x):
             both = [layer, *([ahead.layer] if ahead and pays(ahead.layer, x) else [])]
-            made, *more = units(cast("list[nn.Sequential]", both), x)
+            made, *more = units(both, x)
             if ahead and more:
                 ahead.made = more[0]
             return made
+    if isinstance(layer, FactorizedReduce):
+        return factorized_reduce(layer, x)
     return channels_last(layer(x.permute(0, 3, 1, 2)))
