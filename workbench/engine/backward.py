@@ -22,7 +22,7 @@ from workbench.engine.kernels.pointwise import backward as pointwise_back
 from workbench.engine.kernels.pooling import pool_back
 from workbench.engine.kernels.separable import backward as separable_back
 from workbench.engine.kernels.winograd import backward as winograd_back
-from workbench.engine.workers import in_parts, threads_for
+from workbench.engine.workers import added_up, in_parts, threads_for
 
 BACKWARD = {"halves": halves_back, "pointwise": pointwise_back, "winograd": winograd_back}
 
@@ -88,7 +88,7 @@ class Backward:
             )  # fmt: skip
 
         in_parts(run, self.geometry.pixels, threads)
-        sums = parts.sum(axis=0)
+        sums = added_up(parts)
         gain = norm_coefficients(
             done.rows[terms.edge, terms.column], terms.normed, terms.norm, done.mean, done.inverse,
             sums[:-1], sums[-1:], self.geometry.pixels, terms.unit, self.coef,
@@ -153,7 +153,7 @@ class Backward:
 
         in_parts(run, shape[1], threads)
         self._add_up(weights)
-        return sums.sum(axis=0)
+        return added_up(sums)
 
     def _middle(self, placed: Placed, sums: np.ndarray) -> np.ndarray:
         """Coefficients `(groups, 3, c)` of the batch norm between two halves."""

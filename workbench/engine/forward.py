@@ -24,7 +24,7 @@ from workbench.engine.kernels.pooling import pool
 from workbench.engine.kernels.separable import forward as separable
 from workbench.engine.kernels.simd import Tile, tile_for, tile_of
 from workbench.engine.kernels.winograd import forward as winograd
-from workbench.engine.workers import in_parts, threads_for
+from workbench.engine.workers import added_up, in_parts, threads_for
 
 if TYPE_CHECKING:
     from workbench.engine.packed import PackedCell
@@ -165,7 +165,7 @@ class Forward:
             )  # fmt: skip
 
         in_parts(run, shape[1], threads)
-        return sums.sum(axis=0)
+        return added_up(sums)
 
     def middle_norm(self, placed: Placed) -> tuple[np.ndarray, np.ndarray]:
         """The batch norm between two halves as scale and shift, each `(groups, c)`."""
@@ -211,7 +211,7 @@ class Forward:
             )  # fmt: skip
 
         in_parts(run, parts, threads)
-        self._normalise(placed, 0, sums.sum(axis=0))
+        self._normalise(placed, 0, added_up(sums))
 
     def _moments(self, at: int, sums: np.ndarray) -> None:
         tile, pixels = self.tile(), self.geometry.pixels

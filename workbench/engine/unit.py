@@ -23,7 +23,7 @@ from workbench.engine.unit_kernels import (
     normed,
     statistics,
 )
-from workbench.engine.workers import in_parts
+from workbench.engine.workers import added_up, in_parts
 from workbench.spaces.ops import FactorizedReduce
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ class _Units(torch.autograd.Function):
         in_parts(run, len(x), threads)
         ctx.layers, ctx.jobs = layers, jobs
         ctx.moments = [
-            statistics(norm_of(layer), sums.sum(axis=0), job, ys[0].dtype)
+            statistics(norm_of(layer), added_up(sums), job, ys[0].dtype)
             for layer, sums, job in zip(layers, parts, jobs, strict=True)
         ]
         ctx.nodes = [each.grad_fn for each in (x, *weights)]
@@ -136,7 +136,7 @@ class _Units(torch.autograd.Function):
 
 def _by_layer(layers: Sequence[nn.Module], every: Sequence[T]) -> list[Sequence[T]]:
     """What there is one of per convolution, layer by layer."""
-    counts = [len(convolutions(layer)) for layer in layers]
+    counts = [2 if isinstance(layer, FactorizedReduce) else 1 for layer in layers]
     ends = np.cumsum(counts)
     return [every[end - count : end] for count, end in zip(counts, ends, strict=True)]
 

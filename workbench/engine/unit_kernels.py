@@ -24,7 +24,7 @@ from workbench.engine.kernels.pointwise import CHUNK
 from workbench.engine.kernels.pointwise import backward as pointwise_back
 from workbench.engine.kernels.pointwise import forward as pointwise
 from workbench.engine.kernels.simd import Tile, tile_for
-from workbench.engine.workers import in_parts, threads_for
+from workbench.engine.workers import added_up, in_parts, threads_for
 from workbench.spaces.ops import FactorizedReduce
 
 # What kernels of a cell's terms are told of the only one there is: its weight, that a batch norm
@@ -71,10 +71,11 @@ class Unit:
         """That of a layer, with its convolutions' weights."""
         halving, parts = isinstance(layer, FactorizedReduce), [w.shape[0] for w in weights]
         tile = tile_for(x, x.shape[3], *parts)
-        turned = [w.detach().flatten(1).t().reshape(-1) for w in weights]
-        matrices = flat(torch.cat(turned)) if halving else flat(weights[0])
+        matrices = weights[0]
+        if halving:
+            matrices = torch.cat([w.detach().flatten(1).t().reshape(-1) for w in weights])
         images, height, width, c = x.shape
-        return Unit(tile, halving, matrices, images, height, width, c, sum(parts))
+        return Unit(tile, halving, flat(matrices), images, height, width, c, sum(parts))
 
     @property
     def sized(self) -> tuple[int, int]:
@@ -188,6 +189,6 @@ def coefficients(unit: Unit, grad: np.ndarray, y: np.ndarray, moments: Moments) 
         )  # fmt: skip
 
     in_parts(run, unit.pixels, threads)
-    sums = parts.sum(axis=0)
+    sums = added_up(parts)
     norm_coefficients(WEIGHT, NORMED, FIRST, *moments, sums[:1], sums[1:], unit.pixels, FIRST, coef)
     return coef.ravel()

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from os import getpid
 
+import numpy as np
+
 LEAST = 100_000  # numbers a thread must have to work on: handing over costs tens of microseconds
 
 _threads = 1
@@ -31,6 +33,11 @@ def in_parts(run: Callable[[int, int, int], None], count: int, threads: int) -> 
     run(0, bounds[0], bounds[1])
     for other in others:
         other.result()
+
+
+def added_up(parts: np.ndarray) -> np.ndarray:
+    """What all threads found, `parts` `(threads, ...)`."""
+    return parts[0] if len(parts) == 1 else parts.sum(axis=0)
 
 
 @cache
