@@ -72,8 +72,8 @@ def backward(tile, shape, part, x, pixel, w, wo, y, yo, grad, go, coef, dx, dw, 
 @piece
 def _positive(tile, x, start, pixel, d, count, c):
     """A ReLU of `x`, its pixels side by side."""
-    for block in range(0, c, lanes(tile)):
-        for p in range(count):
+    for p in range(count):
+        for block in range(0, c, lanes(tile)):
             value = load(x, start + p * pixel + block, tile)
             store(d, p * c + block, where_positive(value, value))
 
@@ -88,8 +88,8 @@ def add(tile, x, total, to, count):
 @piece
 def _through(tile, x, start, pixel, back, dx, to, more, count, c):
     """To `dx` what a ReLU of `x` lets through of `back`; added to what is there if `more`."""
-    for block in range(0, c, lanes(tile)):
-        for p in range(count):
+    for p in range(count):
+        for block in range(0, c, lanes(tile)):
             value, into = load(x, start + p * pixel + block, tile), to + p * c + block
             through = where_positive(value, load(back, p * c + block, tile))
             store(dx, into, load(dx, into, tile) + through if more else through)
