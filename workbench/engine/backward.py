@@ -16,7 +16,6 @@ from workbench.engine.kernels.mixing import (
     mix,
     mix_sums,
     norm_coefficients,
-    norm_gradients,
 )
 from workbench.engine.kernels.pointwise import backward as pointwise_back
 from workbench.engine.kernels.pooling import pool_back
@@ -167,23 +166,19 @@ class Backward:
         )  # fmt: skip
         return coef
 
-    def _gradient(self, placed: Placed, which: slice, y: int, out: np.ndarray, to: int) -> None:
-        """The gradient of the map at `y`, over the edges `which` of a bundle."""
-        coef = self.coef[placed.units][which]
-        norm_gradients(
-            self.done.tile(), self.nodes, placed.grad[which], self.done.outputs, y,
-            bool(placed.bundle.norms), coef.ravel(), out, to, self.geometry.pixels, self.c,
-        )  # fmt: skip
-
     def _pool(self, placed: Placed) -> None:
-        done, bundle = self.done, placed.bundle
-        dy = room(self.geometry.node_map, done.tensors[0])
-        self._gradient(placed, slice(None), placed.y, dy, 0)
+        done, bundle, does = self.done, placed.bundle, placed.bundle.about.does
         array, at, gap = done.source(bundle.source)
-        pool_back(
-            self.done.tile(), bundle.about.does == "max", bundle.stride, done.sized(placed)[1:],
-            array, at, gap, done.outputs, placed.y, dy, self._into(bundle.source),
-        )  # fmt: skip
+        shape, coef = done.sized(placed)[1:], self.coef[placed.units].ravel()
+        dx = self._into(bundle.source)
+
+        def run(thread: int, start: int, stop: int) -> None:
+            pool_back(
+                done.tile(), does == "max", bundle.stride, shape, (start, stop), array, at, gap,
+                done.outputs, placed.y, bool(bundle.norms), self.nodes, placed.grad, coef, dx,
+            )  # fmt: skip
+
+        in_parts(run, shape[0], threads_for(self.geometry.node_map))
 
     def _skip(self, placed: Placed) -> None:
         terms = len(placed.bundle.edges)

@@ -13,7 +13,6 @@ from torch import Tensor
 from workbench.engine.geometry import Geometry, Placed, refuse_one
 from workbench.engine.kernels.halves import forward as halves
 from workbench.engine.kernels.mixing import (
-    add_moments,
     mix,
     norm_scales,
     normalise,
@@ -175,16 +174,21 @@ class Forward:
         return scale, shift
 
     def _pool(self, placed: Placed) -> None:
-        bundle = placed.bundle
+        bundle, does = placed.bundle, placed.bundle.about.does
         array, at, gap = self.source(bundle.source)
-        pool(
-            self.tile(), bundle.about.does == "max", bundle.stride, self.sized(placed)[1:],
-            array, at, gap, self.outputs, placed.y,
-        )  # fmt: skip
+        shape, groups = self.sized(placed)[1:], len(bundle.edges)
+        threads = threads_for(self.geometry.node_map)
+        sums = np.zeros((threads, 1, 2, self.c if bundle.norms else 0))
+
+        def run(thread: int, start: int, stop: int) -> None:
+            pool(
+                self.tile(), does == "max", bundle.stride, shape, (start, stop), array, at, gap,
+                self.outputs, placed.y, sums[thread].ravel(),
+            )  # fmt: skip
+
+        in_parts(run, shape[0], threads)
         if bundle.norms:
-            sums = np.zeros((1, 2, self.c))
-            self._moments(placed.y, sums)
-            self._normalise(placed, 0, np.repeat(sums, len(bundle.edges), axis=0))
+            self._normalise(placed, 0, np.repeat(added_up(sums), groups, axis=0))
 
     def product(self, placed: Placed) -> Product:
         """What is asked of the kernels of a bundle of ordinary convolutions."""
@@ -212,10 +216,6 @@ class Forward:
 
         in_parts(run, parts, threads)
         self._normalise(placed, 0, added_up(sums))
-
-    def _moments(self, at: int, sums: np.ndarray) -> None:
-        tile, pixels = self.tile(), self.geometry.pixels
-        add_moments(tile, self.outputs, at, sums.ravel(), len(sums), pixels, self.c)
 
     def _normalise(self, placed: Placed, number: int, sums: np.ndarray) -> None:
         normalise(

@@ -14,7 +14,6 @@ from __future__ import annotations
 import numpy as np
 
 from workbench.engine.kernels.compiled import kernel, piece
-from workbench.engine.kernels.depthwise import moments
 from workbench.engine.kernels.simd import add_to, lanes, load, store, zero
 
 CHUNK = 4_096  # numbers of a node that are worked on together
@@ -30,13 +29,6 @@ def apart(tile, grad, out, nodes, pixels, c):
                 for p in range(first, min(first + most, pixels)):
                     value = load(grad, (p * nodes + node) * c + block, tile)
                     store(out, (node * pixels + p) * c + block, value)
-
-
-@kernel
-def add_moments(tile, y, yo, sums, groups, pixels, c):
-    """Sums and sums of squares of `y` `(groups, pixels, c)`, added to `sums` `(groups, 2, c)`."""
-    for g in range(groups):
-        moments(tile, y, yo + g * pixels * c, sums, g * 2 * c, pixels, c)
 
 
 @kernel
@@ -223,29 +215,3 @@ def norm_coefficients(weight, normed, norm, mean, inverse, products, total, pixe
             out[2, i] = -a * s1 / pixels - b * m
             gain[t] += spread
     return gain
-
-
-@kernel
-def norm_gradients(tile, g, go, y, yo, normed, coef, out, to, pixels, c):
-    """`out[p] = sum over terms of coef[0] g + coef[1] y + coef[2]`, for terms of one `y`.
-
-    Term t's `g` begins at `go[t]`, `y` at `yo`, `out` at `to`.  Without a batch norm (`normed`)
-    only the first summand is there.
-    """
-    most = max(1, CHUNK // c)
-    for start in range(0, pixels, most):
-        count = min(most, pixels - start)
-        for t in range(len(go)):
-            for block in range(0, c, lanes(tile)):
-                at = t * 3 * c + block
-                a, b = load(coef, at, tile), load(coef, at + c, tile)
-                shift = load(coef, at + 2 * c, tile)
-                for p in range(start, start + count):
-                    here = p * c + block
-                    into = to + here
-                    value = load(g, go[t] + here, tile) * a
-                    if normed:
-                        value = value + load(y, yo + here, tile) * b + shift
-                    if t > 0:
-                        value = value + load(out, into, tile)
-                    store(out, into, value)

@@ -1,7 +1,9 @@
 """3×3 pooling with a border of one pixel, channels-last, forward and backward.
 
 A window moves along a row: what it shares with the one before stays in registers.  Pictures are
-copied into maps with a border first, so that every window has nine places.
+copied into maps with a border first, so that every window has nine places.  `shape` is (pictures,
+height, width, channels), `part` the first of the pictures that a call is for, and the one after the
+last; `x` begins at `start`, its pixels `pixel` apart.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from workbench.engine.kernels.compiled import kernel, piece, room
+from workbench.engine.kernels.depthwise import moments
 from workbench.engine.kernels.simd import (
     add_to,
     broadcast,
@@ -22,18 +25,18 @@ from workbench.engine.kernels.simd import (
 
 
 @kernel
-def pool(tile, largest, step, shape, x, start, pixel, y, yo):
+def pool(tile, largest, step, shape, part, x, start, pixel, y, yo, sums):
     """`y` `(pictures, h', w', c)`: the largest value, or the mean, of what lies in the picture.
 
-    `shape` is (pictures, height, width, channels); `x` begins at `start`, its pixels `pixel` apart.
+    Its moments are added to `sums`, float64 `(2, c)`, if that is of any length.
     """
-    images, height, width, c = shape
+    _, height, width, c = shape
     h, w = (height - 1) // step + 1, (width - 1) // step + 1
     rows, columns = _shares(height, step, x), _shares(width, step, x)
     row = (width + 2) * c
     pad = room((height + 2) * row, x)
     pad[:] = -np.inf if largest else 0.0
-    for n in range(images):
+    for n in range(part[0], part[1]):
         _fill(tile, x, start + n * height * width * pixel, pixel, pad, height, width, c)
         for block in range(0, c, lanes(tile)):
             for i in range(h):
@@ -42,6 +45,8 @@ def pool(tile, largest, step, shape, x, start, pixel, y, yo):
                     _largest(tile, pad, here, row, y, into, w, step, c)
                 else:
                     _mean(tile, pad, here, row, y, into, rows, i, columns, w, step, c)
+        if len(sums):
+            moments(tile, y, yo + n * h * w * c, sums, 0, h * w, c)
 
 
 @piece
@@ -108,32 +113,58 @@ def _mean(tile, pad, here, row, y, into, rows, i, columns, w, step, c):
 
 
 @kernel
-def pool_back(tile, largest, step, shape, x, start, pixel, y, yo, dy, dx):
-    """Add the gradient of `x` to `dx` `(pictures, height, width, c)`, for `dy` of `y`.
+def pool_back(tile, largest, step, shape, part, x, start, pixel, y, yo, normed, grad, go, coef, dx):
+    """Add the gradient of `x` to `dx` `(pictures, height, width, c)`.
 
-    Where values tie for the largest, the first of them takes all, as in torch.
+    That of `y` is the sum over groups of `coef[0] grad + coef[1] y + coef[2]`; without a batch norm
+    (`normed`) only the first summand is there.  Where values tie for the largest, the first of them
+    takes all, as in torch.
+
+    Args:
+        grad: of what `y` goes into; group g's begins at `go[g]`.
+        coef: `(groups, 3, c)`.
     """
-    images, height, width, c = shape
+    _, height, width, c = shape
     h, w = (height - 1) // step + 1, (width - 1) // step + 1
     rows, columns = _shares(height, step, x), _shares(width, step, x)
     row = (width + 2) * c
-    pad, back = room((height + 2) * row, x), room((height + 2) * row, x)
+    pad, back, dy = room((height + 2) * row, x), room((height + 2) * row, x), room(h * w * c, x)
     pad[:] = -np.inf  # which reaches nothing but a window without any finite value
-    for n in range(images):
+    for n in range(part[0], part[1]):
+        first = n * h * w * c
+        _gradients(tile, grad, go, first, y, yo + first, normed, coef, dy, h * w, c)
         if largest:
             _fill(tile, x, start + n * height * width * pixel, pixel, pad, height, width, c)
         back[:] = 0.0
         for block in range(0, c, lanes(tile)):
             for i in range(h):
-                here, out = i * step * row + block, (n * h + i) * w * c + block
+                here, out = i * step * row + block, i * w * c + block
                 if largest:
-                    _largest_back(tile, pad, here, row, y, yo + out, dy, out, back, w, step, c)
+                    at = yo + first + out
+                    _largest_back(tile, pad, here, row, y, at, dy, out, back, w, step, c)
                 else:
                     _mean_back(tile, dy, out, rows, i, columns, back, here, row, w, step, c)
             for i in range(height):
                 into, source = (n * height + i) * width * c + block, (i + 1) * row + c + block
                 for j in range(width):
                     add_to(dx, into + j * c, load(back, source + j * c, tile))
+
+
+@piece
+def _gradients(tile, grad, go, first, y, yo, normed, coef, dy, pixels, c):
+    """`dy` of a picture, whose numbers are the `first` and on of each group."""
+    for g in range(len(go)):
+        for block in range(0, c, lanes(tile)):
+            at, source = g * 3 * c + block, go[g] + first + block
+            a, b = load(coef, at, tile), load(coef, at + c, tile)
+            shift = load(coef, at + 2 * c, tile)
+            for p in range(pixels):
+                value = load(grad, source + p * c, tile) * a
+                if normed:
+                    value = value + load(y, yo + p * c + block, tile) * b + shift
+                if g > 0:
+                    value = value + load(dy, p * c + block, tile)
+                store(dy, p * c + block, value)
 
 
 @piece
