@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from workbench.engine.forward import Forward, cleared, flat, room
@@ -45,7 +45,9 @@ class Backward:
         self.done, self.geometry, self.c = done, done.geometry, done.c
         self.gains = np.zeros_like(done.rows)
         self.weights = cleared(len(done.weights) if weights else 0, done.tensors[0])
-        self.inputs = [torch.zeros_like(x) for x in done.tensors]
+        # What is first to go into an input's gradient writes it, if it can.
+        self.inputs = [room(x.numel(), x) for x in done.tensors]
+        self.fresh = set(range(len(done.tensors)))
         self.coef = np.empty((max(1, self.geometry.units), 3, self.c), done.dtype)
         self.nodes = self._from_output(grad)
 
@@ -65,8 +67,10 @@ class Backward:
         shape = self.done.shape
         for state in reversed(range(shape.inputs + shape.nodes)):
             if state >= shape.inputs or self.wanted[state]:
-                for placed in self.geometry.by_source[state]:
+                for placed in sorted(self.geometry.by_source[state], key=_only_adds):
                     self._bundle(placed)
+                if state in self.fresh:
+                    self.inputs[state][:] = 0  # nothing is left
             if state >= shape.inputs:
                 self._node(state)
 
@@ -94,12 +98,17 @@ class Backward:
         )  # fmt: skip
         self.gains[terms.edge, terms.column] += gain
 
-    def _into(self, source: int) -> np.ndarray:
-        """The gradient of a source."""
-        inputs, map_size = self.done.shape.inputs, self.geometry.node_map
-        if source < inputs:
-            return flat(self.inputs[source])
-        return self.nodes[(source - inputs) * map_size : (source - inputs + 1) * map_size]
+    def _into(self, placed: Placed) -> tuple[np.ndarray, bool]:
+        """The gradient of a bundle's source, and whether to add to what is there."""
+        source, map_size = placed.bundle.source, self.geometry.node_map
+        number = source - self.done.shape.inputs
+        if number >= 0:
+            return self.nodes[number * map_size : (number + 1) * map_size], True
+        into, more = self.inputs[source], source not in self.fresh
+        self.fresh.discard(source)
+        if _only_adds(placed) and not more:
+            into[:], more = 0, True
+        return into, more
 
     def _bundle(self, placed: Placed) -> None:
         does = placed.bundle.about.does
@@ -114,40 +123,40 @@ class Backward:
 
     def _separable(self, placed: Placed) -> None:
         done, bundle, about = self.done, placed.bundle, placed.bundle.about
-        shape, map_size = done.sized(placed), self.geometry.node_map
+        map_size = self.geometry.node_map
         grad, go, coef, y = self.nodes, placed.grad, self.coef[placed.units], placed.y
         if about.does == "separable":
             scale, shift = done.middle_norm(placed)
-            inner = (shape[0], shape[1], *self.geometry.inner, self.c)
-            before = room(shape[0] * map_size, done.tensors[0])
+            before = room(placed.shape[0] * map_size, done.tensors[0])
             sums = self._convolve(
-                placed, 2, 1, inner, done.outputs[placed.middle :], map_size, self.c, scale, shift,
-                y, grad, go, coef, before,
+                placed, 2, 1, placed.inner, done.outputs[placed.middle :], map_size, self.c, scale,
+                shift, y, grad, go, coef, before, more=False,
             )  # fmt: skip
-            grad, go = before, np.arange(shape[0]) * map_size
+            grad, go = before, placed.starts
             coef, y = self._middle(placed, sums), placed.middle
         array, at, gap = done.source(bundle.source)
+        into, more = self._into(placed)
         self._convolve(
-            placed, 0, bundle.stride, shape, array[at:], 0, gap, *done.one, y, grad, go, coef,
-            self._into(bundle.source),
+            placed, 0, bundle.stride, placed.shape, array[at:], 0, gap, *done.one, y, grad, go,
+            coef, into, more=more,
         )  # fmt: skip
 
     def _convolve(
         self, placed: Placed, role: int, stride: int, shape: tuple[int, ...], x: np.ndarray,
         own: int, gap: int, scale: np.ndarray, shift: np.ndarray, y: int, grad: np.ndarray,
-        go: np.ndarray, coef: np.ndarray, dx: np.ndarray,
+        go: np.ndarray, coef: np.ndarray, dx: np.ndarray, *, more: bool,
     ) -> np.ndarray:  # fmt: skip
         """Run `kernels.separable.backward`; returns the sums `(groups, 2, c)` of own inputs."""
         done, about = self.done, placed.bundle.about
         tile, threads = done.tile(about.size), threads_for(shape[0] * self.geometry.node_map)
         sums = np.zeros((threads, shape[0], 2, self.c))
-        weights = self._by_thread(threads)
+        weights, at, flat_coef = self._by_thread(threads), placed.at[role:], coef.ravel()
 
         def run(thread: int, start: int, stop: int) -> None:
             separable_back(
-                tile, (stride, about.dilation), shape, (start, stop), x, own, gap, scale.ravel(),
-                shift.ravel(), done.weights, placed.at[role:], done.outputs, y, grad, go,
-                coef.ravel(), dx, sums[thread].ravel(), weights[thread],
+                tile, (stride, about.dilation), shape, (start, stop), x, own, gap, scale,
+                shift, done.weights, at, done.outputs, y, grad, go, flat_coef, dx, more,
+                sums[thread].ravel(), weights[thread],
             )  # fmt: skip
 
         in_parts(run, shape[1], threads)
@@ -156,21 +165,19 @@ class Backward:
 
     def _middle(self, placed: Placed, sums: np.ndarray) -> np.ndarray:
         """Coefficients `(groups, 3, c)` of the batch norm between two halves."""
-        groups = len(sums)
-        coef = np.empty((groups, 3, self.c), self.done.dtype)
-        each = np.arange(groups)
+        coef = np.empty((len(sums), 3, self.c), self.done.dtype)
+        weight, normed, each = _alone(len(sums))
         norm_coefficients(
-            np.ones(groups), np.ones(groups, np.int64), placed.bundle.norms_at[0] + each,
-            self.done.mean, self.done.inverse, np.ascontiguousarray(sums[:, 1]),
-            np.ascontiguousarray(sums[:, 0]), self.geometry.pixels, each, coef,
+            weight, normed, placed.bundle.norms_at[0] + each, self.done.mean, self.done.inverse,
+            sums[:, 1].copy(), sums[:, 0].copy(), self.geometry.pixels, each, coef,
         )  # fmt: skip
         return coef
 
     def _pool(self, placed: Placed) -> None:
         done, bundle, does = self.done, placed.bundle, placed.bundle.about.does
         array, at, gap = done.source(bundle.source)
-        shape, coef = done.sized(placed)[1:], self.coef[placed.units].ravel()
-        dx = self._into(bundle.source)
+        shape, coef = placed.shape[1:], self.coef[placed.units].ravel()
+        dx, _ = self._into(placed)
 
         def run(thread: int, start: int, stop: int) -> None:
             pool_back(
@@ -184,10 +191,11 @@ class Backward:
         terms = len(placed.bundle.edges)
         scale = np.ascontiguousarray(self.coef[placed.units, 0])
         zeros, gap = np.zeros(terms, np.int64), np.full(terms, self.c)
+        into, more = self._into(placed)
         mix(
             self.done.tile(), self.nodes, self.nodes, self.nodes, self.nodes, zeros,
-            placed.grad, gap, scale.ravel(), scale[0], self._into(placed.bundle.source), 0, self.c,
-            0, self.geometry.pixels, self.c, True,
+            placed.grad, gap, scale.ravel(), self.done.one[1], into, 0, self.c, 0,
+            self.geometry.pixels, self.c, more,
         )  # fmt: skip
 
     def _convolution(self, placed: Placed) -> None:
@@ -196,8 +204,8 @@ class Backward:
         array, at, gap = done.source(placed.bundle.source)
         threads = threads_for(shape[0] * self.geometry.node_map)
         weights, coef = self._by_thread(threads), self.coef[placed.units].ravel()
-        dx = self._into(placed.bundle.source)
-        more = (True,) if kernel == "pointwise" else ()  # the others always add to `dx`
+        dx, adds = self._into(placed)
+        more = (adds,) if kernel == "pointwise" else ()
 
         def run(thread: int, start: int, stop: int) -> None:
             BACKWARD[kernel](
@@ -216,3 +224,17 @@ class Backward:
     def _add_up(self, weights: Sequence[np.ndarray]) -> None:
         for more in weights[1:]:
             self.weights += more
+
+
+def _only_adds(placed: Placed) -> bool:
+    """Whether what a bundle's kernel does to its source's gradient is to add."""
+    about, strided = placed.bundle.about, placed.bundle.stride > 1
+    if about.does == "convolution":
+        return about.size > 1
+    return about.does in ("max", "mean") or (about.does == "skip" and strided)
+
+
+@cache
+def _alone(groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `norm_coefficients` is told of maps that go into nothing else: weight, norm, place."""
+    return np.ones(groups), np.ones(groups, np.int64), np.arange(groups)

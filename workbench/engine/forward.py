@@ -87,8 +87,10 @@ class Forward:
         self.outputs = flat(self.lease.tensor)
         norms = max(1, cell.layout.norms)
         self.mean, self.inverse = np.empty((norms, self.c)), np.empty((norms, self.c))
-        self.one = np.ones((1, self.c), self.dtype), np.zeros((1, self.c), self.dtype)
+        self.one = np.ones(self.c, self.dtype), np.zeros(self.c, self.dtype)
+        self.middles: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # see `middle_norm`
         statistics = cell.norms
+        self.eps = statistics.eps
         self.running = [x.numpy() for x in cell.statistics()]
         self.momentum = (statistics.momentum or 0.0) if statistics.track_running_stats else 0.0
 
@@ -116,12 +118,6 @@ class Forward:
         at, gap = self.geometry.node(number)
         return self.nodes, at, gap
 
-    def sized(self, placed: Placed) -> tuple[int, int, int, int, int]:
-        """Groups, pictures, height, width and channels of a bundle's input."""
-        bundle = placed.bundle
-        h, w = self.geometry.sized(bundle.source)
-        return len(bundle.edges), self.geometry.images, h, w, self.c
-
     def _bundle(self, placed: Placed) -> None:
         does = placed.bundle.about.does
         if does in ("separable", "dilated"):
@@ -133,19 +129,18 @@ class Forward:
 
     def _separable(self, placed: Placed) -> None:
         bundle, about = placed.bundle, placed.bundle.about
-        shape, tile = self.sized(placed), self.tile(about.size)
+        tile = self.tile(about.size)
         array, at, gap = self.source(bundle.source)
         scale, shift = self.one
         self._normalise(placed, 0, self._convolve(
-            tile, (bundle.stride, about.dilation), shape, array[at:], 0, gap, scale, shift,
+            tile, (bundle.stride, about.dilation), placed.shape, array[at:], 0, gap, scale, shift,
             placed.at, placed.middle,
         ))  # fmt: skip
         if about.does == "dilated":
             return
-        inner = (shape[0], shape[1], *self.geometry.inner, self.c)
         scale, shift = self.middle_norm(placed)
         self._normalise(placed, 1, self._convolve(
-            tile, (1, about.dilation), inner, self.outputs[placed.middle :],
+            tile, (1, about.dilation), placed.inner, self.outputs[placed.middle :],
             self.geometry.node_map, self.c, scale, shift, placed.at[2:], placed.y,
         ))  # fmt: skip
 
@@ -159,7 +154,7 @@ class Forward:
 
         def run(thread: int, start: int, stop: int) -> None:
             separable(
-                tile, conv, shape, (start, stop), x, own, gap, scale.ravel(), shift.ravel(),
+                tile, conv, shape, (start, stop), x, own, gap, scale, shift,
                 self.weights, at, self.outputs, to, sums[thread].ravel(),
             )  # fmt: skip
 
@@ -167,16 +162,18 @@ class Forward:
         return added_up(sums)
 
     def middle_norm(self, placed: Placed) -> tuple[np.ndarray, np.ndarray]:
-        """The batch norm between two halves as scale and shift, each `(groups, c)`."""
-        size = (len(placed.bundle.edges), self.c)
-        scale, shift = np.empty(size, self.dtype), np.empty(size, self.dtype)
-        norm_scales(self.mean, self.inverse, placed.bundle.norms_at[0], scale, shift)
-        return scale, shift
+        """The batch norm between two halves as scale and shift, each `(groups, c)` and flat."""
+        if placed.y not in self.middles:
+            size = (placed.shape[0], self.c)
+            scale, shift = np.empty(size, self.dtype), np.empty(size, self.dtype)
+            norm_scales(self.mean, self.inverse, placed.bundle.norms_at[0], scale, shift)
+            self.middles[placed.y] = scale.ravel(), shift.ravel()
+        return self.middles[placed.y]
 
     def _pool(self, placed: Placed) -> None:
         bundle, does = placed.bundle, placed.bundle.about.does
         array, at, gap = self.source(bundle.source)
-        shape, groups = self.sized(placed)[1:], len(bundle.edges)
+        shape = placed.shape[1:]
         threads = threads_for(self.geometry.node_map)
         sums = np.zeros((threads, 1, 2, self.c if bundle.norms else 0))
 
@@ -188,11 +185,11 @@ class Forward:
 
         in_parts(run, shape[0], threads)
         if bundle.norms:
-            self._normalise(placed, 0, np.repeat(added_up(sums), groups, axis=0))
+            self._normalise(placed, 0, np.repeat(added_up(sums), placed.shape[0], axis=0))
 
     def product(self, placed: Placed) -> Product:
         """What is asked of the kernels of a bundle of ordinary convolutions."""
-        shape, c, bundle = self.sized(placed), self.c, placed.bundle
+        shape, c, bundle = placed.shape, self.c, placed.bundle
         if bundle.about.does == "skip":
             tile = tile_for(self.tensors[0], c, c // 2, c - c // 2)
             return Product("halves", tile, (*shape, c), placed.at, shape[1])
@@ -219,7 +216,7 @@ class Forward:
 
     def _normalise(self, placed: Placed, number: int, sums: np.ndarray) -> None:
         normalise(
-            sums, self.geometry.pixels, self.cell.norms.eps, self.mean, self.inverse,
+            sums, self.geometry.pixels, self.eps, self.mean, self.inverse,
             placed.bundle.norms_at[number], self.running[0], self.running[1], self.momentum,
         )  # fmt: skip
 

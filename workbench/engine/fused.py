@@ -32,5 +32,8 @@ def _gradients(
     back = Backward(done, grad, weights=asks[0], inputs=asks[1:])
     back.run()
     learned = torch.from_numpy(back.weights) if asks[0] else None
-    through = [x if ask else None for x, ask in zip(back.inputs, asks[1:], strict=True)]
+    through = [
+        torch.from_numpy(x).view_as(like) if ask else None
+        for x, like, ask in zip(back.inputs, done.tensors, asks[1:], strict=True)
+    ]
     return torch.from_numpy(back.gains), learned, through

@@ -36,7 +36,9 @@ class Terms:
 class Placed:
     """A bundle and its maps: `y` is where its outputs begin, `middle` those of a first half.
 
-    `units` are the places of its terms, `grad` where the gradients of their nodes begin.
+    `units` are the places of its terms, `grad` where the gradients of their nodes begin.  `shape`
+    is (groups, pictures, height, width, channels) of its input, `inner` that of its outputs, of
+    which `starts` says where each begins in an array of them alone.
     """
 
     bundle: Bundle
@@ -44,6 +46,9 @@ class Placed:
     middle: int
     units: slice
     grad: np.ndarray
+    shape: tuple[int, ...]
+    inner: tuple[int, ...]
+    starts: np.ndarray
 
     @cached_property
     def at(self) -> np.ndarray:
@@ -107,8 +112,12 @@ class Geometry:
             if does == "separable":
                 y += groups * self.node_map
             grad = [(shape.edges[e][1] - shape.inputs) * self.node_map for e in bundle.edges]
-            units = slice(unit, unit + groups)
-            out.append(Placed(bundle, y, middle, units, np.array(grad)))
+            units, starts = slice(unit, unit + groups), np.arange(groups) * self.node_map
+            whole, inner = (
+                (groups, self.images, *size, self.layout.channels)
+                for size in (self.sized(bundle.source), self.inner)
+            )
+            out.append(Placed(bundle, y, middle, units, np.array(grad), whole, inner, starts))
             unit += groups
             if does in ("max", "mean"):
                 y += self.node_map

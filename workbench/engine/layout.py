@@ -96,7 +96,7 @@ class Bundle:
     norms: tuple[str, ...]
     norms_at: tuple[int, ...]
 
-    @property
+    @cached_property
     def about(self) -> Op:
         """What the operation does."""
         return OPS[self.op]

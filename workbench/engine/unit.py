@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -136,9 +137,9 @@ class _Units(torch.autograd.Function):
 
 def _by_layer(layers: Sequence[nn.Module], every: Sequence[T]) -> list[Sequence[T]]:
     """What there is one of per convolution, layer by layer."""
+    rest = iter(every)
     counts = [2 if isinstance(layer, FactorizedReduce) else 1 for layer in layers]
-    ends = np.cumsum(counts)
-    return [every[end - count : end] for count, end in zip(counts, ends, strict=True)]
+    return [list(islice(rest, count)) for count in counts]
 
 
 def _again(

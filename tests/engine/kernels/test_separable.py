@@ -28,6 +28,7 @@ class Case:
     channels: int = 3
     images: int = 2
     groups: int = 2
+    more: bool = False  # is the input's gradient added to what is there?
 
     def __post_init__(self) -> None:
         draw = torch.Generator().manual_seed(0)
@@ -84,22 +85,29 @@ class Case:
         part = (0, self.shape[1])
         forward(tile, self.conv, self.shape, part, x, own, c, scale, shift, w, wo, y, 0, sums)
         moments = sums.copy()
-        dx, dw, sums = np.zeros_like(x), np.zeros(len(w) if weights else 0), 0 * sums
+        # Groups with inputs of their own write their gradients; a shared one is added to if asked.
+        dx = np.full_like(x, 1 if self.more else np.nan)
+        dw, sums = np.zeros(len(w) if weights else 0), 0 * sums
         go = np.arange(self.groups) * self.grad[0].numel()
         grad, coef = self.grad.reshape(-1).numpy(), self.coef.reshape(-1).numpy()
         backward(
             tile, self.conv, self.shape, part, x, own, c, scale, shift, w, wo, y, 0, grad, go, coef,
-            dx, sums, dw,
+            dx, self.more, sums, dw,
         )  # fmt: skip
         found = {
             "y": y,
-            "dx": dx,
+            "dx": dx - 1 if self.more else dx,
             "moments": moments,
             "sums": sums,
             "taps": dw[: wo[1]],
             "matrix": dw[wo[1] :],
         }
         return {name: torch.from_numpy(value) for name, value in found.items()}
+
+
+WHOSE = pytest.mark.parametrize(
+    "whose", [{}, {"more": True}, {"own": True}], ids=["shared", "added to", "own"]
+)
 
 
 def check(case: Case) -> None:
@@ -117,16 +125,18 @@ def check(case: Case) -> None:
     assert torch.equal(without["dx"], found["dx"])
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+@WHOSE
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2), (2, 2)])
 @pytest.mark.parametrize("side", [3, 5, 7])
-def test_both_passes_are_torchs(side, stride, dilation, size, own):
-    check(Case(side, stride, dilation, size, own))
+def test_both_passes_are_torchs(side, stride, dilation, size, whose):
+    check(Case(side, stride, dilation, size, **whose))
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+@WHOSE
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2), (2, 2)])
 @pytest.mark.parametrize("side", [3, 5])
-def test_more_pictures_than_fit_into_the_cache_are_worked_on_in_parts(side, stride, dilation, own):
-    check(Case(side, stride, dilation, (23, 21), own, channels=12, images=8))
+def test_more_pictures_than_fit_into_the_cache_are_worked_on_in_parts(
+    side, stride, dilation, whose
+):
+    check(Case(side, stride, dilation, (23, 21), channels=12, images=8, **whose))

@@ -75,12 +75,31 @@ def forward(tile, conv, shape, part, x, own, pixel, scale, shift, w, wo, y, yo, 
 
 @kernel
 def backward(
-    tile, conv, shape, part, x, own, pixel, scale, shift, w, wo, y, yo, grad, go, coef, dx, sums, dw
+    tile,
+    conv,
+    shape,
+    part,
+    x,
+    own,
+    pixel,
+    scale,
+    shift,
+    w,
+    wo,
+    y,
+    yo,
+    grad,
+    go,
+    coef,
+    dx,
+    more,
+    sums,
+    dw,
 ):
     """The gradients of `forward` for the gradient `coef[0] grad + coef[1] y + coef[2]` of `y`.
 
     With `own` inputs, `dx` `(groups, pictures, height, width, c)` is written and `sums` gets
-    `(groups, 2, c)`: the sums of `dx` and of `dx x`.  With a shared one `dx` is added to.
+    `(groups, 2, c)`: the sums of `dx` and of `dx x`.  With a shared one `dx` is added to if `more`.
 
     Args:
         grad: of the batch norms' outputs; group g's begins at `go[g]`.
@@ -124,7 +143,7 @@ def backward(
                 _finish(
                     lane, (count, height, width, c), x, source, pixel, scale, shift, at, back,
                     border if step > 1 else 0, dx, g * own + first * height * width * c,
-                    sums, g * 2 * c, own > 0,
+                    sums, g * 2 * c, own > 0, more,
                 )  # fmt: skip
 
 
@@ -194,8 +213,10 @@ def norm_gradient(tile, grad, start, y, ys, coef, at, dy, pixels, channels):
 
 
 @piece
-def _finish(tile, shape, x, start, pixel, scale, shift, at, back, inset, dx, to, sums, moment, own):
-    """Cut off the padding and what the ReLU stopped; write (`own`) or add to `dx`."""
+def _finish(
+    tile, shape, x, start, pixel, scale, shift, at, back, inset, dx, to, sums, moment, own, more
+):
+    """Cut off the padding and what the ReLU stopped; add to `dx`, with `more`, or write it."""
     count, height, width, c = shape
     row = (width + 2 * inset) * c
     whole = row * (height + 2 * inset)
@@ -213,9 +234,7 @@ def _finish(tile, shape, x, start, pixel, scale, shift, at, back, inset, dx, to,
                 if own:
                     total = total + gradient
                     product = product + gradient * value
-                    store(dx, into, gradient)
-                else:
-                    store(dx, into, load(dx, into, tile) + gradient)
+                store(dx, into, load(dx, into, tile) + gradient if more else gradient)
         if own:
             add_to(sums, moment + block, total)
             add_to(sums, moment + c + block, product)
