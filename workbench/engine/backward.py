@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from operator import attrgetter
 
 import numpy as np
 from torch import Tensor
@@ -23,6 +24,7 @@ from workbench.engine.kernels.separable import backward as separable_back
 from workbench.engine.kernels.winograd import backward as winograd_back
 from workbench.engine.workers import added_up, in_parts, threads_for
 
+_ADDS = attrgetter("only_adds")
 BACKWARD = {"halves": halves_back, "pointwise": pointwise_back, "winograd": winograd_back}
 
 
@@ -67,7 +69,8 @@ class Backward:
         shape = self.done.shape
         for state in reversed(range(shape.inputs + shape.nodes)):
             if state >= shape.inputs or self.wanted[state]:
-                for placed in sorted(self.geometry.by_source[state], key=_only_adds):
+                # Those that can write an input's gradient go before those that only add to it.
+                for placed in sorted(self.geometry.by_source[state], key=_ADDS):
                     self._bundle(placed)
                 if state in self.fresh:
                     self.inputs[state][:] = 0  # nothing is left
@@ -106,7 +109,7 @@ class Backward:
             return self.nodes[number * map_size : (number + 1) * map_size], True
         into, more = self.inputs[source], source not in self.fresh
         self.fresh.discard(source)
-        if _only_adds(placed) and not more:
+        if placed.only_adds and not more:
             into[:], more = 0, True
         return into, more
 
@@ -224,14 +227,6 @@ class Backward:
     def _add_up(self, weights: Sequence[np.ndarray]) -> None:
         for more in weights[1:]:
             self.weights += more
-
-
-def _only_adds(placed: Placed) -> bool:
-    """Whether what a bundle's kernel does to its source's gradient is to add."""
-    about, strided = placed.bundle.about, placed.bundle.stride > 1
-    if about.does == "convolution":
-        return about.size > 1
-    return about.does in ("max", "mean") or (about.does == "skip" and strided)
 
 
 @cache

@@ -55,6 +55,14 @@ class Placed:
         """Where each role's weights begin."""
         return np.array(self.bundle.at)
 
+    @cached_property
+    def only_adds(self) -> bool:
+        """Whether its CPU kernel can but add to the gradient of its source, not write it."""
+        about, strided = self.bundle.about, self.bundle.stride > 1
+        if about.does == "convolution":
+            return about.size > 1
+        return about.does in ("max", "mean") or (about.does == "skip" and strided)
+
 
 @dataclass(frozen=True)
 class Geometry:

@@ -28,6 +28,9 @@ def threads_for(numbers: int) -> int:
 def in_parts(run: Callable[[int, int, int], None], count: int, threads: int) -> None:
     """Call `run(thread, start, stop)` for `threads` parts of `range(count)`, at the same time."""
     threads = min(threads, count)
+    if threads == 1:
+        run(0, 0, count)
+        return
     bounds = [count * k // threads for k in range(threads + 1)]
     others = [_pool(getpid()).submit(run, k, bounds[k], bounds[k + 1]) for k in range(1, threads)]
     run(0, bounds[0], bounds[1])
