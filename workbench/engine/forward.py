@@ -188,7 +188,7 @@ class Forward:
             self._normalise(placed, 0, np.repeat(added_up(sums), placed.shape[0], axis=0))
 
     def product(self, placed: Placed) -> Product:
-        """What is asked of the kernels of a bundle of ordinary convolutions."""
+        """What is asked of the kernels of a bundle that `_convolution` is for."""
         shape, c, bundle = placed.shape, self.c, placed.bundle
         if bundle.about.does == "skip":
             tile = tile_for(self.tensors[0], c, c // 2, c - c // 2)
