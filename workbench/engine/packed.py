@@ -139,7 +139,7 @@ class PackedCell(nn.Module):
             inputs = [far, preprocessed(second, inputs[1], ahead, kernels=own)]
         if self.training and self.norms.track_running_stats:
             assert self.norms.num_batches_tracked is not None
-            self.norms.num_batches_tracked += 1
+            self.norms.num_batches_tracked.add_(1)
         if self.kernels == "cpu" and may:
             from workbench.engine.fused import fused_cell
 

@@ -150,7 +150,7 @@ def statistics(norm: nn.BatchNorm2d, sums: np.ndarray, unit: Unit, dtype: np.dty
     moving = norm.track_running_stats
     if moving:
         assert norm.num_batches_tracked is not None
-        norm.num_batches_tracked += 1
+        norm.num_batches_tracked.add_(1)
         both = norm.running_mean, norm.running_var
         running = [cast("Tensor", r).view(1, -1).numpy() for r in both]
     momentum = (norm.momentum or 0.0) if moving else 0.0
