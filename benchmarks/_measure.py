@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -15,6 +14,7 @@ from unittest import mock
 import torch
 from _cases import Case, Search
 from _trace import traced
+from numba.core.registry import CPUDispatcher
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -52,22 +52,14 @@ def launches(search: Search) -> int:
         return traced(search, 1).launches
     if search.case.machine.engine == "readable":
         return 0
-    calls = 0
+    called, calls = CPUDispatcher.__call__, 0
 
-    def counted(kernel: Callable[..., object]) -> Callable[..., object]:
-        def call(*args: object) -> object:
-            nonlocal calls
-            calls += 1
-            return kernel(*args)
+    def counted(kernel: Callable[..., object], *args: object) -> object:
+        nonlocal calls
+        calls += 1
+        return called(kernel, *args)
 
-        return call
-
-    with ExitStack() as stack:
-        for name, module in list(sys.modules.items()):
-            if name.startswith("workbench.engine.") and ".kernels" not in name:
-                for key, value in list(vars(module).items()):
-                    if type(value).__name__ == "CPUDispatcher":
-                        stack.enter_context(mock.patch.object(module, key, counted(value)))
+    with mock.patch.object(CPUDispatcher, "__call__", counted):
         search.step()
     return calls
 
