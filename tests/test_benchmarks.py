@@ -50,6 +50,20 @@ def test_a_step_is_taken_whatever_is_alive(share: float, monkeypatch: pytest.Mon
     assert search.taken == 1
 
 
+def test_calls_of_kernels_are_counted_whoever_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    cases, measure = importlib.import_module("_cases"), importlib.import_module("_measure")
+    space = darts(channels=4, cells=1, nodes=1, ops=("none", "skip_connect"))
+    row = cases.Row("strided", "single_level", space, 8, 4)
+    search = cases.Search(cases.Case(row, 1.0, Machine("cpu", kernel_threads=1)))
+    # A reduction cell of one node: halves and a norm for each of two inputs, scales and sum of the
+    # node; its gradient's place, sums and coefficients, and halves again.
+    forward, backward = 2 * 2 + 2, 1 + 2 + 2
+    # Two inputs: convolution, norm, scales and the normed map; sums, coefficients, convolution.
+    units = 2 * (4 + 3)
+    assert measure.launches(search) == forward + backward + units
+
+
 def test_scores_are_compared_with_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,8 +102,9 @@ def test_layers_side_by_side_are_each_what_they_are_alone(
     alone = deepcopy(pair)
     together, apart = units(pair, x), [unit(own, x) for own in alone]
     drawn = [maps(*z.shape, seed=1).detach() for z in apart]
-    for mine, theirs in zip(together, apart, strict=True):
+    for mine, theirs, own in zip(together, apart, alone, strict=True):
         assert torch.equal(mine, theirs)
+        torch.testing.assert_close(mine, by_module(own, x), rtol=1e-12, atol=1e-12)
     for asked in ([0, 1, 2], [0], [2]):  # of x and weights
         found = []
         for layers, zs in ((pair, together), (alone, apart)):

@@ -57,7 +57,7 @@ class Placed:
 
     @cached_property
     def only_adds(self) -> bool:
-        """Whether its CPU kernel can but add to the gradient of its source, not write it."""
+        """Whether its CPU kernel can only add to the gradient of its source, not write it."""
         about, strided = self.bundle.about, self.bundle.stride > 1
         if about.does == "convolution":
             return about.size > 1

@@ -40,7 +40,7 @@ def units(layers: Sequence[nn.Module], x: Tensor) -> tuple[Tensor, ...]:
             shift; see `pays`.
 
     Raises:
-        ValueError: if one has but one pixel to normalise.
+        ValueError: if one has only one pixel to normalise.
     """
     weights = [conv.weight for layer in layers for conv in convolutions(layer)]
     views = [weight.view(weight.shape) for weight in weights]

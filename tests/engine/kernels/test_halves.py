@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from workbench.engine.kernels import halves
+from workbench.engine.kernels.pointwise import CHUNK
 from workbench.engine.kernels.simd import Tile
 from workbench.spaces.ops import FactorizedReduce
 
@@ -62,7 +63,9 @@ def test_both_passes_are_the_readable_ones(size, c, out, lanes):
 
 
 def test_more_than_fits_into_the_cache_is_worked_on_in_parts():
-    check((23, 21), 16, 32, groups=3, images=5, lanes=8)
+    images, pixels = 20, 12 * 11
+    assert images - 1 > CHUNK // (pixels * 16)
+    check((23, 21), 16, 32, groups=3, images=images, lanes=8)
 
 
 def test_one_edge_alone_is_a_group():

@@ -98,8 +98,8 @@ def backward(
 ):
     """The gradients of `forward` for the gradient `coef[0] grad + coef[1] y + coef[2]` of `y`.
 
-    With `own` inputs, `dx` `(groups, pictures, height, width, c)` is written and `sums` gets
-    `(groups, 2, c)`: the sums of `dx` and of `dx x`.  With a shared one `dx` is added to if `more`.
+    `dx`, which is like `x`, is written, or added to if `more`.  With `own` inputs, `sums` gets
+    `(groups, 2, c)`: the sums of the input's gradient, and of that times `x`.
 
     Args:
         grad: of the batch norms' outputs; group g's begins at `go[g]`.
