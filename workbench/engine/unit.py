@@ -23,6 +23,7 @@ from workbench.engine.unit_kernels import (
     norm_of,
     normed,
     statistics,
+    unit_of,
 )
 from workbench.engine.workers import added_up, in_parts
 from workbench.spaces.ops import FactorizedReduce
@@ -79,7 +80,7 @@ class _Units(torch.autograd.Function):
         ctx, layers: Sequence[nn.Module], x: Tensor, *weights: Tensor
     ) -> tuple[Tensor, ...]:
         every = _by_layer(layers, weights)
-        jobs = [Unit.of(layer, x, own) for layer, own in zip(layers, every, strict=True)]
+        jobs = [unit_of(layer, x, own) for layer, own in zip(layers, every, strict=True)]
         refuse_one(min(job.pixels for job in jobs))
         threads, source = jobs[0].threads, flat(x)
         ys = [room(job.pixels * job.out, x) for job in jobs]
@@ -113,7 +114,7 @@ class _Units(torch.autograd.Function):
         asks = asked(ctx.nodes)
         flats = [flat(grad.contiguous()) for grad in grads]
         coefs = list(map(coefficients, jobs, flats, ys, ctx.moments))
-        through = cleared if jobs[0].halving else room  # halves add to what is there
+        through = cleared if jobs[0].only_adds else room
         dx, threads, source = through(x.numel(), x), jobs[0].threads, flat(x)
         every, wanted = _by_layer(ctx.layers, weights), _by_layer(ctx.layers, asks[1:])
         moved = [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from functools import cached_property
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ from workbench.spaces.ops import FactorizedReduce
 # stands behind it, and that it is the first wherever it is looked up.
 WEIGHT, NORMED, FIRST = np.ones(1), np.ones(1, np.int64), np.zeros(1, np.int64)
 
+Moments = tuple[np.ndarray, np.ndarray]  # mean and 1/std, each `(1, c)`
+
 PIECES = 8  # chunks of the kernels: 512 KB of a float32 map
 
 
@@ -50,15 +53,16 @@ def norm_of(layer: nn.Module) -> nn.BatchNorm2d:
 
 @dataclass(frozen=True)
 class Unit:
-    """ReLU and 1×1 convolution of maps `(batch, h, w, c)`, of all pixels or of every second.
+    """ReLU and 1×1 convolution of maps `(batch, h, w, c)`.
 
     Args:
-        matrices: weights, flat: of all pixels as `(out, c)`; of halves as `(c, half of out)`, those
-            of even pixels first.
+        matrices: weights `(out, c)`, flat.
     """
 
+    step: ClassVar[int] = 1  # every pixel comes out
+    only_adds: ClassVar[bool] = False  # to the gradient of its map, which it can write too
+
     tile: Tile
-    halving: bool
     matrices: np.ndarray
     images: int
     height: int
@@ -66,22 +70,10 @@ class Unit:
     c: int
     out: int
 
-    @staticmethod
-    def of(layer: nn.Module, x: Tensor, weights: Sequence[Tensor]) -> Unit:
-        """That of a layer, with its convolutions' weights."""
-        halving, parts = isinstance(layer, FactorizedReduce), [w.shape[0] for w in weights]
-        tile = tile_for(x, x.shape[3], *parts)
-        matrices = weights[0]
-        if halving:
-            matrices = torch.cat([w.detach().flatten(1).t().reshape(-1) for w in weights])
-        images, height, width, c = x.shape
-        return Unit(tile, halving, flat(matrices), images, height, width, c, sum(parts))
-
     @property
     def sized(self) -> tuple[int, int]:
         """Height and width of what comes out."""
-        step = 2 if self.halving else 1
-        return (self.height - 1) // step + 1, (self.width - 1) // step + 1
+        return (self.height - 1) // self.step + 1, (self.width - 1) // self.step + 1
 
     @property
     def pixels(self) -> int:
@@ -102,45 +94,94 @@ class Unit:
         self, part: tuple[int, int], x: np.ndarray, y: np.ndarray, sums: np.ndarray
     ) -> None:
         """Write some pictures of `y`; its moments are added to `sums` `(1, 2, out)`."""
-        kernel = halves if self.halving else pointwise
-        kernel(*self._told(part), x, self.c, self.matrices, self._begin, y, 0, sums.ravel())
+        pointwise(*self._told(part), x, self.c, self.matrices, 0, y, 0, sums.ravel())
 
     def backward(
         self, part: tuple[int, int], x: np.ndarray, y: np.ndarray, grad: np.ndarray,
         coef: np.ndarray, dx: np.ndarray, dw: np.ndarray, *, more: bool,
     ) -> None:  # fmt: skip
-        """Write some pictures of `dx`; with `more`, and of halves, they are added to what is there.
+        """Write some pictures of `dx`, or add to what is there if `more`.
 
         `dw`, which is like `matrices`, or empty where it is not asked for, is added to.
         """
-        given = (*self._told(part), x, self.c, self.matrices, self._begin, y, 0, grad, FIRST, coef)
-        if self.halving:
-            halves_back(*given, dx, dw)
-        else:
-            pointwise_back(*given, dx, dw, more)
+        pointwise_back(
+            *self._told(part), x, self.c, self.matrices, 0, y, 0, grad, FIRST, coef, dx, dw, more
+        )
 
     def _told(self, part: tuple[int, int]) -> tuple[Tile, tuple[int, ...], tuple[int, int]]:
-        if self.halving:
-            shape = (1, self.images, self.height, self.width, self.c, self.out)
-            return self.tile, shape, part
         each = self.height * self.width
         shape = (1, self.pixels, self.c, self.out)
         return self.tile, shape, (part[0] * each, part[1] * each)
 
-    @property
-    def _begin(self) -> int | np.ndarray:
-        return np.array([0, self.c * (self.out // 2)]) if self.halving else 0
-
     def as_weights(self, dw: np.ndarray, weights: Sequence[Tensor]) -> list[Tensor]:
         """What is like `matrices`, like the convolutions' weights."""
-        numbers = torch.from_numpy(dw)
-        if not self.halving:
-            return [numbers.view_as(weights[0])]
-        parts = numbers.split([weight.numel() for weight in weights])
+        return [torch.from_numpy(dw).view_as(weight) for weight in weights]
+
+
+@dataclass(frozen=True)
+class Halving(Unit):
+    """The same of every second pixel, by two convolutions: a `FactorizedReduce`.
+
+    Args:
+        matrices: weights `(c, half of out)`, flat, those of even pixels first.
+    """
+
+    step: ClassVar[int] = 2
+    only_adds: ClassVar[bool] = True
+
+    @cached_property
+    def _begin(self) -> np.ndarray:
+        """Where the weights of each convolution do."""
+        return np.array([0, self.c * (self.out // 2)])
+
+    def forward(
+        self, part: tuple[int, int], x: np.ndarray, y: np.ndarray, sums: np.ndarray
+    ) -> None:
+        """As a `Unit` does."""
+        halves(*self._told(part), x, self.c, self.matrices, self._begin, y, 0, sums.ravel())
+
+    def backward(
+        self, part: tuple[int, int], x: np.ndarray, y: np.ndarray, grad: np.ndarray,
+        coef: np.ndarray, dx: np.ndarray, dw: np.ndarray, *, more: bool,
+    ) -> None:  # fmt: skip
+        """Add some pictures of `dx` to what is there, and `dw` likewise."""
+        halves_back(
+            *self._told(part),
+            x,
+            self.c,
+            self.matrices,
+            self._begin,
+            y,
+            0,
+            grad,
+            FIRST,
+            coef,
+            dx,
+            dw,
+        )
+
+    def _told(self, part: tuple[int, int]) -> tuple[Tile, tuple[int, ...], tuple[int, int]]:
+        return self.tile, (1, self.images, self.height, self.width, self.c, self.out), part
+
+    def as_weights(self, dw: np.ndarray, weights: Sequence[Tensor]) -> list[Tensor]:
+        """As of a `Unit`."""
+        parts = torch.from_numpy(dw).split([weight.numel() for weight in weights])
         return [
             part.view(self.c, -1).t().reshape(weight.shape)
             for part, weight in zip(parts, weights, strict=True)
         ]
+
+
+def unit_of(layer: nn.Module, x: Tensor, weights: Sequence[Tensor]) -> Unit:
+    """That of a layer and a map, with the weights of its convolutions."""
+    images, height, width, c = x.shape
+    parts = [weight.shape[0] for weight in weights]
+    size = images, height, width, c, sum(parts)
+    tile = tile_for(x, c, *parts)
+    if not isinstance(layer, FactorizedReduce):
+        return Unit(tile, flat(weights[0]), *size)
+    turned = [weight.detach().flatten(1).t().reshape(-1) for weight in weights]
+    return Halving(tile, flat(torch.cat(turned)), *size)
 
 
 def statistics(norm: nn.BatchNorm2d, sums: np.ndarray, unit: Unit, dtype: np.dtype) -> Moments:
@@ -156,9 +197,6 @@ def statistics(norm: nn.BatchNorm2d, sums: np.ndarray, unit: Unit, dtype: np.dty
     momentum = (norm.momentum or 0.0) if moving else 0.0
     normalise(sums, unit.pixels, norm.eps, mean, inverse, 0, *running, momentum)
     return mean, inverse
-
-
-Moments = tuple[np.ndarray, np.ndarray]  # mean and 1/std, each `(1, c)`
 
 
 def normed(unit: Unit, y: np.ndarray, moments: Moments, like: Tensor) -> Tensor:
