@@ -134,7 +134,7 @@ def test_one_number_is_not_normalised() -> None:
 def test_cells_take_what_the_one_before_them_made(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
 
-    def counted(layers: Sequence[nn.Sequential], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def counted(layers: Sequence[nn.Module], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         made.append(len(layers))
         return units(layers, x)
 

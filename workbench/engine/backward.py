@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from operator import attrgetter
 
 import numpy as np
 from torch import Tensor
@@ -24,7 +23,6 @@ from workbench.engine.kernels.separable import backward as separable_back
 from workbench.engine.kernels.winograd import backward as winograd_back
 from workbench.engine.workers import added_up, in_parts, threads_for
 
-_ADDS = attrgetter("only_adds")
 BACKWARD = {"halves": halves_back, "pointwise": pointwise_back, "winograd": winograd_back}
 
 
@@ -69,8 +67,7 @@ class Backward:
         shape = self.done.shape
         for state in reversed(range(shape.inputs + shape.nodes)):
             if state >= shape.inputs or self.wanted[state]:
-                # Those that can write an input's gradient go before those that only add to it.
-                for placed in sorted(self.geometry.by_source[state], key=_ADDS):
+                for placed in self.geometry.writers_first[state]:
                     self._bundle(placed)
                 if state in self.fresh:
                     self.inputs[state][:] = 0  # nothing is left

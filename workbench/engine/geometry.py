@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 from torch import Tensor
@@ -138,6 +139,11 @@ class Geometry:
         """The bundles of every state, inputs first."""
         states = range(self.layout.shape.inputs + self.layout.shape.nodes)
         return tuple(tuple(p for p in self.placed if p.bundle.source == s) for s in states)
+
+    @cached_property
+    def writers_first(self) -> tuple[tuple[Placed, ...], ...]:
+        """The same; what can write its source's gradient goes before what only adds to it."""
+        return tuple(tuple(sorted(here, key=attrgetter("only_adds"))) for here in self.by_source)
 
     @cached_property
     def units(self) -> int:
