@@ -97,7 +97,8 @@ def test_a_search_is_filled_in_started_watched_paused_resumed_and_stopped(server
     assert ended.status == "stopped"
     assert steps(run) > stood + 1
     assert np.isfinite(ended.trace["mix"]).all()
-    assert page.page.locator("button.wb-pause").is_disabled()
+    # The view's status and the panel's buttons come in messages of their own.
+    page.until("() => document.querySelector('button.wb-pause').disabled")
     assert page.errors == []
 
 
