@@ -13,21 +13,33 @@ from workbench.spaces.space import CellShape
 from workbench.spaces.supernet import Supernet
 
 
+def spared(mix: Mixtures, old: Rows, new: Rows) -> dict[str, Tensor]:
+    """Operations whose weight is exactly 0 and that a pruner left alive.
+
+    `old` and `new` are `alive` before and after it spoke.
+    """
+    return {kind: (mix[kind].ops == 0) & mask & new[kind] for kind, mask in old.items()}
+
+
+def news(old: Rows, new: Rows, held: Rows) -> bool:
+    """Whether anything was pruned, or `held`: the one number that a step asks its device for."""
+    return bool(torch.stack([(mask & ~new[k] | held[k]).any() for k, mask in old.items()]).any())
+
+
 def verdict(
-    clock: Clock, cell: CellShape, before: Rows, mix: Mixtures, old: Rows, new: Rows, rule: str
+    clock: Clock, cell: CellShape, before: Rows, old: Rows, new: Rows, held: Rows, rule: str
 ) -> list[Pruned | Held]:
     """What happens to the operations of one kind of cell.
 
-    `before` are the mixing weights before the step, `mix` those after it; `old` and `new` are
-    `alive` before and after the pruner spoke.  An operation whose weight is exactly 0 and that is
-    still alive was held.
+    `before` are the mixing weights before the step, `old` and `new` are `alive` before and after
+    the pruner spoke, `held` are operations that are held from now on.
     """
     kind, names = cell.kind, cell.edge_names
     events: list[Pruned | Held] = [
         Pruned(clock, names[edge], cell.columns[op], float(before[kind][edge, op]), rule)
         for edge, op in (old[kind] & ~new[kind]).nonzero().tolist()
     ]
-    for edge, op in ((mix[kind].ops == 0) & old[kind] & new[kind]).nonzero().tolist():
+    for edge, op in held[kind].nonzero().tolist():
         reason = "among the last operations into its node"
         events.append(Held(clock, names[edge], cell.columns[op], reason))
     return events

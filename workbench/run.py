@@ -20,7 +20,7 @@ from workbench.method import Method
 from workbench.moves import Moves, changing, step_graphs
 from workbench.past import Past
 from workbench.protocols import Batch, Clock, Probe, Rows, View
-from workbench.pruning import count_weights, remove, verdict
+from workbench.pruning import count_weights, news, remove, spared, verdict
 from workbench.snapshots import State
 from workbench.spaces.genotype import Genotype
 from workbench.spaces.network import cost
@@ -70,7 +70,7 @@ class Run:
         self.arch_optimizer = fitted(stage.arch_optimizer(alphas), machine)
         self._split(seed, seeds[3:])
         self.past = Past()
-        self.held: set[tuple[str, str]] = set()
+        self.held = {kind: torch.zeros_like(mask) for kind, mask in self.arch.alive.items()}
         self.clock = Clock(index, 0, stage.epochs, 0, stage.epochs * self.steps_per_epoch)
         self.epoch = EpochUnderWay(0)
         self.mix = self.arch.mix(0.0)
@@ -201,21 +201,22 @@ class Run:
         alive = self.watch.decided(self, pruner, self.view(clock))
         if all(mask is self.arch.alive[kind] for kind, mask in alive.items()):
             return events  # handed back as it was, as in grace epochs: nothing is held either
+        held = spared(self.mix, self.arch.alive, alive)
+        new = {kind: mask & ~self.held[kind] for kind, mask in held.items()}
+        if not news(self.arch.alive, alive, new):
+            return events
         self.watch.nodes(self, alive)
         rule = f"the {type(pruner).__name__} rule"
         for cell in self.space.cells:
-            events += verdict(
-                clock, cell, self.last_weights, self.mix, self.arch.alive, alive, rule
-            )
+            events += verdict(clock, cell, self.last_weights, self.arch.alive, alive, new, rule)
+        self.held = {kind: self.held[kind] | mask for kind, mask in held.items()}
         if any(isinstance(event, Pruned) for event in events):
             optimizers = (self.weight_optimizer, self.arch_optimizer)
             remove(self.net, self.arch, *optimizers, alive)
             self.moves.forget()
             if every == "epoch":  # a step is told as it was; an epoch ends with what is left
                 self.mix = self.arch.mix((clock.step + 1) / clock.steps)
-        new = [e for e in events if isinstance(e, Pruned) or (e.edge, e.op) not in self.held]
-        self.held |= {(event.edge, event.op) for event in new if isinstance(event, Held)}
-        return new
+        return events
 
     def measure(self, probe: Probe, clock: Clock) -> dict[str, Tensor | Rows]:
         """Measure without a trace: random generators and statistics are put back, errors or not."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict
 from typing import Any
 
@@ -50,7 +50,7 @@ def state_of(run: Run) -> State:
         "mix": {kind: [mix.ops, mix.edges] for kind, mix in run.mix.items()},
         "last_weights": dict(run.last_weights),
         **run.past.state_dict(),
-        "held": [list(pair) for pair in sorted(run.held)],
+        "held": _held(run),
     }
 
 
@@ -84,12 +84,27 @@ def reopened(
     run.mix = {kind: Mixture(ops, edges) for kind, (ops, edges) in here["mix"].items()}
     run.last_weights = here["last_weights"]
     run.past = Past.from_state(state)
-    run.held = {(edge, op) for edge, op in state["held"]}
+    _hold(run, {(edge, op) for edge, op in state["held"]})
     run.clock = Clock(**state["clock"])
     run.epoch = EpochUnderWay.from_state(here["epoch"])
     run.generator.set_state(state["generator"])
     set_generators(state["generators"])
     return run
+
+
+def _held(run: Run) -> list[list[str]]:
+    """Names of edges and operations, as saved states have always had them."""
+    return sorted(
+        [cell.edge_names[edge], cell.columns[op]]
+        for cell in run.space.cells
+        for edge, op in run.held[cell.kind].nonzero().tolist()
+    )
+
+
+def _hold(run: Run, names: Set[tuple[str, str]]) -> None:
+    for cell in run.space.cells:
+        rows = [[(edge, op) in names for op in cell.columns] for edge in cell.edge_names]
+        run.held[cell.kind] = torch.tensor(rows, device=run.device)
 
 
 def _form(run: Run) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -94,9 +95,19 @@ class BelowShare:
 
 def _holding(cell: CellShape, keep: Tensor, alive: Tensor) -> Tensor:
     """`keep`, but what was `alive` into a node that would have nothing left but `none`."""
-    useful = torch.tensor([op != "none" for op in cell.columns], device=alive.device)
-    for node in range(cell.inputs, cell.inputs + cell.nodes):
-        into = [index for index, (_, dst) in enumerate(cell.edges) if dst == node]
-        lost = ~(keep[into] & useful).any()
-        keep[into] = keep[into] | (alive[into] & useful & lost)
-    return keep
+    useful, into = _tables(cell, alive.device)
+    fed = (into & (keep & useful).any(dim=1)).any(dim=1, keepdim=True)  # (nodes, 1)
+    lost = (into & ~fed).any(dim=0)  # the edges into the other nodes
+    return keep | (alive & useful & lost[:, None])
+
+
+@cache
+def _tables(cell: CellShape, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Which columns are not `none`, `(ops,)`, and which edges lead into a node, `(nodes, edges)`.
+
+    Made once: a pruner may be asked after every step, and a copy to a GPU waits for it.
+    """
+    nodes = range(cell.inputs, cell.inputs + cell.nodes)
+    useful = [op != "none" for op in cell.columns]
+    into = [[dst == node for _, dst in cell.edges] for node in nodes]
+    return torch.tensor(useful, device=device), torch.tensor(into, device=device)

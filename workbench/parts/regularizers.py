@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from workbench.protocols import Mixture, Mixtures, Trial, View
-from workbench.spaces.op_costs import op_costs
+from workbench.spaces.op_costs import Cost, op_costs
+from workbench.spaces.space import Space
 
 
 @dataclass(frozen=True)
@@ -177,9 +180,9 @@ class ExpectedCost:
             ValueError: if MACs are asked for outside a running search.
         """
         terms = []
-        for kind, costs in op_costs(view.space, self._size(view), self.of):
-            rows = mixtures[kind].ops
-            edges = (rows * costs.to(rows)).sum(dim=1)
+        like = next(iter(mixtures.values())).ops
+        for kind, costs in _costs(view.space, self._size(view), self.of, like.device, like.dtype):
+            edges = (mixtures[kind].ops * costs).sum(dim=1)
             terms.append(edges.clamp(min=1).log().sum() if self.log else edges.sum())
         return self.weight * torch.stack(terms).sum()
 
@@ -190,6 +193,14 @@ class ExpectedCost:
         if batch is None:
             raise ValueError("`ExpectedCost(of='macs')` needs a running search with pictures")
         return batch.images.shape[2], batch.images.shape[3]
+
+
+@cache
+def _costs(
+    space: Space, size: tuple[int, int], of: Cost, device: torch.device, dtype: torch.dtype
+) -> Sequence[tuple[str, Tensor]]:
+    """As `op_costs`; copied once, since a step on a GPU would wait for every copy."""
+    return tuple((kind, rows.to(device, dtype)) for kind, rows in op_costs(space, size, of))
 
 
 def _not_negative(part: str, weight: float) -> None:

@@ -51,8 +51,10 @@ class Similarity:
         most = self.inputs if view.space.family == "darts" else max(
             len(cell.edges) for cell in view.space.cells
         )  # fmt: skip
-        alive = {kind: torch.zeros_like(mask) for kind, mask in view.alive.items()}
-        for (kind, _), (choices, grams) in grams_of(view).items():
+        found = grams_of(view)
+        seen = {kind for kind, _ in found}  # a stack of few cells may lack a kind
+        alive = {k: mask & (k not in seen) for k, mask in view.alive.items()}
+        for (kind, _), (choices, grams) in found.items():
             for edge, column in chosen(choices, grams, most):
                 alive[kind][edge, column] = True
         return alive
