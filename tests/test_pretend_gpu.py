@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tests.pretend.gpu import pretended
 from tests.pretend.tensors import TwoDevicesError, WaitedError, Waits
@@ -16,6 +16,7 @@ from tests.tiny import SPACES, shrunk, start, tiny_data
 from tests.waiting import no_waiting
 from workbench import Machine, methods, open_run, record
 from workbench.data import Augment, Loader
+from workbench.engine.step_graphs import WARM_UP, CudaRecorder
 from workbench.evaluate import Recipe, evaluate
 from workbench.events import Derived, Evaluated, Stepped
 from workbench.method import Method
@@ -26,6 +27,10 @@ SEARCHED: Mapping[str, Method] = {
     name: m for name, m in methods.named().items() if isinstance(m, Method)
 }
 WHOLE = ("darts", "entmax3_prune", "p_darts", "gdas", "snas")  # steps, stages, prunings, draws
+CAPTURED = (  # whole steps, then passes
+    "darts", "darts_second_order", "single_level", "entmax3_prune", "milenas", "gaea",
+    "drop_nas", "gold_nas", "fair_darts", "snas",
+)  # fmt: skip
 # Beside what a pruner reads that is asked after every step.
 READS = {
     "gdas": "which operation runs on an edge (parts/single_op.py)",
@@ -92,6 +97,35 @@ def test_a_step_keeps_the_host_waiting_for_nothing_that_is_not_said(
         wait for wait in waits if once and "pruning.py" in wait
     ]
     assert len(waits) == once or name in READS
+
+
+@pytest.mark.parametrize("name", CAPTURED)
+def test_what_is_captured_keeps_the_host_waiting_for_nothing(
+    name: str, waits: Waits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captures: list[object] = []
+
+    def captured(self: object, work: Callable[[], object]) -> tuple[object, Callable[[], None]]:
+        with no_waiting():
+            captures.append(result := work())
+        return result, lambda: None
+
+    def graphed(module: nn.Module, sample: tuple[Tensor, ...], **_: object) -> nn.Module:
+        module(*sample)  # the first one makes caches
+        weights = [x for x in (*sample, *module.parameters()) if x.requires_grad]
+        with no_waiting():
+            captures.append(out := module(*sample))
+            torch.autograd.grad(out.sum(), weights, allow_unused=True)
+        return module
+
+    monkeypatch.setattr(CudaRecorder, "aside", lambda self, work: work())
+    monkeypatch.setattr(CudaRecorder, "captured", captured)
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", graphed)
+    method = shrunk(SEARCHED[name], batch_size=4)
+    run = start(method, SPACES["nasbench201"], machine=Machine("cuda", graphs=True))
+    for step in range(WARM_UP + 2):
+        run.step(Clock(0, 0, 1, step, run.steps_per_epoch))
+    assert captures
 
 
 @pytest.mark.parametrize("name", WHOLE)

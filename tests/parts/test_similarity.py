@@ -13,6 +13,7 @@ from tests.tiny import READABLE, READABLE64, SPACES, play, searched, shrunk, sta
 from workbench import methods
 from workbench.parts.similarity import Similarity, chosen, grams_of, similarities, without
 from workbench.protocols import Clock, View
+from workbench.spaces.darts import darts
 
 BOTH = pytest.mark.parametrize("space", SPACES)
 
@@ -123,6 +124,14 @@ def test_a_search_ends_with_one_operation_on_each_edge_it_keeps(space):
         assert list(genes.in_degrees.values()) == list(degrees)
     assert all(mask.all() for mask in steps(events)[-1].alive.values())  # until the last epoch
     assert not any(events[-1].residual_entropy.values())
+
+
+def test_a_kind_of_cell_that_the_stack_lacks_stays_as_it_is() -> None:
+    space = darts(channels=4, cells=1, nodes=1)
+    assert {layer.kind for layer in space.layers} == {"reduce"}
+    *_, last = searched(shrunk(methods.idarts_node), space, machine=READABLE)
+    assert last.residual_entropy["normal:0→2"] > 0
+    assert last.residual_entropy["reduce:0→2"] == 0
 
 
 def test_it_waits_for_the_last_epoch_and_keeps_as_many_edges_as_it_is_told():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -115,11 +115,19 @@ def _cuda() -> dict[str, Any]:
         "max_memory_allocated": used, "memory_allocated": used, "memory_reserved": used,
         "mem_get_info": (16 * GIB, 32 * GIB), "get_rng_state": torch.zeros(8, dtype=torch.uint8),
         "set_rng_state": None, "manual_seed_all": None, "_lazy_init": None, "_sleep": None,
+        "empty_cache": None, "reset_peak_memory_stats": None, "get_device_name": "pretended",
     }  # fmt: skip
-    functions = {name: (lambda *_, value=value: value) for name, value in ready.items()}
+    functions = {name: _answers(value) for name, value in ready.items()}
     within = dict.fromkeys(("stream", "device_of", "device"), nowhere)
-    own = {"Stream": _Stream, "Event": _Stream, "set_sync_debug_mode": strictly}
+    own = {
+        "Stream": _Stream, "Event": _Stream, "set_sync_debug_mode": strictly,
+        "synchronize": lambda *_: WAITS.note("synchronize"),
+    }  # fmt: skip
     return {**functions, **within, **own}
+
+
+def _answers(value: object) -> Callable[..., object]:
+    return lambda *_: value
 
 
 def _of_torch(patch: pytest.MonkeyPatch) -> None:

@@ -125,11 +125,16 @@ class OnGpu(Tensor):
         WAITS.note("tolist")
         return self.inner.tolist()
 
-    def __array__(self, *_: object, **__: object) -> Any:
-        """No array has its memory."""
-        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+    def numpy(self, *, force: bool = False) -> Any:
+        """Its numbers, where a copy is asked for."""
+        if not force:
+            raise TypeError("can't convert cuda:0 device type tensor to numpy")
+        WAITS.note("a copy from it")
+        return self.inner.detach().numpy()
 
-    numpy = __array__  # pyright: ignore
+    def __array__(self, *_: object, **__: object) -> Any:
+        """As `numpy`."""
+        return self.numpy()
 
     @property
     def data(self) -> Tensor:
