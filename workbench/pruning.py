@@ -21,8 +21,8 @@ def spared(mix: Mixtures, old: Rows, new: Rows) -> dict[str, Tensor]:
     return {kind: (mix[kind].ops == 0) & mask & new[kind] for kind, mask in old.items()}
 
 
-def news(old: Rows, new: Rows, held: Rows) -> bool:
-    """Whether anything was pruned, or `held`: the one number that a step asks its device for."""
+def anything_new(old: Rows, new: Rows, held: Rows) -> bool:
+    """Whether anything was pruned or `held`: where nothing was, all that the device is asked."""
     return bool(torch.stack([(mask & ~new[k] | held[k]).any() for k, mask in old.items()]).any())
 
 

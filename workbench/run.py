@@ -20,7 +20,7 @@ from workbench.method import Method
 from workbench.moves import Moves, changing, step_graphs
 from workbench.past import Past
 from workbench.protocols import Batch, Clock, Probe, Rows, View
-from workbench.pruning import count_weights, news, remove, spared, verdict
+from workbench.pruning import anything_new, count_weights, remove, spared, verdict
 from workbench.snapshots import State
 from workbench.spaces.genotype import Genotype
 from workbench.spaces.network import cost
@@ -202,13 +202,13 @@ class Run:
         if all(mask is self.arch.alive[kind] for kind, mask in alive.items()):
             return events  # handed back as it was, as in grace epochs: nothing is held either
         held = spared(self.mix, self.arch.alive, alive)
-        new = {kind: mask & ~self.held[kind] for kind, mask in held.items()}
-        if not news(self.arch.alive, alive, new):
+        newly = {kind: mask & ~self.held[kind] for kind, mask in held.items()}
+        if not anything_new(self.arch.alive, alive, newly):
             return events
         self.watch.nodes(self, alive)
         rule = f"the {type(pruner).__name__} rule"
         for cell in self.space.cells:
-            events += verdict(clock, cell, self.last_weights, self.arch.alive, alive, new, rule)
+            events += verdict(clock, cell, self.last_weights, self.arch.alive, alive, newly, rule)
         self.held = {kind: self.held[kind] | mask for kind, mask in held.items()}
         if any(isinstance(event, Pruned) for event in events):
             optimizers = (self.weight_optimizer, self.arch_optimizer)

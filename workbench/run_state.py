@@ -102,6 +102,7 @@ def _held(run: Run) -> list[list[str]]:
 
 
 def _hold(run: Run, names: Set[tuple[str, str]]) -> None:
+    """What `_held` named was told."""
     for cell in run.space.cells:
         rows = [[(edge, op) in names for op in cell.columns] for edge in cell.edge_names]
         run.held[cell.kind] = torch.tensor(rows, device=run.device)

@@ -4,7 +4,8 @@ Its tensors say that they are on it, and lie in the CPU's memory.  An operation 
 tensors of both, or the other's generator, is an error, as there; a value that the host asks for,
 and a copy that it stands by, is a wait.  What is not seen: streams, captures, compiled kernels,
 and what C++ decides by a tensor's device, since it takes these for the CPU's: to set one number by
-its index is no wait on a real one.
+its index is no wait on a real one; in a backward pass zeros of either are both's, and no copy is
+counted.  What leaves it beside the host's work counts as no wait either, however soon it is read.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map
 
-CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
+CPU, GPU = torch.device("cpu"), torch.device("cuda:63")  # no real one's: caches are by device
 aten = torch.ops.aten
 READS = frozenset(
     {
+        aten._linalg_check_errors.default, aten._linalg_eigh.default, aten.allclose.default,
         aten._local_scalar_dense.default, aten.equal.default, aten.nonzero.default,
+        aten.unique_consecutive.default, aten.unique_dim.default, aten.multinomial.default,
         aten.masked_select.default, aten._unique2.default, aten.bincount.default,
         aten.repeat_interleave.Tensor,
     }
@@ -35,6 +38,10 @@ INDEXED = frozenset(
         aten._index_put_impl_.default,
     }
 )  # fmt: skip
+
+
+# Beside what is done number by number, these take one number of the host.
+NUMBERED = frozenset({aten.index_put.default, aten.index_put_.default, aten.fill_.Tensor})
 
 
 class TwoDevicesError(RuntimeError):
@@ -117,6 +124,10 @@ class OnGpu(Tensor):
         """Itself."""
         return self
 
+    def new_tensor(self, data: Any, *_: Any, **__: Any) -> Tensor:  # pyright: ignore
+        """As torch's: on the same device."""
+        return _moved(torch.tensor(data, dtype=self.dtype), GPU)
+
     def record_stream(self, s: object) -> None:
         """There is but one."""
 
@@ -128,7 +139,7 @@ class OnGpu(Tensor):
     def numpy(self, *, force: bool = False) -> Any:
         """Its numbers, where a copy is asked for."""
         if not force:
-            raise TypeError("can't convert cuda:0 device type tensor to numpy")
+            raise TypeError("can't convert cuda device type tensor to numpy")
         WAITS.note("a copy from it")
         return self.inner.detach().numpy()
 
@@ -172,7 +183,8 @@ def _run(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
     """`func` of tensors of which some are on the GPU, or that makes some there."""
     asked = kwargs.get("device")
     if torch._C._current_graph_task_id() != -1:  # C++ makes zeros, and casts, where it sees us
-        args, kwargs = (tree_map(_zeros_there, x) for x in (args, dict(kwargs)))
+        if func not in NUMBERED:
+            args, kwargs = (tree_map(_zeros_there, x) for x in (args, dict(kwargs)))
         asked = None if any(isinstance(x, OnGpu) for x in tree_leaves(args)) else asked
     leaves = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
     ours = [x for x in leaves if isinstance(x, OnGpu)]
@@ -199,7 +211,7 @@ def _outer(x: Any) -> Any:
 
 
 def _zeros_there(x: Any) -> Any:
-    host = isinstance(x, Tensor) and not isinstance(x, OnGpu) and x.dim() > 0
+    host = isinstance(x, Tensor) and not isinstance(x, OnGpu)
     return OnGpu(x) if host and not x.any() else x
 
 
@@ -217,7 +229,8 @@ def _refuse(
         raise TwoDevicesError(f"{func}: a generator of the other device")
     if func in (aten.copy_.default, aten._to_copy.default):
         return
-    host = [x for x in leaves if not isinstance(x, OnGpu) and x.dim() > 0]
+    number = torch.Tag.pointwise in func.tags or func in NUMBERED
+    host = [x for x in leaves if not isinstance(x, OnGpu) and (x.dim() > 0 or not number)]
     if func in INDEXED:  # indices may be the host's
         host = [x for x in host if all(x is not index for index in args[1])]
     if host and there:

@@ -210,11 +210,14 @@ class PackedCell(nn.Module):
         Returns:
             For every parameter that shrank, which of its old numbers are left.
         """
-        old, columns = self.layout, self.shape.columns
+        old = self.layout
         held = {(edge, bundle.op) for bundle in old.bundles for edge in bundle.edges}
+        column = {op: number for number, op in enumerate(self.shape.columns)}
+        # In the order of an edge's candidates, as a cell that is made of what is left has them: in
+        # another one the flat momenta of a saved state would be other weights'.
         left = [
-            tuple(op for op, keep in zip(columns, row, strict=True) if keep and (edge, op) in held)
-            for edge, row in enumerate(alive)
+            tuple(op for op in ops if (edge, op) in held and alive[edge][column[op]])
+            for edge, ops in enumerate(self.shape.ops)
         ]
         new = layout(self.shape, old.channels, old.reduction, old.family, left)
         weights, norms = old.kept(new)
