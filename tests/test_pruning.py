@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise, takewhile
+from typing import Literal
 
 import pytest
 import torch
@@ -340,6 +341,29 @@ def test_the_last_operations_into_a_node_are_held_and_told_once(space):
     assert useful <= places(space, steps(events)[-1].alive)
     for cell in events[-1].genotype.cells:
         assert all(degree == 1 for degree in cell.in_degrees.values())
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """At every step the next column of every first edge, and nothing else, goes."""
+
+    every: Literal["step"] = "step"
+
+    def __call__(self, view):
+        alive = {kind: mask.clone() for kind, mask in view.alive.items()}
+        for mask in alive.values():
+            mask[0, 1 + view.clock.step] = False
+        return alive
+
+
+@BOTH
+def test_what_is_held_is_not_told_again_after_a_later_pruning(space):
+    method = methods.entmax3_prune.but(init=NoneWins(), pruner=OneByOne())
+    events = searched(shrunk(method), space)
+    assert {event.clock.step for event in prunings(events)} == {0, 1, 2}
+    held = [(event.edge, event.op) for event in holdings(events)]
+    assert held
+    assert len(held) == len(set(held))
 
 
 @BOTH
