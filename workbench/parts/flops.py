@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.protocols import Mixtures, View
+from workbench.spaces.ends import same_end
 from workbench.spaces.op_costs import op_costs
 from workbench.spaces.space import CellShape, Space
 
@@ -71,7 +72,7 @@ class FlopsPenalty:
         terms = []
         for cell in view.space.cells:
             mix, alive = mixtures[cell.kind].ops, view.alive[cell.kind]
-            into = _into(cell, mix.device).to(mix.dtype)  # (edges, edges)
+            into = same_end(cell, mix.device).to(mix.dtype)  # (edges, edges)
             total = into @ torch.stack([mix, alive.to(mix.dtype)]).sum(dim=-1).T  # (edges, 2)
             sums, counts = total.clamp_min(torch.finfo(mix.dtype).tiny).split(1, dim=1)
             weight = 1.0
@@ -122,13 +123,6 @@ def _candidates(space: Space) -> int:
 
 def _alive(view: View) -> list[int]:
     return [event.alive for event in view.ended if event.alive is not None]
-
-
-@cache
-def _into(cell: CellShape, device: torch.device) -> Tensor:
-    """`(edges, edges)`: do two edges end in one node?"""
-    ends = torch.tensor([dst for _, dst in cell.edges], device=device)
-    return ends[:, None] == ends
 
 
 @cache

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.protocols import View
+from workbench.spaces.ends import same_end
 from workbench.spaces.space import CellShape
 
 
@@ -95,19 +96,12 @@ class BelowShare:
 
 def _holding(cell: CellShape, keep: Tensor, alive: Tensor) -> Tensor:
     """`keep`, but what was `alive` into a node that would have nothing left but `none`."""
-    useful, into = _tables(cell, alive.device)
-    fed = (into & (keep & useful).any(dim=1)).any(dim=1, keepdim=True)  # (nodes, 1)
-    lost = (into & ~fed).any(dim=0)  # the edges into the other nodes
-    return keep | (alive & useful & lost[:, None])
+    useful = _useful(cell.columns, alive.device)
+    fed = same_end(cell, alive.device) & (keep & useful).any(dim=1)  # (edges, edges)
+    return keep | (alive & useful & ~fed.any(dim=1, keepdim=True))
 
 
 @cache
-def _tables(cell: CellShape, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Which columns are not `none`, `(ops,)`, and which edges lead into a node, `(nodes, edges)`.
-
-    Made once: a pruner may be asked after every step, and a copy to a GPU waits for it.
-    """
-    nodes = range(cell.inputs, cell.inputs + cell.nodes)
-    useful = [op != "none" for op in cell.columns]
-    into = [[dst == node for _, dst in cell.edges] for node in nodes]
-    return torch.tensor(useful, device=device), torch.tensor(into, device=device)
+def _useful(columns: tuple[str, ...], device: torch.device) -> Tensor:
+    """`(ops,)`: which are not `none`; made once, since a step on a GPU would wait for the copy."""
+    return torch.tensor([op != "none" for op in columns], device=device)
