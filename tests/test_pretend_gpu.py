@@ -33,7 +33,7 @@ CAPTURED = (  # whole steps, then passes
 )  # fmt: skip
 # Beside what a pruner reads that is asked after every step.
 READS = {
-    "gdas": (12, "parts/single_op.py"),  # which operation runs: two passes, 3 cells, 2 edges
+    "gdas": (2, "spaces/supernet.py"),  # which operations run, once in either pass
     "zero_cost_multi_step": (1, "zero_cost/kernels.py"),  # whether a score's eigenvalues are some
 }
 

@@ -129,6 +129,7 @@ class Relaxation(Protocol):
 class MixedEdge(Protocol):
     """One edge of a supernet; a `plain_sum` of its `ops` may run on the fast supernet."""
 
+    # One that says `chooses = True` is called with `runs` too: which numbers of `row` are not 0.
     plain_sum: ClassVar[bool]
 
     def __call__(self, x: Tensor, row: Tensor, t: float) -> Tensor:

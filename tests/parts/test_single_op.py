@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny import SPACES
-from workbench.parts.edges import WeightedSum
+from workbench.parts.edges import AuxiliarySkip, WeightedSum
 from workbench.parts.sampling import HardConcrete
 from workbench.parts.single_op import SingleOp
 from workbench.protocols import Mixture
@@ -168,6 +168,32 @@ def test_dropped_operations_are_deleted_and_an_edge_without_any_gives_zeros() ->
     assert list(mixed.ops) == ["one", "hundred"]
     torch.testing.assert_close(mixed(x, torch.tensor([0.0, 0.0, 1.0]), 0.0), 100 * x)
     assert torch.equal(mixed(x, torch.zeros(3), 0.0), torch.zeros(1, 6, 2, 2))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_what_runs_is_read_once_for_a_whole_pass(name: str) -> None:
+    """And is what every edge, asked by itself, reads from its row."""
+    space, images, told = SPACES[name], torch.randn(2, 1, 8, 8), []
+    net = supernet(space, SingleOp())
+    edges = [edge for block in net.blocks if isinstance(block, SearchCell) for edge in block.edges]
+    for mixed in edges:
+        mixed.register_forward_pre_hook(lambda _, inputs: told.append(inputs))
+    mixtures = {
+        kind: Mixture(mixture.ops * (torch.rand_like(mixture.ops) < 0.4))
+        for kind, mixture in net.uniform_mixtures().items()
+    }
+    net(images, mixtures)
+    assert len(told) == len(edges)
+    for _, row, _, runs in told:
+        assert runs == (row != 0).tolist()
+    assert len({tuple(runs) for *_, runs in told}) > 1
+
+
+def test_an_edge_inside_another_reads_for_itself() -> None:
+    space, images = SPACES["darts"], torch.randn(2, 1, 8, 8)
+    nets = [supernet(space, AuxiliarySkip(edge=edge)) for edge in (SingleOp(), WeightedSum)]
+    mixtures = drawn(space, zeros(space))
+    torch.testing.assert_close(nets[0](images, mixtures, 0.5), nets[1](images, mixtures, 0.5))
 
 
 def test_a_row_of_another_length_is_refused() -> None:

@@ -19,7 +19,7 @@ class SingleOp:
     row_k * k(x)
 
     A sum over what is not 0 otherwise, as where a rule asks for the loss under `mix`.  Which they
-    are is read from the row, so a GPU is waited for once per edge.
+    are has to be read, so a GPU is waited for: once per pass, once per edge inside another edge.
 
     Args:
         broadcast: add the weights that are 0 to every number of the output, as the first form of
@@ -39,6 +39,7 @@ class SingleOp:
 
 class _SingleOp(nn.Module):
     plain_sum: ClassVar[bool] = False  # the fast supernet would run every operation
+    chooses: ClassVar[bool] = True
 
     def __init__(
         self, ops: Mapping[str, OpFactory], channels: int, stride: int, *, broadcast: bool
@@ -47,12 +48,18 @@ class _SingleOp(nn.Module):
         self.names, self.stride, self.broadcast = tuple(ops), stride, broadcast
         self.ops = nn.ModuleDict({name: build(channels, stride) for name, build in ops.items()})
 
-    def forward(self, x: Tensor, row: Tensor, t: float) -> Tensor:
-        """`(batch, c, h', w')` of `x` `(batch, c, h, w)` and `row` `(ops,)`."""
+    def forward(
+        self, x: Tensor, row: Tensor, t: float, runs: Sequence[bool] | None = None
+    ) -> Tensor:
+        """`(batch, c, h', w')` of `x` `(batch, c, h, w)` and `row` `(ops,)`.
+
+        Args:
+            runs: which of `row` are not 0, where the host knows it.
+        """
         terms: list[Tensor] = []
         idle: list[Tensor] = []
-        weights, runs = row.unbind(0), (row != 0).tolist()
-        for name, weight, run in zip(self.names, weights, runs, strict=True):
+        runs = (row != 0).tolist() if runs is None else runs
+        for name, weight, run in zip(self.names, row.unbind(0), runs, strict=True):
             if run and name in self.ops:
                 terms.append(weight * self.ops[name](x))
             else:

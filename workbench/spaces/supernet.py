@@ -13,6 +13,8 @@ from workbench.spaces.ops import Activation, op_factory
 from workbench.spaces.skeleton import Head, Place, ResidualBlock, Stem, places, preprocess
 from workbench.spaces.space import CellShape, Space
 
+Runs = Sequence[Sequence[bool]]  # (edges, ops) of one kind of cell
+
 
 class Supernet(nn.Module):
     """The supernet of `space`.  It owns weights only; alphas come in as `mixtures`.
@@ -61,10 +63,11 @@ class Supernet(nn.Module):
         """
         far, near = self.stem(images)
         rows = {kind: mixture.ops.unbind(0) for kind, mixture in mixtures.items()}
+        runs = _read(mixtures) if any(getattr(b, "chooses", False) for b in self.blocks) else {}
         for block in self.blocks:
             if isinstance(block, SearchCell):
                 mixture = mixtures[block.kind]
-                out = block((far, near), rows[block.kind], mixture.edges, t)
+                out = block((far, near), rows[block.kind], mixture.edges, t, runs.get(block.kind))
             else:
                 out = block(near)
             far, near = near, out
@@ -118,14 +121,24 @@ class SearchCell(nn.Module):
             }
             self.edges.append(edge(factories, place.layer.channels, stride))
 
+    @property
+    def chooses(self) -> bool:
+        """Whether an edge is to be told which mixing weights are not 0."""
+        return any(_chooses(edge) for edge in self.edges)
+
     def forward(
         self,
         inputs: Sequence[Tensor],
         rows: Sequence[Tensor],
         edge_weights: Tensor | None,
         t: float,
+        runs: Runs | None = None,
     ) -> Tensor:
-        """Output of the cell for the two maps before it and mixing weights `rows` per edge."""
+        """Output of the cell for the two maps before it and mixing weights `rows` per edge.
+
+        Args:
+            runs: which of `rows` are not 0, for edges that choose; they read their own without it.
+        """
         inputs = inputs[-self.shape.inputs :]
         states = (
             [layer(x) for layer, x in zip(self.preprocess, inputs, strict=True)]
@@ -136,10 +149,11 @@ class SearchCell(nn.Module):
         for index, (src, dst) in enumerate(self.shape.edges):
             if len(states) <= src:
                 states.append(_total(into[len(states)]))
-            row, columns = rows[index], self.columns[index]
+            row, columns, edge = rows[index], self.columns[index], self.edges[index]
             if columns is not None:
                 row = torch.stack([row[column] for column in columns])
-            out = self.edges[index](states[src], row, t)
+            told = () if runs is None or not _chooses(edge) else (_at(runs[index], columns),)
+            out = edge(states[src], row, t, *told)
             into.setdefault(dst, []).append(
                 out if edge_weights is None else edge_weights[index] * out
             )
@@ -151,8 +165,29 @@ class SearchCell(nn.Module):
     def drop(self, alive: Sequence[Sequence[bool]]) -> None:
         """Delete dead operations; `alive` is `(edges, columns)`."""
         for edge, row, columns in zip(self.edges, alive, self.columns, strict=True):
-            chosen = row if columns is None else [row[column] for column in columns]
-            cast("MixedEdge", edge).drop(chosen)  # nn.ModuleList does not know its items
+            cast("MixedEdge", edge).drop(_at(row, columns))  # nn.ModuleList does not know its items
+
+
+def _at(row: Sequence[bool], columns: Sequence[int] | None) -> Sequence[bool]:
+    return row if columns is None else [row[column] for column in columns]
+
+
+def _chooses(edge: nn.Module) -> bool:
+    return getattr(type(edge), "chooses", False)
+
+
+def _read(mixtures: Mixtures) -> dict[str, Runs]:
+    """Which mixing weights are not 0, of all kinds in one read: a GPU is waited for once."""
+    masks = {kind: mixture.ops != 0 for kind, mixture in mixtures.items()}
+    known = (
+        torch.cat([mask.flatten() for mask in masks.values()])
+        .cpu()
+        .split([mask.numel() for mask in masks.values()])
+    )
+    return {
+        kind: part.view_as(mask).tolist()
+        for (kind, mask), part in zip(masks.items(), known, strict=True)
+    }
 
 
 def _total(terms: Sequence[Tensor]) -> Tensor:
