@@ -29,7 +29,7 @@ SEARCHED: Mapping[str, Method] = {
 WHOLE = ("darts", "entmax3_prune", "p_darts", "gdas", "snas")  # steps, stages, prunings, draws
 CAPTURED = (  # whole steps, then passes
     "darts", "darts_second_order", "single_level", "entmax3_prune", "milenas", "gaea",
-    "drop_nas", "gold_nas", "fair_darts", "snas",
+    "drop_nas", "gold_nas", "fair_darts", "snas", "pc_darts", "darts_minus",
 )  # fmt: skip
 # Beside what a pruner reads that is asked after every step.
 READS = {

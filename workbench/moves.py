@@ -118,6 +118,8 @@ def changing(stage: Stage) -> str | None:
     parts = {"relaxation": stage.relaxation, "objective": stage.objective}
     if stage.edge_weights is not None:
         parts["edge weights"] = stage.edge_weights
+    if not getattr(stage.edge, "steady", True):  # most run the same operations at every t
+        parts["mixed edge"] = stage.edge
     for name, part in parts.items():
         if not getattr(part, "steady", False):
             return f"the {name} {type(part).__name__} may change with the progress of the stage"

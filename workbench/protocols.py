@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from workbench.values import Batch as Batch
 from workbench.values import Clock as Clock
+from workbench.values import EdgeForm as EdgeForm
 from workbench.values import Loss as Loss
 from workbench.values import Mixture as Mixture
 from workbench.values import Mixtures as Mixtures
@@ -129,7 +130,7 @@ class Relaxation(Protocol):
 class MixedEdge(Protocol):
     """One edge of a supernet; a `plain_sum` of its `ops` may run on the fast supernet."""
 
-    # One that says `chooses = True` is called with `runs` too: which numbers of `row` are not 0.
+    # So may one with a `form`.  One that `chooses` is also given `runs`: which of `row` are not 0.
     plain_sum: ClassVar[bool]
 
     def __call__(self, x: Tensor, row: Tensor, t: float) -> Tensor:

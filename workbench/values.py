@@ -6,9 +6,9 @@ operations; `alive` is False where an operation is no candidate of an edge, or w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,3 +104,41 @@ class Loss(NamedTuple):
 
     value: Tensor
     logs: Mapping[str, Tensor]
+
+
+class EdgeForm(NamedTuple):
+    """What a mixed edge computes, in the words of the fast supernet.
+
+    shuffle(concat(sum_o row_o o(x') + beside(t) skip(x'), rest)),   x' the first 1/k of channels
+
+    The rest of the channels is max-pooled 2×2 at stride 2, odd sizes up.  The shuffle of k groups
+    puts channel i c/k + j at place j k + i.
+
+    Args:
+        ops: where the edge keeps its operations: the name of an `nn.ModuleDict` in it.
+        k: 1 where all channels go through them, and nothing is shuffled.
+        skip: the name of a `skip_connect` in it that is no candidate; empty without one.
+        beside: what that one weighs, a number or a function of the progress t.
+    """
+
+    ops: str = "ops"
+    k: int = 1
+    skip: str = ""
+    beside: float | Callable[[float], float] = 0.0
+
+    @classmethod
+    def of(cls, edge: object) -> EdgeForm | None:
+        """That of a mixed edge; None of one that says nothing of its own `forward`."""
+        for kind in type(edge).__mro__:
+            if "form" in vars(kind):
+                return cast("Any", edge).form
+            if "plain_sum" in vars(kind):
+                return cls() if vars(kind)["plain_sum"] else None
+            if "forward" in vars(kind):  # what an ancestor says is of another one
+                return None
+        return None
+
+    def more(self, t: float) -> tuple[float, ...]:
+        """What stands behind every row of mixing weights: of `skip` and of the rest, where any."""
+        beside = self.beside(t) if callable(self.beside) else float(self.beside)
+        return (*((beside,) if self.skip else ()), *((1.0,) if self.k > 1 else ()))

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from workbench.engine import FastSupernet
-from workbench.parts.edges import WeightedSum
-from workbench.protocols import Mixture
+from workbench.parts.edges import AuxiliarySkip, PartialChannels, WeightedSum
+from workbench.parts.schedules import Linear
+from workbench.protocols import Edge, Mixture
 from workbench.spaces import darts, nasbench201
 from workbench.spaces.space import Space
 from workbench.spaces.supernet import Supernet
@@ -22,6 +23,15 @@ FAMILIES = {
     "darts": (darts.darts, (*darts.OPS, "nor_conv_1x1", "nor_conv_3x3")),
     "nasbench201": (nasbench201.nasbench201, nasbench201.OPS),
 }
+BESIDE = AuxiliarySkip(Linear(0.7, -0.3))
+EDGES: dict[str, Edge] = {
+    "plain": WeightedSum,
+    "partial": PartialChannels(3),
+    "half": PartialChannels(2),
+    "beside": BESIDE,
+    "beside in partial": PartialChannels(2, BESIDE),
+}
+T = 0.25  # of passes, for what stands beside
 
 # The same examples every time.  A new number of lanes is a kernel to compile: an odd width, doubled
 # up to twice, needs vectors of 1, 2 and 4.
@@ -53,6 +63,7 @@ class Case:
     alive: float = 1.0
     zeros: float = 0.0
     has_beta: bool = False
+    edge: str = "plain"
 
     def draw(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
@@ -85,7 +96,7 @@ class Case:
 
     def nets(self, *, drop: bool = True) -> tuple[Supernet, FastSupernet]:
         """The readable supernet and a fast one of the same weights, both in float64."""
-        net, fast = pair(self.space, seed=self.seed)
+        net, fast = pair(self.space, seed=self.seed, edge=EDGES[self.edge])
         if drop and self.alive < 1:
             net.drop(self.masks())
             fast.drop(self.masks())
@@ -93,12 +104,12 @@ class Case:
 
 
 def pair(
-    space: Space, *, seed: int = 0, dtype: torch.dtype = torch.float64
+    space: Space, *, seed: int = 0, dtype: torch.dtype = torch.float64, edge: Edge = WeightedSum
 ) -> tuple[Supernet, FastSupernet]:
     """A readable supernet, weights and statistics drawn by `seed`, and a fast one of the same."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        net = Supernet(space, edge=WeightedSum, classes=3).to(dtype)
+        net = Supernet(space, edge=edge, classes=3).to(dtype)
     draw = torch.Generator().manual_seed(seed)
     for norm in (m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
         assert norm.running_mean is not None
@@ -130,6 +141,32 @@ def cases(draw: Callable) -> Case:
         alive=draw(st.sampled_from((1.0, 0.6, 0.3, 0.0))),
         zeros=draw(st.sampled_from((0.0, 0.4))),
         has_beta=draw(st.booleans()),
+    )
+
+
+@st.composite
+def formed(draw: Callable) -> Case:
+    """Any supernet whose edges are more than a sum; operations see 1 to 4 channels."""
+    edge = draw(st.sampled_from([name for name in EDGES if name != "plain"]))
+    k = getattr(EDGES[edge], "k", 1)
+    in_darts = draw(st.booleans())
+    depth = draw(st.integers(1, 3)) if in_darts else 1
+    ops = FAMILIES["darts" if in_darts else "nasbench201"][1]
+    chosen = draw(st.lists(st.sampled_from(ops), min_size=1, unique=True))
+    sizes = {"cells": depth} if in_darts else {"cells_per_stage": depth}
+    channels = k * draw(st.sampled_from((1, 2, 3) if depth == 1 else (1, 3)))
+    build = FAMILIES["darts" if in_darts else "nasbench201"][0]
+    space = build(channels=channels, nodes=draw(st.integers(1, 3)), ops=tuple(chosen), **sizes)
+    seed = draw(st.integers(0, 1000))
+    return Case(
+        unequal(space, seed) if draw(st.booleans()) else space,
+        size=(draw(st.integers(5, 9)), draw(st.integers(5, 9))),
+        batch=draw(st.integers(2, 5)),
+        seed=seed,
+        alive=draw(st.sampled_from((1.0, 0.6, 0.3, 0.0))),
+        zeros=draw(st.sampled_from((0.0, 0.4))),
+        has_beta=draw(st.booleans()),
+        edge=edge,
     )
 
 
@@ -171,7 +208,7 @@ def measured(
     leaves = {name: x.to(here).requires_grad_(rows) for name, x in case.leaves().items()}
     for weight in net.parameters():
         weight.requires_grad_(weights)
-    logits = net(case.images().to(here), mixtures(leaves))
+    logits = net(case.images().to(here), mixtures(leaves), T)
     draw = torch.randn(logits.shape, generator=case.draw(), dtype=logits.dtype).to(here)
     asked = [*(net.parameters() if weights else ()), *(leaves.values() if rows else ())]
     grads = torch.autograd.grad((logits * draw).sum(), asked, materialize_grads=True)

@@ -15,7 +15,9 @@ from workbench import methods
 from workbench.engine import FastSupernet, Machine, accelerated
 from workbench.engine.choice import triton_imports
 from workbench.engine.packed import PackedCell
-from workbench.parts.edges import WeightedSum
+from workbench.parts.edges import AuxiliarySkip, PartialChannels, SkipDropout, WeightedSum
+from workbench.parts.normalised import NodeNorm
+from workbench.parts.single_op import SingleOp
 from workbench.parts.weight_optimizers import Sgd
 from workbench.protocols import OpFactory
 from workbench.spaces.darts import darts
@@ -41,6 +43,13 @@ class Halved(nn.Module):
         return self.sum(x, row, t) / 2
 
 
+class Rectified(WeightedSum):
+    """What its ancestor says of itself does not hold for it."""
+
+    def forward(self, x: torch.Tensor, row: torch.Tensor, t: float) -> torch.Tensor:
+        return super().forward(x, row, t).relu()
+
+
 def net(**parts: object) -> Supernet:
     space = parts.pop("space", SPACE)
     return Supernet(space, **{"edge": WeightedSum, **parts})
@@ -57,6 +66,17 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
         ({}, {"elementwise": False}, "treats each tensor by itself"),
         ({"activation": nn.SiLU}, {}, "SiLU, not ReLU"),
         ({"edge": Halved}, {}, "mixed edge Halved is no plain weighted sum"),
+        ({"edge": Rectified}, {}, "mixed edge Rectified is no plain weighted sum"),
+        (
+            {"edge": PartialChannels(1, SingleOp())},
+            {},
+            "mixed edge _PartialChannels is no plain weighted sum",
+        ),
+        (
+            {"edge": AuxiliarySkip(edge=PartialChannels(1))},
+            {},
+            "mixed edge _AuxiliarySkip is no plain weighted sum",
+        ),
         (
             {"space": darts(channels=1, cells=1, nodes=1, ops=("none", "conv_7x1_1x7"))},
             {},
@@ -137,13 +157,23 @@ def test_cells_too_wide_for_triton_kernels_run_in_torch_operations_and_one_line_
     assert said(caplog) == ["cells of more than 128 channels run in torch operations"]
 
 
+def test_cells_of_partial_channels_have_no_triton_kernels_and_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(Machine, "torch_device", torch.device("cuda"))
+    given = net(space=darts(channels=4, cells=3, nodes=1), edge=PartialChannels(4))
+    fast = accelerated(given, Machine(engine="triton"), opens_net=False, elementwise=True)
+    assert [block.kernels for block in fast.blocks] == [None] * 3
+    assert said(caplog) == ["cells of partial channels run in torch operations"]
+
+
 def test_a_machine_that_asks_for_the_readable_net_gets_it_and_nothing_is_said(caplog):
     given = net()
     assert accelerated(given, READABLE, opens_net=False, elementwise=True) is given
     assert not said(caplog)
 
 
-def test_every_method_of_plain_sums_searches_on_the_fast_supernet_but_in_the_warm_up():
+def test_every_method_whose_edges_have_a_form_searches_on_the_fast_supernet_but_in_the_warm_up():
     four = darts(channels=4, cells=2, nodes=1)  # which partial channels divide
     for name, method in methods.named().items():
         if isinstance(method, Walk):
@@ -151,8 +181,9 @@ def test_every_method_of_plain_sums_searches_on_the_fast_supernet_but_in_the_war
         run = None
         for index, stage in enumerate(method.stages):
             run = start(shrunk(method), four, index=index, before=run)
-            plain = stage.edge is WeightedSum and stage.name != "warm_up"
-            assert isinstance(run.net, FastSupernet) == plain, name
+            formless = isinstance(stage.edge, (SkipDropout, NodeNorm, SingleOp))
+            fits = not formless and stage.name != "warm_up"
+            assert isinstance(run.net, FastSupernet) == fits, name
 
 
 def test_an_optimizer_that_keeps_norms_has_the_readable_supernet():

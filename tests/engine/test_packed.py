@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from torch import Tensor
 
-from tests.engine.nets import Case, by_name, cases, examples, mixtures, pair
+from tests.engine.nets import EDGES, Case, by_name, cases, examples, formed, mixtures, pair
 from workbench.arch import Arch
 from workbench.engine.packed import PackedCell
 from workbench.parts.relaxations import Softmax
@@ -33,12 +34,12 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 
 
 @examples
-@given(case=cases())
+@given(case=cases() | formed())
 def test_a_state_goes_from_readable_to_fast_and_back_to_the_bit(case: Case):
     net, fast = case.nets()
     same(dict(fast.state_dict()), dict(net.state_dict()))
     assert not any(x.requires_grad for x in fast.state_dict().values())
-    other, other_fast = Case(case.space, seed=case.seed + 1, alive=1.0).nets()
+    other, other_fast = replace(case, seed=case.seed + 1, alive=1.0).nets()
     if case.alive < 1:
         other.drop(case.masks())
         other_fast.drop(case.masks())
@@ -89,7 +90,7 @@ def test_a_state_that_does_not_fit_is_refused(change: Callable, message: str):
 
 
 @examples
-@given(case=cases())
+@given(case=cases() | formed())
 def test_what_is_left_after_a_removal_is_what_it_was_to_the_bit(case: Case):
     net, fast = case.nets(drop=False)
     old = [weight.detach().clone() for weight in fast.parameters()]
@@ -101,10 +102,12 @@ def test_what_is_left_after_a_removal_is_what_it_was_to_the_bit(case: Case):
 
 
 @examples
-@given(case=cases())
+@given(case=cases() | formed())
 def test_momentum_follows_the_weights_that_are_left(case: Case):
     found = []
-    for net, momenta in zip(case.nets(drop=False), pair(case.space, seed=1), strict=True):
+    for net, momenta in zip(
+        case.nets(drop=False), pair(case.space, seed=1, edge=EDGES[case.edge]), strict=True
+    ):
         optimizer = torch.optim.SGD(net.parameters(), lr=1.0, momentum=0.9)
         for weight, momentum in zip(net.parameters(), momenta.parameters(), strict=True):
             optimizer.state[weight]["momentum_buffer"] = momentum.detach().clone()

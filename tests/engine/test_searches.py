@@ -39,6 +39,7 @@ SPACES = {
     "darts": darts(channels=1, cells=3, nodes=1),
     "nasbench201": nasbench201(channels=3, cells_per_stage=1, nodes=2),
 }
+FOUR = darts(channels=4, cells=3, nodes=1)  # which partial channels divide
 BOTH = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 SINGLE = pytest.mark.parametrize(  # in float32: vectors as in tests.tiny
     "space",
@@ -52,6 +53,8 @@ METHODS = {
     "finite_difference": methods.darts_second_order.but(**FAST),
     "exact": methods.darts_second_order.but(arch_gradient=Unrolled(exact=True), **FAST),
     "pruning": methods.entmax3_prune_single_level.but(**FAST),
+    "partial": methods.pc_darts.but(**FAST),
+    "beside": methods.darts_minus.but(**FAST),
 }
 
 
@@ -68,7 +71,7 @@ def removed(events: Sequence[SearchEvent]) -> list[tuple[int, str, str]]:
 @pytest.mark.parametrize(
     ("method", "space"),
     [
-        pytest.param(METHODS[name], SPACES[space], id=f"{name}-{space}", marks=marks)
+        pytest.param(METHODS[name], SPACES.get(space, FOUR), id=f"{name}-{space}", marks=marks)
         for name, space, marks in [
             ("first_order", "darts", ()),
             ("first_order", "nasbench201", ()),
@@ -78,6 +81,9 @@ def removed(events: Sequence[SearchEvent]) -> list[tuple[int, str, str]]:
             ("exact", "nasbench201", ()),
             ("pruning", "darts", ()),
             ("pruning", "nasbench201", ()),
+            ("partial", "four", ()),
+            ("beside", "darts", ()),
+            ("beside", "nasbench201", LONG),
         ]
     ],
 )

@@ -37,6 +37,7 @@ from workbench.method import Method
 from workbench.moves import changing, step_graphs
 from workbench.parts.arch_optimizers import Adam, ClippedSgd
 from workbench.parts.edge_weights import SoftmaxEdges
+from workbench.parts.edges import AuxiliarySkip, PartialChannels
 from workbench.parts.op_dropout import GroupedDropout
 from workbench.parts.regularizers import ZeroOne
 from workbench.parts.relaxations import Entmax, Softmax
@@ -64,7 +65,7 @@ METHODS: dict[str, Method] = {
         if not isinstance(method, Walk) and changing(method.stages[0]) is None
     },
 }
-READABLE = {"gaea_pc_darts", "pc_darts", "darts_minus", "idarts_node"}  # edges are no plain sum
+READABLE = {"idarts_node"}  # whose edges have no form
 LONG = {"te_nas", "unrolled5"}  # the first moves nothing, the second is `unrolled2` with more steps
 
 
@@ -175,6 +176,12 @@ def test_the_step_that_a_replay_met_a_bad_number_in_is_told() -> None:
         ({"objective": Spy(tiny_data())}, "the objective Spy may change"),
         ({"op_dropout": GroupedDropout(0.1)}, "left out anew in every step"),
         ({"regularizers": (ZeroOne(),)}, "regularizers look at more than tensors"),
+        ({"edge": AuxiliarySkip()}, "the mixed edge AuxiliarySkip may change"),
+        (
+            {"edge": PartialChannels(1, AuxiliarySkip())},
+            "the mixed edge PartialChannels may change",
+        ),
+        ({"edge": AuxiliarySkip(0.5)}, None),
         ({"relaxation": Entmax(2.0)}, None),
     ],
 )

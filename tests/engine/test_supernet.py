@@ -10,12 +10,14 @@ from hypothesis import given
 from torch.nn import functional
 
 from tests.engine.nets import (
+    EDGES,
     AnyNet,
     Case,
     assert_agree,
     by_name,
     cases,
     examples,
+    formed,
     measured,
     mixtures,
     pair,
@@ -23,6 +25,7 @@ from tests.engine.nets import (
 from tests.tiny import CPU64
 from workbench.bilevel import WeightedNet, frozen_statistics
 from workbench.engine import FastSupernet
+from workbench.engine.workers import use_threads
 from workbench.spaces.darts import darts
 from workbench.spaces.nasbench201 import nasbench201
 
@@ -45,6 +48,50 @@ SINGLE = pytest.mark.parametrize(  # in float32: vectors of one width, which is 
 def test_logits_gradients_and_statistics_are_the_readable_supernets(asked, case: Case):
     net, fast = case.nets()
     assert_agree(measured(fast, case, **asked), measured(net, case, **asked))
+
+
+@pytest.mark.parametrize("kernels", ["cpu", None])
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+@examples
+@given(case=formed())
+def test_so_they_are_where_edges_are_more_than_a_sum(asked, kernels, case: Case):
+    net, _ = pair(case.space, seed=case.seed, edge=EDGES[case.edge])
+    fast = FastSupernet(deepcopy(net), kernels=kernels)
+    if case.alive < 1:
+        net.drop(case.masks())
+        fast.drop(case.masks())
+    assert_agree(measured(fast, case, **asked), measured(net, case, **asked))
+
+
+@examples
+@given(case=formed())
+def test_so_they_are_in_evaluation_and_under_frozen_statistics(case: Case):
+    net, fast = case.nets()
+    with frozen_statistics(fast), frozen_statistics(net):
+        assert_agree(measured(fast, case), measured(net, case))
+    net, fast = net.eval(), fast.eval()
+    assert_agree(measured(fast, case), measured(net, case))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("edge", [name for name in EDGES if name != "plain"])
+def test_so_they_are_in_parts_on_threads_and_computed_again(edge, threads):
+    case = Case(darts(channels=6, cells=3, nodes=2), size=(31, 32), batch=12, edge=edge)
+    net, _ = pair(case.space, edge=EDGES[edge])
+    use_threads(threads)
+    try:
+        for recompute in (False, True):
+            fast = FastSupernet(deepcopy(net), recompute=recompute)
+            assert_agree(measured(fast, case), measured(deepcopy(net), case))
+    finally:
+        use_threads(1)
+
+
+@examples
+@given(case=formed())
+def test_so_are_gradients_through_a_virtual_step(case: Case):
+    net, fast = case.nets()
+    assert_agree(twice(fast, case), twice(net, case), 1e-8)
 
 
 @examples

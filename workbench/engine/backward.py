@@ -53,10 +53,11 @@ class Backward:
 
     def _from_output(self, grad: Tensor) -> np.ndarray:
         """The gradients of all nodes, one after the other, as the cell's output has them."""
-        count, map_size = self.done.shape.nodes, self.geometry.node_map
+        count, width = self.done.shape.nodes, self.done.layout.width
+        map_size = self.geometry.pixels * width
         nodes = room(count * map_size, grad)
         if self.done.shape.output == "concat":
-            apart(self.done.tile(), flat(grad), nodes, count, self.geometry.pixels, self.c)
+            apart(self.done.tile(), flat(grad), nodes, count, self.geometry.pixels, width)
         else:
             nodes[:-map_size] = 0
             nodes[-map_size:] = flat(grad)
@@ -69,10 +70,14 @@ class Backward:
             if state >= shape.inputs or self.wanted[state]:
                 for placed in self.geometry.writers_first[state]:
                     self._bundle(placed)
-                if state in self.fresh:
-                    self.inputs[state][:] = 0  # nothing is left
+                self._gathered(state)
             if state >= shape.inputs:
                 self._node(state)
+
+    def _gathered(self, state: int) -> None:
+        """All that a state goes into has handed back its gradient."""
+        if state in self.fresh:
+            self.inputs[state][:] = 0  # nothing is left
 
     def _node(self, state: int) -> None:
         """What a node's gradient, now whole, means for each of its terms."""
@@ -104,8 +109,12 @@ class Backward:
         number = source - self.done.shape.inputs
         if number >= 0:
             return self.nodes[number * map_size : (number + 1) * map_size], True
-        into, more = self.inputs[source], source not in self.fresh
-        self.fresh.discard(source)
+        return self._written(placed, self.inputs[source])
+
+    def _written(self, placed: Placed, into: np.ndarray) -> tuple[np.ndarray, bool]:
+        """The same where it is `into`, which whoever comes first writes, if it can."""
+        more = placed.bundle.source not in self.fresh
+        self.fresh.discard(placed.bundle.source)
         if placed.only_adds and not more:
             into[:], more = 0, True
         return into, more

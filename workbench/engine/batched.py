@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.engine.layout import Bundle
+from workbench.engine.partial import passing, woven
 
 if TYPE_CHECKING:
     from workbench.engine.packed import PackedCell
@@ -24,29 +25,40 @@ def batched_cell(
     cell: PackedCell, inputs: Sequence[Tensor], rows: Tensor, weights: Tensor
 ) -> Tensor:
     """Output `(batch, h, w, nodes c)` of channels-last `inputs` under mixing weights `rows`."""
-    shape = cell.shape
+    shape, k = cell.shape, cell.layout.form.k
     states = [x.permute(0, 3, 1, 2) for x in inputs]
     nodes: dict[int, Tensor] = {}
+    rests: dict[int, Tensor] = {}
     for source in range(shape.inputs + shape.nodes):
         if source >= shape.inputs:
-            states.append(nodes[source] if source in nodes else _no_input(cell, states))
+            node = nodes[source] if source in nodes else _no_input(cell, states)
+            states.append(woven(node, rests[source], k) if k > 1 else node)
         mine = [bundle for bundle in cell.layout.bundles if bundle.source == source]
-        relu = functional.relu(states[source]) if any(bundle.roles for bundle in mine) else None
+        x = states[source][:, : cell.layout.channels]
+        relu = functional.relu(x) if any(bundle.roles for bundle in mine) else None
         for bundle in mine:
-            terms = _Terms(cell, bundle, rows, weights)(states[source], relu)
+            terms = _Terms(cell, bundle, rows, weights)(x, relu)
             for edge, term in zip(bundle.edges, terms, strict=True):
-                node = shape.edges[edge][1]
-                nodes[node] = nodes[node] + term if node in nodes else term
+                _add(nodes, shape.edges[edge][1], term)
+        leaving = [e for e, (src, _) in enumerate(shape.edges) if src == source and k > 1]
+        if leaving:
+            past = passing(cell.layout, states[source], source)
+            for edge in leaving:
+                _add(rests, shape.edges[edge][1], rows[edge, -1] * past)
     out = states[-1] if shape.output == "last" else torch.cat(states[shape.inputs :], dim=1)
     return out.permute(0, 2, 3, 1).contiguous()
 
 
+def _add(nodes: dict[int, Tensor], node: int, term: Tensor) -> None:
+    nodes[node] = nodes[node] + term if node in nodes else term
+
+
 def _no_input(cell: PackedCell, states: Sequence[Tensor]) -> Tensor:
     """Zeros: the node all of whose edges hold `none`."""
-    n, c, h, w = states[-1].shape
+    n, _, h, w = states[-1].shape
     first = len(states) == cell.shape.inputs and cell.layout.reduction
     size = ((h + 1) // 2, (w + 1) // 2) if first else (h, w)
-    return states[-1].new_zeros(n, c, *size)
+    return states[-1].new_zeros(n, cell.layout.channels, *size)
 
 
 class _Terms:

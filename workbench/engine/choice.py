@@ -48,7 +48,9 @@ def accelerated(
                 "reduction cells run in torch operations, which are slower: no kernel is there for "
                 "an ordinary convolution with stride 2"
             )
-        if kernels == "triton" and not all(cell.kernels for cell in cells):
+        if kernels == "triton" and any(cell.layout.form.k > 1 for cell in cells):
+            _LOG.warning("cells of partial channels run in torch operations")
+        elif kernels == "triton" and not all(cell.kernels for cell in cells):
             _LOG.warning("cells of more than %s channels run in torch operations", WIDEST)
         if machine.compile:
             for block in fast.blocks:

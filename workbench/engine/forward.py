@@ -101,7 +101,8 @@ class Forward:
         h, w = self.geometry.inner
         images, nodes = self.geometry.images, self.shape.nodes
         concat = self.shape.output == "concat"
-        size = (images, h, w, nodes * self.c) if concat else (nodes, images, h, w, self.c)
+        c = self.layout.width
+        size = (images, h, w, nodes * c) if concat else (nodes, images, h, w, c)
         out = torch.empty(size, dtype=self.tensors[0].dtype)
         self.nodes = flat(out)
         for source, here in enumerate(self.geometry.by_source):
@@ -114,7 +115,7 @@ class Forward:
     def source(self, number: int) -> tuple[np.ndarray, int, int]:
         """The array a source lies in, where it begins, and how far apart its pixels are."""
         if number < self.shape.inputs:
-            return self.inputs[number], 0, self.c
+            return self.inputs[number], 0, self.layout.width
         at, gap = self.geometry.node(number)
         return self.nodes, at, gap
 
@@ -222,16 +223,19 @@ class Forward:
 
     def _node(self, state: int) -> None:
         """The sum of a node's terms."""
+        self._mix(state, self.nodes, *self.geometry.node(state))
+
+    def _mix(self, state: int, out: np.ndarray, at: int, gap: int) -> None:
+        """That of what operations made, written from `at` on, its pixels `gap` apart."""
         terms = self.geometry.nodes[state - self.shape.inputs]
         scale, shift = np.empty((len(terms.edge), self.c), self.dtype), np.empty(self.c, self.dtype)
         weight = self.rows[terms.edge, terms.column]
         scales(weight, terms.normed, terms.norm, self.mean, self.inverse, scale, shift)
-        at, gap = self.geometry.node(state)
 
         def run(thread: int, start: int, stop: int) -> None:
             mix(
                 self.tile(), self.outputs, self.inputs[0], self.inputs[-1], self.nodes,
-                terms.base, terms.at, terms.gap, scale.ravel(), shift, self.nodes, at, gap,
+                terms.base, terms.at, terms.gap, scale.ravel(), shift, out, at, gap,
                 start, stop, self.c, False,
             )  # fmt: skip
 

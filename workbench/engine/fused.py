@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workbench.engine.backward import Backward
 from workbench.engine.forward import Forward, flat
+from workbench.engine.partial_pass import PartialBackward, PartialForward
 from workbench.engine.pass_function import PassKernels, one_function
 
 if TYPE_CHECKING:
@@ -23,13 +24,18 @@ def fused_cell(cell: PackedCell, inputs: Sequence[Tensor], rows: Tensor, weights
 
 def _begin(cell: PackedCell, rows: Tensor, weights: Tensor, inputs: Sequence[Tensor]) -> Forward:
     geometry = cell.geometry(*inputs[0].shape[:3])
-    return Forward(cell, geometry, flat(weights), rows.detach().double().numpy(), inputs)
+    form = PartialForward if cell.layout.form.k > 1 else Forward
+    return form(cell, geometry, flat(weights), rows.detach().double().numpy(), inputs)
 
 
 def _gradients(
     done: Forward, grad: Tensor, asks: Sequence[bool]
 ) -> tuple[Tensor, Tensor | None, Sequence[Tensor | None]]:
-    back = Backward(done, grad, weights=asks[0], inputs=asks[1:])
+    asked = {"weights": asks[0], "inputs": asks[1:]}
+    if isinstance(done, PartialForward):
+        back = PartialBackward(done, grad, **asked)
+    else:
+        back = Backward(done, grad, **asked)
     back.run()
     learned = torch.from_numpy(back.weights) if asks[0] else None
     through = [

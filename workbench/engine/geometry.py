@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -31,6 +32,15 @@ class Terms:
     normed: np.ndarray
     norm: np.ndarray
     unit: np.ndarray
+
+
+class Past(NamedTuple):
+    """What goes past the operations of a node's edges: as in `Terms`, one entry per edge."""
+
+    edge: np.ndarray
+    base: np.ndarray
+    at: np.ndarray
+    gap: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,7 @@ class Geometry:
 
     @cached_property
     def node_map(self) -> int:
-        """Numbers of a node."""
+        """Numbers of a node, of channels that operations make."""
         return self.pixels * self.layout.channels
 
     def sized(self, source: int) -> tuple[int, int]:
@@ -104,11 +114,11 @@ class Geometry:
 
         Nodes that are concatenated lie side by side in the output; else one after the other.
         """
-        shape, c = self.layout.shape, self.layout.channels
+        shape, c = self.layout.shape, self.layout.width
         number = state - shape.inputs
         if shape.output == "concat":
             return number * c, shape.nodes * c
-        return number * self.node_map, c
+        return number * self.pixels * c, c
 
     @cached_property
     def placed(self) -> tuple[Placed, ...]:
@@ -174,15 +184,30 @@ class Geometry:
                 found[node].append((edge, placed.bundle.column, *self._term(placed, g)))
         return tuple(_terms(rows) for rows in found)
 
+    def _state(self, number: int) -> tuple[int, int, int]:
+        """Base, at and gap of an input or a node."""
+        if number < self.layout.shape.inputs:
+            return FIRST + number, 0, self.layout.width
+        return NODES, *self.node(number)
+
+    @cached_property
+    def past(self) -> tuple[Past, ...]:
+        """What goes past operations into every node; see `engine.partial_pass`."""
+        shape, c = self.layout.shape, self.layout.channels
+        found: list[list[tuple[int, ...]]] = [[] for _ in range(shape.nodes)]
+        for edge, (src, dst) in enumerate(shape.edges):
+            base, at, gap = self._state(src)
+            pooled = self.layout.reduction and src < shape.inputs
+            place = (base, 0, self.layout.width - c) if pooled else (base, at + c, gap)
+            found[dst - shape.inputs].append((edge, *place))
+        return tuple(Past(*np.array(rows, dtype=np.int64).T.copy()) for rows in found)
+
     def _term(self, placed: Placed, g: int) -> tuple[int, ...]:
         """Base, at, gap, normed, norm, unit of a bundle's edge."""
         bundle, unit = placed.bundle, placed.units.start + g
-        c, inputs = self.layout.channels, self.layout.shape.inputs
+        c = self.layout.channels
         if bundle.about.does == "skip" and bundle.stride == 1:
-            if bundle.source < inputs:
-                return FIRST + bundle.source, 0, c, 0, 0, unit
-            at, gap = self.node(bundle.source)
-            return NODES, at, gap, 0, 0, unit
+            return *self._state(bundle.source), 0, 0, unit
         shared = bundle.about.does in ("max", "mean")
         at = placed.y + (0 if shared else g * self.node_map)
         norm = bundle.norms_at[-1] + g if bundle.norms else 0

@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from workbench.protocols import EdgeForm
 from workbench.spaces.space import CellShape
 
 Form = Literal["taps", "matrix", "whole"]
@@ -34,7 +35,9 @@ class Op:
     dilation: int = 1
 
 
+BESIDE = "a skip beside them"  # no candidate: `EdgeForm.skip`
 OPS: dict[str, Op] = {
+    BESIDE: Op("skip"),
     "none": Op("none"),
     "max_pool_3x3": Op("max", 3),
     "avg_pool_3x3": Op("mean", 3),
@@ -113,12 +116,23 @@ class Layout:
     bundles: tuple[Bundle, ...]
     size: int
     norms: int
+    form: EdgeForm = EdgeForm()  # noqa: RUF009 - frozen
+
+    @property
+    def width(self) -> int:
+        """Channels of a map, of which `channels` go through operations."""
+        return self.channels * self.form.k
+
+    @property
+    def columns(self) -> int:
+        """Numbers in a row of mixing weights: of candidates and what stands behind them."""
+        return len(self.shape.columns) + len(self.form.more(0.0))
 
     @cached_property
     def places(self) -> Mapping[str, tuple[int, Role]]:
         """Where each weight begins, by the readable supernet's name within the cell."""
         return {
-            _name(bundle, edge, role.name) + ".weight": (at + g * prod(role.shape), role)
+            self._name(bundle, edge, role.name) + ".weight": (at + g * prod(role.shape), role)
             for bundle in self.bundles
             for role, at in zip(bundle.roles, bundle.at, strict=True)
             for g, edge in enumerate(bundle.edges)
@@ -128,11 +142,16 @@ class Layout:
     def norm_places(self) -> Mapping[str, int]:
         """The number of each batch norm, by the readable supernet's name within the cell."""
         return {
-            _name(bundle, edge, norm): at + g
+            self._name(bundle, edge, norm): at + g
             for bundle in self.bundles
             for norm, at in zip(bundle.norms, bundle.norms_at, strict=True)
             for g, edge in enumerate(bundle.edges)
         }
+
+    def _name(self, bundle: Bundle, edge: int, part: str) -> str:
+        if bundle.op == BESIDE:
+            return f"edges.{edge}.{self.form.skip}.{part}"
+        return f"edges.{edge}.{self.form.ops}.{bundle.op}.{part}"
 
     def kept(self, smaller: Layout) -> tuple[Tensor, Tensor]:
         """Which weights `(smaller.size,)` and which norms `(smaller.norms,)` are left."""
@@ -151,8 +170,15 @@ def layout(
     reduction: bool,
     family: str,
     alive: Sequence[Sequence[str]],
+    form: EdgeForm = EdgeForm(),  # noqa: B008 - frozen
 ) -> Layout:
-    """The layout of a cell whose edges hold the operations `alive`."""
+    """The layout of a cell whose edges hold the operations `alive`.
+
+    Args:
+        channels: of a map that operations are given.
+        form: of every edge.
+    """
+    alive = [(*ops, *([BESIDE] if form.skip else [])) for ops in alive]
     bundles: list[Bundle] = []
     size = norms = 0
     ends = shape.inputs + shape.nodes
@@ -171,9 +197,9 @@ def layout(
             for _ in names:
                 norms_at.append(norms)
                 norms += len(edges)
-            column, places = shape.columns.index(op), (tuple(at), names, tuple(norms_at))
+            column, places = (*shape.columns, BESIDE).index(op), (tuple(at), names, tuple(norms_at))
             bundles.append(Bundle(source, op, stride, edges, column, roles, *places))
-    return Layout(shape, channels, reduction, family, tuple(bundles), size, norms)
+    return Layout(shape, channels, reduction, family, tuple(bundles), size, norms, form)
 
 
 def _parts(op: str, c: int, stride: int, family: str) -> tuple[tuple[Role, ...], tuple[str, ...]]:
@@ -195,7 +221,3 @@ def _parts(op: str, c: int, stride: int, family: str) -> tuple[tuple[Role, ...],
         roles = (Role("even", "matrix", (c, half)), Role("odd", "matrix", (c, c - half)))
         return (roles, ("norm",)) if stride == 2 else ((), ())
     return (Role("1", "whole", (c, c, about.size, about.size)),), ("2",)
-
-
-def _name(bundle: Bundle, edge: int, part: str) -> str:
-    return f"edges.{edge}.ops.{bundle.op}.{part}"

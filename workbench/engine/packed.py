@@ -15,33 +15,13 @@ from workbench.engine.geometry import Geometry
 from workbench.engine.layout import OPS, Bundle, Layout, layout
 from workbench.engine.lease import Lease
 from workbench.engine.preprocess import Ahead, preprocessed
+from workbench.engine.statistics import Statistics
+from workbench.protocols import EdgeForm
 from workbench.spaces.space import Layer
 from workbench.spaces.supernet import SearchCell
 
 Kernels = Literal["cpu", "triton"]
 WIDEST = 128  # channels of a cell in Triton kernels: 256² numbers are more than an H200 shares
-
-
-class Statistics(nn.BatchNorm1d):
-    """The running statistics of all batch norms of a cell, side by side.
-
-    A batch norm to whoever looks for some (`frozen_statistics`); its cell writes its state.
-    """
-
-    def _save_to_state_dict(self, destination: object, prefix: str, keep_vars: bool) -> None:
-        """Nothing: `PackedCell` does, under other names."""
-
-    def _load_from_state_dict(
-        self,
-        state_dict: object,
-        prefix: str,
-        local_metadata: object,
-        strict: bool,
-        missing_keys: object,
-        unexpected_keys: object,
-        error_msgs: object,
-    ) -> None:
-        """Nothing: `PackedCell` does, from other names."""
 
 
 class PackedCell(nn.Module):
@@ -71,11 +51,13 @@ class PackedCell(nn.Module):
         self.recompute = recompute
         self.kind, self.shape = cell.kind, cell.shape
         self.preprocess = cell.preprocess
-        alive = [tuple(cast("nn.ModuleDict", edge.ops)) for edge in cell.edges]
-        self.layout: Layout = layout(cell.shape, layer.channels, layer.reduction, family, alive)
+        form = next((EdgeForm.of(edge) for edge in cell.edges), None) or EdgeForm()
+        alive = [tuple(cast("nn.ModuleDict", edge.get_submodule(form.ops))) for edge in cell.edges]
+        channels = layer.channels // form.k
+        self.layout: Layout = layout(cell.shape, channels, layer.reduction, family, alive, form)
         like = next(cell.parameters(), torch.empty(0))
         self.weights = nn.Parameter(torch.empty(self.layout.size, dtype=like.dtype))
-        self.norms = Statistics(max(1, self.layout.norms) * layer.channels, affine=False)
+        self.norms = Statistics(max(1, self.layout.norms) * channels, affine=False)
         self.to(like.device, like.dtype)
         self._geometries: dict[tuple[int, int, int], Geometry] = {}
         self._free: list[Tensor] = []
@@ -90,7 +72,8 @@ class PackedCell(nn.Module):
         torch's own are faster.  Those in Triton keep a matrix of weights in shared memory.
         """
         if self.wanted != "cpu":
-            return None if self.layout.channels > WIDEST else self.wanted
+            partial = self.layout.form.k > 1
+            return None if partial or self.layout.channels > WIDEST else self.wanted
         short = self.layout.channels % 4 != 0
         return None if self.strides or (short and self._convolutions) else "cpu"
 
@@ -106,11 +89,12 @@ class PackedCell(nn.Module):
     @staticmethod
     def refusal(cell: SearchCell) -> str | None:
         """Why a readable cell cannot be packed, or None."""
-        # An edge that does not say is none.
-        plain = {type(edge): getattr(type(edge), "plain_sum", False) for edge in cell.edges}
-        other = {kind.__name__ for kind, is_plain in plain.items() if not is_plain}
+        forms = {EdgeForm.of(edge) for edge in cell.edges}
+        other = {type(edge).__name__ for edge in cell.edges if EdgeForm.of(edge) is None}
         if other:
             return f"the mixed edge {', '.join(sorted(other))} is no plain weighted sum"
+        if len(forms) > 1:
+            return "the mixed edges of a cell differ"
         unknown = {op for ops in cell.shape.ops for op in ops if op not in OPS}
         return f"operation {', '.join(sorted(unknown))} has no packed form" if unknown else None
 
@@ -122,9 +106,10 @@ class PackedCell(nn.Module):
         far: Tensor | None = None,
         ahead: Ahead | None = None,
     ) -> Tensor:
-        """The cell's output `(batch, height, width, c)` for mixing weights `(edges, ops)`.
+        """The cell's output `(batch, height, width, c)` for mixing weights `(edges, columns)`.
 
         Args:
+            rows: of what the layout's form puts behind candidates, too.
             far: what the preprocessing makes of the farther input, if that is known.
             ahead: gets what the next cell's makes of the nearer one, where both go in one.
         """
@@ -219,7 +204,7 @@ class PackedCell(nn.Module):
             tuple(op for op in ops if (edge, op) in held and alive[edge][column[op]])
             for edge, ops in enumerate(self.shape.ops)
         ]
-        new = layout(self.shape, old.channels, old.reduction, old.family, left)
+        new = layout(self.shape, old.channels, old.reduction, old.family, left, old.form)
         weights, norms = old.kept(new)
         weights, norms = weights.to(self.weights.device), norms.to(self.weights.device)
         mean, var = self.statistics()

@@ -7,12 +7,13 @@ from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from workbench.engine.geometry import channels_last
 from workbench.engine.graphs import Graphs
 from workbench.engine.packed import Kernels, PackedCell
 from workbench.engine.preprocess import Ahead
-from workbench.protocols import Mixtures
+from workbench.protocols import Mixture, Mixtures
 from workbench.spaces.supernet import SearchCell, Supernet
 
 
@@ -48,6 +49,8 @@ class FastSupernet(nn.Module):
                     block, layer, net.space.family, kernels=kernels, recompute=recompute
                 )
             self.blocks.append(block)
+        cells = [block for block in self.blocks if isinstance(block, PackedCell)]
+        self.forms = {cell.kind: cell.layout.form for cell in cells}
         like = next(net.parameters())  # a cell may have no weight to tell its number format by
         self.to(like.device, like.dtype)
         self.train(net.training)
@@ -55,12 +58,20 @@ class FastSupernet(nn.Module):
 
     def forward(self, images: Tensor, mixtures: Mixtures, t: float = 0.0) -> Tensor:
         """Logits `(batch, classes)` of `images` `(batch, channels, height, width)`."""
+        mixtures = {kind: self._with_more(kind, x, t) for kind, x in mixtures.items()}
         if self.graphs is not None and self.training and torch.is_grad_enabled():
             return self.graphs(self, images, mixtures)
         return self.eager(images, mixtures)
 
+    def _with_more(self, kind: str, mixture: Mixture, t: float) -> Mixture:
+        """Behind every row, what the mixed edges of that kind add to their candidates."""
+        ops, form = mixture.ops, self.forms.get(kind)
+        for number in form.more(t) if form else ():  # a padding copies nothing from the host
+            ops = functional.pad(ops, (0, 1), value=number)
+        return Mixture(ops, mixture.edges)
+
     def eager(self, images: Tensor, mixtures: Mixtures) -> Tensor:
-        """The same, operation by operation."""
+        """The same, operation by operation, for rows that have all that is in them."""
         far, near = self.stem(images.contiguous(memory_format=torch.channels_last))
         far, near = channels_last(far), channels_last(near)
         ahead: Ahead | None = None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench.parts.schedules import Linear, Scalar, scalar_at, scalar_range
-from workbench.protocols import Edge, MixedEdge, OpFactory
+from workbench.protocols import Edge, EdgeForm, MixedEdge, OpFactory
 from workbench.spaces.ops import op_factory
 
 
@@ -86,16 +86,30 @@ class PartialChannels:
                 f"{channels}. Choose k in {fit}."
             )
         return _PartialChannels(
-            self.edge(ops, channels // self.k, stride), channels // self.k, stride
+            self.edge(ops, channels // self.k, stride), channels // self.k, stride, self.k
         )
+
+    @property
+    def steady(self) -> bool:
+        """Whether it is the same at every `t`."""
+        return getattr(self.edge, "steady", True)
 
 
 class _PartialChannels(nn.Module):
     plain_sum: ClassVar[bool] = False
 
-    def __init__(self, edge: nn.Module, width: int, stride: int) -> None:
+    def __init__(self, edge: nn.Module, width: int, stride: int, k: int) -> None:
         super().__init__()
-        self.edge, self.width, self.stride = edge, width, stride
+        self.edge, self.width, self.stride, self.k = edge, width, stride, k
+
+    @property
+    def form(self) -> EdgeForm | None:
+        """What it computes, where all channels of `edge` go through operations."""
+        inner = EdgeForm.of(self.edge)
+        if inner is None or inner.k > 1:
+            return None
+        skip = f"edge.{inner.skip}" if inner.skip else ""
+        return inner._replace(ops=f"edge.{inner.ops}", k=self.k, skip=skip)
 
     def forward(self, x: Tensor, row: Tensor, t: float) -> Tensor:
         rest = x[:, self.width :]
@@ -134,6 +148,11 @@ class AuxiliarySkip:
         skip = ops.get("skip_connect", op_factory("skip_connect", affine=False))
         return _AuxiliarySkip(self.edge(ops, channels, stride), skip(channels, stride), self.beta)
 
+    @property
+    def steady(self) -> bool:
+        """Whether it is the same at every `t`."""
+        return not callable(self.beta) and getattr(self.edge, "steady", True)
+
 
 class _AuxiliarySkip(nn.Module):
     plain_sum: ClassVar[bool] = False
@@ -141,6 +160,13 @@ class _AuxiliarySkip(nn.Module):
     def __init__(self, edge: nn.Module, skip: nn.Module, beta: Scalar) -> None:
         super().__init__()
         self.edge, self.skip, self.beta = edge, skip, beta
+
+    @property
+    def form(self) -> EdgeForm | None:
+        """What it computes, where `edge` is a plain sum."""
+        if EdgeForm.of(self.edge) != EdgeForm():
+            return None
+        return EdgeForm(ops="edge.ops", skip="skip", beside=self.beta)
 
     def forward(self, x: Tensor, row: Tensor, t: float) -> Tensor:
         return self.edge(x, row, t) + scalar_at(self.beta, t) * self.skip(x)

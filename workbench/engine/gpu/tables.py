@@ -138,7 +138,7 @@ class Tables:
     def _node(self, number: int) -> NodeTable:
         terms = self._geometry.nodes[number]
         order = np.argsort(terms.base, kind="stable")
-        place = terms.edge * len(self._geometry.layout.shape.columns) + terms.column
+        place = terms.edge * self._geometry.layout.columns + terms.column
         norm = np.where(terms.normed > 0, terms.norm, -1)
         columns = [x[order] for x in (terms.at, terms.gap, norm, place, terms.unit)]
         ends = [int((terms.base <= base).sum()) for base in range(NODES + 1)]
