@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 
 from tests.engine.gpu.forms import DEVICE, LOW, cells, computed, drawn, of, readable
-from tests.engine.nets import Case, assert_agree, cases, examples, measured, pair, unequal
+from tests.engine.nets import EDGES, Case, assert_agree, cases, examples, measured, pair, unequal
 from workbench.engine import FastSupernet
 from workbench.engine.batched import batched_cell
 from workbench.engine.gpu.cell import triton_cell
@@ -64,6 +66,13 @@ def test_output_gradients_and_statistics_are_the_readable_cells(case: Case):
 @given(case=cases())
 def test_any_cell_computes_what_the_readable_one_does(case: Case):
     assert_both_agree(case)
+
+
+def test_a_skip_beside_the_operations_is_one_more_term():
+    case = replace(SMALL, edge="beside", has_beta=True)
+    net, _ = pair(case.space, edge=EDGES[case.edge])
+    fast = FastSupernet(deepcopy(net), kernels="triton").to(DEVICE)
+    assert_agree(measured(fast, case), measured(net, case))
 
 
 def supernet(case: Case, **options: bool) -> FastSupernet:

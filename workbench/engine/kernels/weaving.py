@@ -29,12 +29,13 @@ def unweave(grad, go, first, mixed, rest, to, w, k, begin, end):
     """
     for p in range(begin, end):
         source, own = go + p * w * k, (to + p) * w
-        for m in range(w * k):
-            value = grad[source + m]
-            if m < w:
-                value += first[p * w + m]
-            j, i = m // k, m % k
-            if i == 0:
-                mixed[own + j] = value
-            else:
-                rest[own * (k - 1) + (i - 1) * w + j] = value
+        for j in range(w):
+            for i in range(k):
+                m = j * k + i
+                value = grad[source + m]
+                if m < w:
+                    value += first[p * w + m]
+                if i == 0:
+                    mixed[own + j] = value
+                else:
+                    rest[own * (k - 1) + (i - 1) * w + j] = value
