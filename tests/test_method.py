@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import FrozenInstanceError
+from functools import partial
 
 import pytest
 
@@ -17,6 +18,14 @@ from workbench.parts.relaxations import Entmax, Softmax
 from workbench.parts.schedules import Alternating, Joint, Linear, WeightsOnly
 from workbench.parts.transitions import keep_weights
 from workbench.parts.weight_optimizers import Sgd
+
+
+class Plain:
+    """A part that is no dataclass."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.seen = size, []
+
 
 BASE = Method("base", "arXiv:1806.09055", "The base.")
 WARM_UP = Stage(name="warm_up", epochs=2, schedule=WeightsOnly())
@@ -161,10 +170,41 @@ def test_differences_of_methods_with_several_stages_name_the_stage() -> None:
         (None, "None"),
         (0.5, "0.5"),
         ("search", "'search'"),
+        (partial(first_order, 2, radius=Linear(0.0, 1.0)),
+         "partial(first_order, 2, radius=Linear(start=0.0, end=1.0))"),
+        (Plain(3), "Plain(size=3, seen=list)"),
     ],
-)
+)  # fmt: skip
 def test_a_part_is_written_as_it_is_constructed(part: object, text: str) -> None:
     assert part_text(part) == text
+
+
+def made(weight: float, seen: list[int], rule: object = first_order) -> object:
+    def term(view: object, mixtures: object) -> float:
+        seen.append(1)
+        return weight if rule else term(view, mixtures)
+
+    return term
+
+
+def test_what_a_function_keeps_of_where_it_was_made_is_part_of_it() -> None:
+    seen: list[int] = []
+    term = made(0.5, seen)
+    text = part_text(term)
+    assert text == "term[rule=first_order, seen=list, term=term, weight=0.5]"
+    term(None, None)
+    assert part_text(term) == text  # what may change as a search goes on is none of it
+    assert part_text(made(0.5, seen, Unrolled())) != text
+    assert str(differences(BASE, BASE.but(regularizers=(made(1.0, seen),)))) != "no difference"
+    one, other = (BASE.but(regularizers=(made(w, seen),)) for w in (1.0, 1000.0))
+    assert one.describe() != other.describe()
+
+
+def test_lambdas_are_told_apart_by_what_they_compute() -> None:
+    one, same, other = lambda view: 1.0, lambda view: 1.0, lambda view: 2.0
+    assert part_text(one) == part_text(same)
+    assert part_text(one) != part_text(other)
+    assert part_text(one).startswith("lambda ")
 
 
 def test_a_description_is_plain_text_about_every_field() -> None:

@@ -221,3 +221,80 @@ def test_other_epochs_scale_what_parts_count_in_epochs_and_keep_the_stages_propo
         three.lasting(2)
     warm = methods.zero_cost_multi_step.lasting(7)
     assert [s.epochs for s in warm.stages] == [1, 7]
+
+
+# --- what an architecture gradient may ask --------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ZerothOrder:
+    """The slope along a random direction, by two losses at alphas moved along it."""
+
+    radius: float = 1e-4
+    own: bool = True  # draw from the search's generator, not from torch's
+
+    def __call__(self, bilevel: Bilevel, train: object, val: object) -> tuple[Tensor, ...]:
+        ways = [
+            torch.randn(x.shape, dtype=x.dtype, generator=bilevel.generator if self.own else None)
+            for x in bilevel.alphas
+        ]
+        ends = []
+        with torch.no_grad():
+            for sign in (1, -1):
+                there = [x + sign * self.radius * way for x, way in zip(bilevel.alphas, ways)]  # noqa: B905
+                mixtures = bilevel.mixtures(there)
+                ends.append(bilevel.loss(bilevel.weights, val, mixtures))
+        slope = (ends[0] - ends[1]) / (2 * self.radius)
+        return tuple(slope * way for way in ways)
+
+
+@BOTH
+def test_mixing_weights_at_other_alphas_are_those_of_a_search_that_is_there(space: str) -> None:
+    found = []
+
+    def looked(bilevel: Bilevel, train: object, val: object) -> tuple[Tensor, ...]:
+        other = [x.detach() + 0.3 * torch.ones_like(x).cumsum(-1) for x in bilevel.alphas]
+        for x in other:
+            x.requires_grad_()
+        there = bilevel.mixtures(other)
+        before = [x.detach().clone() for x in bilevel.alphas]
+        with torch.no_grad():
+            for x, y in zip(bilevel.alphas, other, strict=True):
+                x.copy_(y)
+        here = bilevel.mixtures()
+        for kind, mixture in here.items():
+            assert torch.equal(mixture.ops, there[kind].ops)
+            assert torch.equal(mixture.edges, there[kind].edges)
+        total = sum(m.ops[:, 0].sum() + (m.edges * m.edges).sum() for m in there.values())
+        grads = torch.autograd.grad(total, other)
+        assert all(bool((grad != 0).any()) for grad in grads)
+        with torch.no_grad():
+            for x, y in zip(bilevel.alphas, before, strict=True):
+                x.copy_(y)
+        with pytest.raises(ValueError, match=r"must be those of `bilevel.alphas`"):
+            bilevel.mixtures(other[:1])
+        found.append(len(other))
+        return tuple(torch.zeros_like(x) for x in bilevel.alphas)
+
+    method = methods.darts.but(arch_gradient=looked, edge_weights=Thirds())
+    searched(shrunk(method), SPACES[space], machine=CPU64)
+    assert found
+
+
+def test_a_gradient_that_draws_from_the_searchs_generator_repeats(caplog) -> None:
+    runs = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        events = searched(
+            shrunk(methods.darts.but(arch_gradient=ZerothOrder())), SPACES["darts"], machine=CPU64
+        )
+        runs.append(trajectory(events))
+    assert_same(*runs)
+    assert not caplog.records
+
+
+def test_who_draws_from_torchs_own_generator_is_told_once(caplog) -> None:
+    method = shrunk(methods.darts.but(arch_gradient=ZerothOrder(own=False)))
+    searched(method, SPACES["darts"], machine=CPU64)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("a part of stage search drew from torch's own generator")

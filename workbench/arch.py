@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,24 @@ class Arch:
         """The alphas, in the order of the space's kinds, then the betas where there are any."""
         alphas = [self.alpha[kind] for kind in self.space.kinds]
         return (*alphas, *(self.beta[kind] for kind in self.space.kinds if kind in self.beta))
+
+    def at(self, parameters: Sequence[Tensor]) -> Arch:
+        """The same with other numbers in place of `parameters()`, for a look at them.
+
+        Raises:
+            ValueError: if there are more or fewer, or a shape is another.
+        """
+        own = self.parameters()
+        shapes = [tuple(x.shape) for x in parameters]
+        if shapes != [tuple(x.shape) for x in own]:
+            raise ValueError(
+                f"mixing weights of alphas of the shapes {shapes} were asked for; they must be "
+                f"those of `bilevel.alphas`, {[tuple(x.shape) for x in own]}, in that order"
+            )
+        other, left = copy(self), iter(parameters)
+        other.alpha = {kind: next(left) for kind in self.space.kinds}
+        other.beta = {kind: next(left) for kind in self.space.kinds if kind in self.beta}
+        return other
 
     def draw(self, t: float, generator: torch.Generator) -> None:
         """Decide which operations take part until the next draw."""

@@ -56,9 +56,15 @@ class LiveBilevel:
             for w, buffer in zip(self.weights, buffers, strict=True)
         )
 
-    def mixtures(self) -> dict[str, Mixture]:
-        """Mixing weights for a forward pass, differentiable in the alphas."""
-        return self._run.arch.mixtures(self._run.clock.t, self._run.generator)
+    @property
+    def generator(self) -> torch.Generator:
+        """What the search draws from, on its device."""
+        return self._run.generator
+
+    def mixtures(self, alphas: Sequence[Tensor] | None = None) -> dict[str, Mixture]:
+        """Mixing weights for a forward pass, differentiable in the alphas, or in others."""
+        arch = self._run.arch if alphas is None else self._run.arch.at(alphas)
+        return arch.mixtures(self._run.clock.t, self._run.generator)
 
     def loss(
         self, weights: Sequence[Tensor], batch: Batch | None, mixtures: Mixtures | None = None

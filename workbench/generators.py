@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,3 +31,14 @@ def set_generators(state: dict[str, Any]) -> None:
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
+
+
+def draws_of_torch(device: torch.device) -> Callable[[], bool]:
+    """Whether anybody has drawn from torch's own generators since this was called."""
+
+    def states() -> list[torch.Tensor]:
+        there = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+        return [torch.get_rng_state(), *there]
+
+    before = states()
+    return lambda: not all(map(torch.equal, before, states()))

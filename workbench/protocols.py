@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from workbench.values import Batch as Batch
+from workbench.values import Bilevel as Bilevel
 from workbench.values import Clock as Clock
 from workbench.values import EdgeForm as EdgeForm
 from workbench.values import Loss as Loss
@@ -69,39 +70,6 @@ class Objective(Protocol):
         generator: torch.Generator,
     ) -> Loss:
         """The loss of `net` on `batch` under `mixtures`; `generator` lives on the net's device."""
-        ...
-
-
-class Bilevel(Protocol):
-    """The two-level problem as an architecture gradient sees it: a virtual step can be written."""
-
-    weights: tuple[Tensor, ...]
-    alphas: tuple[Tensor, ...]
-    momentum: float  # of weight steps
-
-    @property
-    def lr(self) -> float:
-        """Learning rate of the next weight step."""
-        ...
-
-    @property
-    def weight_decay(self) -> float:
-        """L2 factor of the next weight step."""
-        ...
-
-    @property
-    def velocity(self) -> tuple[Tensor, ...]:
-        """Momentum times buffer, per weight."""
-        ...
-
-    def mixtures(self) -> Mixtures:
-        """The mixing weights of the current alphas, differentiable in them."""
-        ...
-
-    def loss(
-        self, weights: Sequence[Tensor], batch: Batch | None, mixtures: Mixtures | None = None
-    ) -> Tensor:
-        """The objective at `weights`, under `mixtures` or the current ones."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from workbench.divergence import Watch
 from workbench.engine import Machine, accelerated, fitted, independent_seeds, needs
 from workbench.epochs import EpochUnderWay
 from workbench.events import Derived, EpochEnded, Held, Pruned, Resumed, StageStarted, Stepped
+from workbench.generators import draws_of_torch
 from workbench.measuring import ProbeError, copied, part_name, told
 from workbench.method import Method
 from workbench.moves import Moves, changing, step_graphs
@@ -27,6 +29,13 @@ from workbench.spaces.network import cost
 from workbench.spaces.space import Space
 from workbench.spaces.supernet import Supernet
 from workbench.supernets import first_supernet, take_over
+
+_LOG = logging.getLogger(__name__)
+_DRAWS = (
+    "a part of stage %s drew from torch's own generator, which the seed of a search does not set: "
+    "with the same seed it can go another way. Draw from the generator that parts are given, or "
+    "from one made of a seed"
+)
 
 
 class Run:
@@ -78,6 +87,7 @@ class Run:
         self.moves = Moves(step_graphs(self))
         self.last_weights = self._rows()
         self.last_batches: tuple[Batch | None, Batch | None] = (None, None)
+        self._told = False
 
     def readable(self) -> Supernet:
         """The supernet as modules, with the weights of now and what is alive."""
@@ -166,6 +176,7 @@ class Run:
     def step(self, clock: Clock) -> tuple[dict[str, Tensor | float], list[Pruned | Held]]:
         """All updates of one step; returns what was measured, and prunings."""
         self.clock = clock
+        drawn = draws_of_torch(self.device) if clock.step < 2 else None
         updates = self.stage.schedule(clock)
         needs_data = self.stage.objective.needs_data
         train = self._batch(self.train) if needs_data else None
@@ -175,6 +186,9 @@ class Run:
         self.arch.draw(clock.t, self.generator)
         logs, self.mix = self.moves(self, updates, train, val)
         self.watch.ends(self)
+        if drawn is not None and not self._told and drawn():
+            self._told = True
+            _LOG.warning(_DRAWS, self.stage.name)
         self.last_weights = {
             kind: torch.where(rows > 0, rows, self.last_weights[kind])
             for kind, rows in self._rows().items()

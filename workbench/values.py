@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from workbench.events import EpochEnded
@@ -54,6 +55,44 @@ class Mixture:
 
 Mixtures = Mapping[str, Mixture]
 Rows = Mapping[str, "Tensor"]  # {kind: (edges, ops)}
+
+
+class Bilevel(Protocol):
+    """The two-level problem as an architecture gradient sees it: a virtual step can be written."""
+
+    weights: tuple[Tensor, ...]
+    alphas: tuple[Tensor, ...]
+    momentum: float  # of weight steps
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next weight step."""
+        ...
+
+    @property
+    def weight_decay(self) -> float:
+        """L2 factor of the next weight step."""
+        ...
+
+    @property
+    def generator(self) -> torch.Generator:
+        """What the search draws from, on its device: saved with it, so that draws repeat."""
+        ...
+
+    @property
+    def velocity(self) -> tuple[Tensor, ...]:
+        """Momentum times buffer, per weight."""
+        ...
+
+    def mixtures(self, alphas: Sequence[Tensor] | None = None) -> Mixtures:
+        """The mixing weights of the current alphas, or of others, differentiable in them."""
+        ...
+
+    def loss(
+        self, weights: Sequence[Tensor], batch: Batch | None, mixtures: Mixtures | None = None
+    ) -> Tensor:
+        """The objective at `weights`, under `mixtures` or the current ones."""
+        ...
 
 
 class Trial(Protocol):
