@@ -15,6 +15,7 @@ from tests.tiny import (
     SPACES,
     assert_same,
     play,
+    prunings,
     searched,
     shrunk,
     start,
@@ -298,3 +299,45 @@ def test_who_draws_from_torchs_own_generator_is_told_once(caplog) -> None:
     searched(method, SPACES["darts"], machine=CPU64)
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("a part of stage search drew from torch's own generator")
+
+
+# --- what rules write into what they are given ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scribbles:
+    """Writes into all it is given, and takes away what it leaves out of `alive` there."""
+
+    every = "step"
+
+    def __call__(self, view: View) -> dict[str, Tensor]:
+        for kind, mixture in view.mix.items():
+            mixture.ops.fill_(-1.0)
+            view.alpha[kind].fill_(9.0)
+            view.alive[kind][0, 1] = False
+        return dict(view.alive)
+
+
+def scribbled(space: object, mix: Mapping[str, Mixture], alive: Mapping[str, Tensor]) -> object:
+    genotype = methods.darts.derivation(space, mix, alive)
+    for kind, mixture in mix.items():
+        mixture.ops.fill_(-1.0)
+        alive[kind].fill_(False)
+    return genotype
+
+
+def test_what_rules_write_into_views_is_nowhere_else() -> None:
+    def stops(view: View) -> None:
+        assert all((rows >= 0).all() for past in view.history for rows in past.values())
+        view.alive["normal"].fill_(False)
+
+    parts = {"pruner": Scribbles(), "derivation": scribbled, "stop": stops}
+    events = searched(shrunk(methods.darts.but(**parts)), SPACES["darts"], machine=CPU64)
+    seen = steps(events)
+    for step in seen:
+        for kind, rows in step.mix.items():
+            assert torch.allclose(rows.sum(dim=1), torch.ones(()).double())
+            assert not (step.alpha[kind] == 9.0).all()
+    gone = prunings(events)
+    assert len(gone) == len(SPACES["darts"].cells)
+    assert all(mask.any(dim=1).all() for mask in seen[-1].alive.values())

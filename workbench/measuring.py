@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
-from workbench.protocols import Mixture, Probe, Rows, View
+from workbench.protocols import Probe, Rows
 
 
 class ProbeError(WorkbenchError):
@@ -19,15 +18,6 @@ class ProbeError(WorkbenchError):
 def part_name(probe: Probe) -> str:
     """What a probe is called: a function's name, or its class's."""
     return str(getattr(probe, "__name__", type(probe).__name__))
-
-
-def copied(view: View) -> View:
-    """A view that a probe may write into without a trace."""
-    mix = {
-        kind: Mixture(one.ops.clone(), None if one.edges is None else one.edges.clone())
-        for kind, one in view.mix.items()
-    }
-    return replace(view, mix=mix, alive={kind: one.clone() for kind, one in view.alive.items()})
 
 
 def told(probe: Probe, values: object) -> dict[str, Tensor | Rows]:

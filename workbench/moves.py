@@ -59,7 +59,7 @@ class Moves:
         logs, mix = self.graphs((*updates, there), rates, work, tensors)
         # Copies: the next step of this kind writes where this one did.
         kept: Logs = {n: x.clone() if isinstance(x, Tensor) else x for n, x in logs.items()}
-        return kept, {kind: _copied(mixture) for kind, mixture in mix.items()}
+        return kept, {kind: mixture.copied() for kind, mixture in mix.items()}
 
     def forget(self) -> None:
         """Tensors of the run have been replaced: what was captured is of no use."""
@@ -141,8 +141,3 @@ def step_graphs(run: Run) -> StepGraphs[Outcome] | None:
         run.stage.name, reason,
     )  # fmt: skip
     return None
-
-
-def _copied(mixture: Mixture) -> Mixture:
-    edges = None if mixture.edges is None else mixture.edges.clone()
-    return Mixture(mixture.ops.clone(), edges)

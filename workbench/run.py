@@ -17,7 +17,7 @@ from workbench.engine import Machine, accelerated, fitted, independent_seeds, ne
 from workbench.epochs import EpochUnderWay
 from workbench.events import Derived, EpochEnded, Held, Pruned, Resumed, StageStarted, Stepped
 from workbench.generators import draws_of_torch
-from workbench.measuring import ProbeError, copied, part_name, told
+from workbench.measuring import ProbeError, part_name, told
 from workbench.method import Method
 from workbench.moves import Moves, changing, step_graphs
 from workbench.past import Past
@@ -212,8 +212,9 @@ class Run:
         events: list[Pruned | Held] = []
         if pruner is None or pruner.every != every:
             return events
-        alive = self.watch.decided(self, pruner, self.view(clock))
-        if all(mask is self.arch.alive[kind] for kind, mask in alive.items()):
+        view = self.view(clock)
+        alive = self.watch.decided(self, pruner, view)
+        if all(mask is view.alive[kind] and not mask._version for kind, mask in alive.items()):
             return events  # handed back as it was, as in grace epochs: nothing is held either
         held = spared(self.mix, self.arch.alive, alive)
         newly = {kind: mask & ~self.held[kind] for kind, mask in held.items()}
@@ -239,7 +240,7 @@ class Run:
         versions = [value._version for value in (*bilevel.weights, *bilevel.alphas)]
         try:
             with self.machine.seeded(clock.step), frozen_statistics(self.net), torch.enable_grad():
-                values = probe(copied(self.view(clock)), bilevel)
+                values = probe(self.view(clock), bilevel)
         finally:
             self.generator.set_state(state)
         if versions != [value._version for value in (*bilevel.weights, *bilevel.alphas)]:
@@ -250,9 +251,11 @@ class Run:
         return {kind: mixture.ops for kind, mixture in self.mix.items()}
 
     def view(self, clock: Clock) -> View:
-        """What rules may look at now."""
+        """What rules may look at now; what they write into it leaves no trace."""
+        mix = {kind: mixture.copied() for kind, mixture in self.mix.items()}
+        alive = {kind: mask.clone() for kind, mask in self.arch.alive.items()}
         return View(
-            clock, self.space, self.arch.snapshot(), self.mix, dict(self.arch.alive),
+            clock, self.space, self.arch.snapshot(), mix, alive,
             self.past.history, self.past.ended, self.seed, LiveTrial(self),
         )  # fmt: skip
 
@@ -277,7 +280,8 @@ class Run:
 
     def derive(self) -> Genotype:
         """What the method would derive now."""
-        return self.method.derivation(self.space, self.mix, self.arch.alive)
+        view = self.view(self.clock)
+        return self.method.derivation(view.space, view.mix, view.alive)
 
     def derived(self) -> Derived:
         """The search's last event."""

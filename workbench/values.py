@@ -52,6 +52,10 @@ class Mixture:
     ops: Tensor
     edges: Tensor | None = None
 
+    def copied(self) -> Mixture:
+        """The same in memory of its own."""
+        return Mixture(self.ops.clone(), None if self.edges is None else self.edges.clone())
+
 
 Mixtures = Mapping[str, Mixture]
 Rows = Mapping[str, "Tensor"]  # {kind: (edges, ops)}
