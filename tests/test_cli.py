@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import workbench
+from workbench import methods
 from workbench.cli import main
 from workbench.config import SearchConfig
+from workbench.search import search
 from workbench.spaces.genotype import Genotype
-from workbench.trace import open_run
+from workbench.trace import open_run, record
 
 V2 = (
     "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), "
@@ -315,3 +318,25 @@ def test_scores_of_a_warm_up_follow_its_settings() -> None:
     init = config.build_method().stages[0].init
     assert init.zen.beta2 == 0.0
     assert init.size == (8, 8)
+
+
+def test_a_search_made_in_python_is_evaluated_on_the_pictures_it_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run, method = tmp_path / "run", methods.darts.but(epochs=1, steps_per_epoch=1)
+    space = workbench.darts(channels=2, cells=1, nodes=1)
+    for _ in record(search(method, space, workbench.load("digits")), run):
+        pass
+    words = "--epochs 1 --channels 2 --cells 1".split()
+    assert "say which they are, as --data digits" in refusal(capsys, "evaluate", str(run), *words)
+    other = tmp_path / "pictures"
+    for name in ("a", "b"):
+        (other / name).mkdir(parents=True)
+        for index in range(6):
+            array = np.random.default_rng(index).integers(0, 255, (9, 12), dtype=np.uint8)
+            Image.fromarray(array).save(other / name / f"{index}.png")
+    wrong = refusal(capsys, "evaluate", str(run), *words, "--data", f"folder:{other}")
+    assert "was searched on other pictures (digits)" in wrong
+    main(["evaluate", str(run), *words, "--data", "digits"])
+    (evaluation,) = open_run(run).evaluations
+    assert "--data digits" in evaluation["recipe"]["command"]

@@ -20,6 +20,10 @@ class EvaluateConfig(Settings):
     recipe: Literal["auto", "digits", "cifar"] = Field(
         default="auto", description="auto: cifar for CIFAR, else digits"
     )
+    data: str | None = Field(
+        default=None,
+        description="pictures of a search made in Python, which holds no settings, as in search",
+    )
     channels: int | None = Field(
         default=None, ge=1, le=limits.CHANNELS, description="width of the first cell"
     )

@@ -23,6 +23,7 @@ from workbench.trace.evaluation_record import unfinished
 from workbench.trace.folder import refuse_unwritable
 
 if TYPE_CHECKING:
+    from workbench.data import Data
     from workbench.spaces.genotype import Genotype
 
 
@@ -105,8 +106,10 @@ def _evaluated_unless(
     quiet: bool | None,
 ) -> Run:
     refuse_unwritable(run.path)
-    genotype, searched = _found(run), searched_with(run)
+    genotype, searched = _found(run), _pictured(run, config)
     data = searched.build_data()
+    if config.data is not None:
+        _refuse_others(run, data)
     recipe = config.build_recipe(searched.data, auxiliary=not genotype.is_nasbench201)
     machine = Machine(config.device, threads=config.threads)
     made = {
@@ -134,6 +137,34 @@ def _evaluated_unless(
         command = left.command("evaluate", str(run.path), seeds=str(len(then)))
         raise Interrupted(asked.name, run.path, command)
     return run.refresh()
+
+
+def _pictured(run: Run, config: EvaluateConfig) -> SearchConfig:
+    """The settings that say which pictures a network is trained on."""
+    knows = isinstance(run.meta.get("config"), dict)
+    if config.data is None and not knows:
+        raise RunError(
+            f"{run.path} was not made by `workbench search`, so it does not say how its pictures "
+            "are loaded; say which they are, as --data digits"
+        )
+    if config.data is None:
+        return searched_with(run)
+    if knows:
+        raise RunError(
+            f"{run.path} says its pictures itself, and --data is for a search made in Python; "
+            "leave --data out"
+        )
+    return checked(SearchConfig, {"data": config.data})
+
+
+def _refuse_others(run: Run, data: Data) -> None:
+    """Refuse pictures that the run was not searched on, where it says on which."""
+    told = run.meta.get("data")
+    if isinstance(told, dict) and told.get("fingerprint", data.fingerprint) != data.fingerprint:
+        raise RunError(
+            f"{run.path} was searched on other pictures ({told.get('name')}) than {data.name} "
+            "has now; give the same, or call workbench.evaluate.evaluate for a transfer"
+        )
 
 
 def _found(run: Run) -> Genotype:
