@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from workbench import Machine, darts, load, methods, nasbench201
 from workbench.data import Augment, Data, ImageSet
+from workbench.method import Method
 from workbench.protocols import Rows
 from workbench.pruning import remove
 from workbench.search import Run
@@ -21,6 +22,7 @@ METHODS = {
     "second order": "darts_second_order",
     "single level": "single_level",
 }
+SEARCHED = [name for name, method in methods.named().items() if isinstance(method, Method)]
 SHARES = (1.0, 0.5, 0.25, 0.0)
 WARM_UP = 6  # steps on a GPU: where whole steps are captured, the fourth of each kind is
 AT_ONCE = 4  # steps on a GPU between two looks at the clock
@@ -41,8 +43,15 @@ class Row:
     shares: tuple[float, ...] = (1.0,)
 
 
-def rows(*, quick: bool, batch: int | None, on_gpu: bool) -> list[Row]:
-    """Every row, in the order of the table; `batch` in place of each row's own."""
+def rows(
+    *, quick: bool, batch: int | None, on_gpu: bool, of: Sequence[str] | None = None
+) -> list[Row]:
+    """Every row, in the order of the table; `batch` in place of each row's own.
+
+    Args:
+        of: methods by their names, in place of the table's three.
+    """
+    searched = METHODS if of is None else {name: name for name in of}
     sizes: list[tuple[str, Space, int | None, int]] = [
         ("darts C=16 L=8", darts(), 32, 64 if on_gpu else 16),
         ("nasbench201 C=16 N=5", nasbench201(), 32, 64 if on_gpu else 16),
@@ -57,7 +66,7 @@ def rows(*, quick: bool, batch: int | None, on_gpu: bool) -> list[Row]:
         ]
     out = []
     for size, space, side, usual in sizes:
-        for order, method in METHODS.items():
+        for order, method in searched.items():
             shares = SHARES if not out else SHARES[:1]
             images = batch or usual
             name = f"{size} {order}, batch {images}"

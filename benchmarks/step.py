@@ -1,7 +1,8 @@
 """How long a search step takes, on the fast supernet and on the readable one.
 
     python benchmarks/step.py [--quick] [--json] [--device auto] [--threads 1] [--batch N]
-                              [--rows NAME ...] [--variants NAME ...] [--repeats N] [--minutes N]
+                              [--rows NAME ...] [--variants NAME ...] [--methods NAME ...]
+                              [--repeats N] [--minutes N]
 
 A step is a whole one: batches, gradients, clipping, both optimizers, relaxation.  All variants
 take steps in turns in one process; on one thread of a CPU the clock is the processor's, so that
@@ -30,7 +31,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from _cases import Row, Search, rows
+from _cases import SEARCHED, Row, Search, rows
 from _measure import entmax_seconds, readable_operations, record_seconds
 from _table import Measured, facts, footnotes, head, line
 from _variants import USUAL, VARIANTS, Trial, first_line, measured, processes
@@ -147,6 +148,9 @@ def parsed() -> tuple[argparse.Namespace, Machine, list[Row]]:
     parser.add_argument(
         "--variants", nargs="+", metavar="NAME", choices=VARIANTS, help=", ".join(VARIANTS)
     )
+    parser.add_argument(
+        "--methods", nargs="+", metavar="NAME", choices=SEARCHED, help="instead of darts"
+    )
     parser.add_argument("--repeats", type=int, help="timed turns of each variant")
     parser.add_argument("--minutes", type=float, help="after which no row is begun; 8 on a GPU")
     options = parser.parse_args()
@@ -156,7 +160,9 @@ def parsed() -> tuple[argparse.Namespace, Machine, list[Row]]:
     if options.minutes is None:
         options.minutes = 8 if kind == "cuda" else float("inf")
     options.repeats = options.repeats or (2 if options.quick else 5)
-    every = rows(quick=options.quick, batch=options.batch, on_gpu=kind == "cuda")
+    every = rows(
+        quick=options.quick, batch=options.batch, on_gpu=kind == "cuda", of=options.methods
+    )
     chosen = [row for row in every if any(part in row.name for part in options.rows or [""])]
     if not chosen:
         parser.error("no such row; there are\n" + "\n".join(row.name for row in every))

@@ -39,6 +39,17 @@ def test_the_step_benchmark_measures_both_supernets():
     assert 0 < fast["operations"] < readable["operations"]
 
 
+def test_any_method_that_has_a_supernet_has_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    cases = importlib.import_module("_cases")
+    usual = cases.rows(quick=True, batch=None, on_gpu=False)
+    found = cases.rows(quick=True, batch=None, on_gpu=False, of=["pc_darts"])
+    assert len(usual) == 3 * len(found) == 9
+    assert {row.method for row in found} == {"pc_darts"}
+    assert "pc_darts" in cases.SEARCHED
+    assert "random_search" not in cases.SEARCHED
+
+
 @pytest.mark.parametrize("share", [0.5, 0.0])
 def test_a_step_is_taken_whatever_is_alive(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
