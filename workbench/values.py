@@ -162,12 +162,14 @@ class EdgeForm(NamedTuple):
         k: 1 where all channels go through them, and nothing is shuffled.
         skip: the name of a `skip_connect` in it that is no candidate; empty without one.
         beside: what that one weighs, a number or a function of the progress t.
+        chosen: whether only operations run whose weight is not 0; the others' gradient is 0.
     """
 
     ops: str = "ops"
     k: int = 1
     skip: str = ""
     beside: float | Callable[[float], float] = 0.0
+    chosen: bool = False
 
     @classmethod
     def of(cls, edge: object) -> EdgeForm | None:
@@ -180,6 +182,11 @@ class EdgeForm(NamedTuple):
             if "forward" in vars(kind):  # what an ancestor says is of another one
                 return None
         return None
+
+    @property
+    def is_special(self) -> bool:
+        """Whether it is none of what all kernels know: a sum, and a skip beside it."""
+        return self.k > 1 or self.chosen
 
     def more(self, t: float) -> tuple[float, ...]:
         """What stands behind every row of mixing weights: of `skip` and of the rest, where any."""

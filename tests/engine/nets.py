@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from workbench.engine import FastSupernet
 from workbench.parts.edges import AuxiliarySkip, PartialChannels, WeightedSum
 from workbench.parts.schedules import Linear
+from workbench.parts.single_op import SingleOp
 from workbench.protocols import Edge, Mixture
 from workbench.spaces import darts, nasbench201
 from workbench.spaces.space import Space
@@ -30,6 +31,8 @@ EDGES: dict[str, Edge] = {
     "half": PartialChannels(2),
     "beside": BESIDE,
     "beside in partial": PartialChannels(2, BESIDE),
+    "chosen": SingleOp(),
+    "chosen in partial": PartialChannels(2, SingleOp()),
 }
 T = 0.25  # of passes, for what stands beside
 
@@ -214,6 +217,8 @@ def measured(
     grads = torch.autograd.grad((logits * draw).sum(), asked, materialize_grads=True)
     first = grads[: len(grads) - len(leaves)] if rows else grads
     named = by_name(net, first if weights else list(net.parameters()))
+    if "chosen" in case.edge:  # packed cells count their passes, not those of each batch norm
+        named = {name: x for name, x in named.items() if "num_batches" not in name}
     found = dict(zip(leaves, grads[len(first) :], strict=True)) if rows else {}
     return {name: x.cpu() for name, x in {"logits": logits.detach(), **found, **named}.items()}
 

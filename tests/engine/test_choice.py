@@ -68,7 +68,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
         ({"edge": Halved}, {}, "mixed edge Halved is no plain weighted sum"),
         ({"edge": Rectified}, {}, "mixed edge Rectified is no plain weighted sum"),
         (
-            {"edge": PartialChannels(1, SingleOp())},
+            {"edge": PartialChannels(1, SingleOp(broadcast=True))},
             {},
             "mixed edge _PartialChannels is no plain weighted sum",
         ),
@@ -157,14 +157,24 @@ def test_cells_too_wide_for_triton_kernels_run_in_torch_operations_and_one_line_
     assert said(caplog) == ["cells of more than 128 channels run in torch operations"]
 
 
-def test_cells_of_partial_channels_have_no_triton_kernels_and_one_line_says_so(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("edge", [PartialChannels(4), SingleOp()])
+def test_cells_of_some_edges_have_no_triton_kernels_and_one_line_says_so(
+    edge: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr(Machine, "torch_device", torch.device("cuda"))
-    given = net(space=darts(channels=4, cells=3, nodes=1), edge=PartialChannels(4))
+    given = net(space=darts(channels=4, cells=3, nodes=1), edge=edge)
     fast = accelerated(given, Machine(engine="triton"), opens_net=False, elementwise=True)
     assert [block.kernels for block in fast.blocks] == [None] * 3
-    assert said(caplog) == ["cells of partial channels run in torch operations"]
+    (line,) = said(caplog)
+    assert line == "cells of partial channels or chosen operations run in torch operations"
+
+
+def test_cells_whose_operations_are_chosen_are_not_compiled_and_one_line_says_so(caplog):
+    machine = Machine("cpu", engine="batched", compile=True)
+    fast = accelerated(net(edge=SingleOp()), machine, opens_net=False, elementwise=True)
+    assert all(block._compiled_call_impl is None for block in fast.blocks)
+    (line,) = said(caplog)
+    assert line == "what runs is chosen in every pass: cells are not compiled or captured"
 
 
 def test_a_machine_that_asks_for_the_readable_net_gets_it_and_nothing_is_said(caplog):
@@ -181,7 +191,7 @@ def test_every_method_whose_edges_have_a_form_searches_on_the_fast_supernet_but_
         run = None
         for index, stage in enumerate(method.stages):
             run = start(shrunk(method), four, index=index, before=run)
-            formless = isinstance(stage.edge, (SkipDropout, NodeNorm, SingleOp))
+            formless = isinstance(stage.edge, (SkipDropout, NodeNorm))
             fits = not formless and stage.name != "warm_up"
             assert isinstance(run.net, FastSupernet) == fits, name
 

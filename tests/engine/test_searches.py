@@ -55,6 +55,7 @@ METHODS = {
     "pruning": methods.entmax3_prune_single_level.but(**FAST),
     "partial": methods.pc_darts.but(**FAST),
     "beside": methods.darts_minus.but(**FAST),
+    "chosen": methods.gdas.but(**FAST),
 }
 
 
@@ -83,6 +84,8 @@ def removed(events: Sequence[SearchEvent]) -> list[tuple[int, str, str]]:
             ("pruning", "nasbench201", ()),
             ("partial", "four", ()),
             ("beside", "darts", ()),
+            ("chosen", "darts", ()),
+            ("chosen", "nasbench201", ()),
             ("beside", "nasbench201", LONG),
         ]
     ],

@@ -43,6 +43,7 @@ from workbench.parts.regularizers import ZeroOne
 from workbench.parts.relaxations import Entmax, Softmax
 from workbench.parts.sampling import Concrete
 from workbench.parts.schedules import Linear
+from workbench.parts.single_op import SingleOp
 from workbench.parts.weight_optimizers import PartialSgd, Sgd
 from workbench.probes import chosen
 from workbench.run import Run
@@ -182,6 +183,7 @@ def test_the_step_that_a_replay_met_a_bad_number_in_is_told() -> None:
             "the mixed edge PartialChannels may change",
         ),
         ({"edge": AuxiliarySkip(0.5)}, None),
+        ({"edge": SingleOp()}, "the mixed edge SingleOp may change"),
         ({"relaxation": Entmax(2.0)}, None),
     ],
 )

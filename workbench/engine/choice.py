@@ -48,11 +48,13 @@ def accelerated(
                 "reduction cells run in torch operations, which are slower: no kernel is there for "
                 "an ordinary convolution with stride 2"
             )
-        if kernels == "triton" and any(cell.layout.form.k > 1 for cell in cells):
-            _LOG.warning("cells of partial channels run in torch operations")
+        if kernels == "triton" and any(cell.layout.form.is_special for cell in cells):
+            _LOG.warning("cells of partial channels or chosen operations run in torch operations")
         elif kernels == "triton" and not all(cell.kernels for cell in cells):
             _LOG.warning("cells of more than %s channels run in torch operations", WIDEST)
-        if machine.compile:
+        if fast.chosen and (machine.compile or graphs):
+            _LOG.warning("what runs is chosen in every pass: cells are not compiled or captured")
+        elif machine.compile:
             for block in fast.blocks:
                 block.compile()
         return fast

@@ -83,7 +83,7 @@ class Forward:
         self.c, self.dtype = cell.layout.channels, weights.dtype
         self.tensors = [x.detach() for x in inputs]
         self.inputs = [flat(x) for x in self.tensors]
-        self.lease = cell.borrow(geometry.size)
+        self.lease = cell.borrow(geometry.room)
         self.outputs = flat(self.lease.tensor)
         norms = max(1, cell.layout.norms)
         self.mean, self.inverse = np.empty((norms, self.c)), np.empty((norms, self.c))

@@ -166,6 +166,12 @@ class Geometry:
         last = [self._end(placed) for placed in self.placed]
         return max(last, default=0)
 
+    @property
+    def room(self) -> int:
+        """Numbers to ask for: of choices that differ from pass to pass often the same, to reuse."""
+        step = 16 * self.node_map
+        return -(-self.size // step) * step if self.layout.form.chosen else self.size
+
     def _end(self, placed: Placed) -> int:
         bundle = placed.bundle
         if bundle.about.does in ("max", "mean"):

@@ -9,7 +9,7 @@ written as the other.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Literal
@@ -153,6 +153,22 @@ class Layout:
             return f"edges.{edge}.{self.form.skip}.{part}"
         return f"edges.{edge}.{self.form.ops}.{bundle.op}.{part}"
 
+    def only(self, runs: Sequence[Sequence[bool]]) -> Layout:
+        """This one where only operations are that run; their weights and norms stay in place.
+
+        Args:
+            runs: `(edges, ops)`.
+        """
+        left = [
+            one
+            for bundle in self.bundles
+            for g, edge in enumerate(bundle.edges)
+            if bundle.op == BESIDE or runs[edge][bundle.column]
+            for one in [_alone(bundle, g)]
+        ]
+        every = sum(len(bundle.edges) for bundle in self.bundles)
+        return self if len(left) == every else replace(self, bundles=tuple(left))
+
     def kept(self, smaller: Layout) -> tuple[Tensor, Tensor]:
         """Which weights `(smaller.size,)` and which norms `(smaller.norms,)` are left."""
         weights = [
@@ -162,6 +178,16 @@ class Layout:
         norms = [self.norm_places[name] for name in smaller.norm_places]
         none = torch.empty(0, dtype=torch.long)
         return torch.cat([none, *weights]), torch.tensor(norms, dtype=torch.long)
+
+
+def _alone(bundle: Bundle, g: int) -> Bundle:
+    """One edge of a bundle, whose weights lie where they did."""
+    return replace(
+        bundle,
+        edges=bundle.edges[g : g + 1],
+        at=tuple(at + g * prod(r.shape) for r, at in zip(bundle.roles, bundle.at, strict=True)),
+        norms_at=tuple(at + g for at in bundle.norms_at),
+    )
 
 
 def layout(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Literal, cast
 
 import torch
@@ -18,7 +19,7 @@ from workbench.engine.preprocess import Ahead, preprocessed
 from workbench.engine.statistics import Statistics
 from workbench.protocols import EdgeForm
 from workbench.spaces.space import Layer
-from workbench.spaces.supernet import SearchCell
+from workbench.spaces.supernet import Runs, SearchCell
 
 Kernels = Literal["cpu", "triton"]
 WIDEST = 128  # channels of a cell in Triton kernels: 256² numbers are more than an H200 shares
@@ -72,8 +73,8 @@ class PackedCell(nn.Module):
         torch's own are faster.  Those in Triton keep a matrix of weights in shared memory.
         """
         if self.wanted != "cpu":
-            partial = self.layout.form.k > 1
-            return None if partial or self.layout.channels > WIDEST else self.wanted
+            wide = self.layout.channels > WIDEST
+            return None if wide or self.layout.form.is_special else self.wanted
         short = self.layout.channels % 4 != 0
         return None if self.strides or (short and self._convolutions) else "cpu"
 
@@ -105,6 +106,7 @@ class PackedCell(nn.Module):
         edge_weights: Tensor | None,
         far: Tensor | None = None,
         ahead: Ahead | None = None,
+        runs: Runs | None = None,
     ) -> Tensor:
         """The cell's output `(batch, height, width, c)` for mixing weights `(edges, columns)`.
 
@@ -112,6 +114,7 @@ class PackedCell(nn.Module):
             rows: of what the layout's form puts behind candidates, too.
             far: what the preprocessing makes of the farther input, if that is known.
             ahead: gets what the next cell's makes of the nearer one, where both go in one.
+            runs: which of `rows` are not 0, where only these operations are to run.
         """
         if edge_weights is not None:
             rows = rows * edge_weights[:, None]
@@ -125,16 +128,26 @@ class PackedCell(nn.Module):
         if self.training and self.norms.track_running_stats:
             assert self.norms.num_batches_tracked is not None
             self.norms.num_batches_tracked.add_(1)
+        cell = self if runs is None else self._running(runs)
         if self.kernels == "cpu" and may:
             from workbench.engine.fused import fused_cell
 
-            return fused_cell(self, inputs, rows, self.weights)
+            return fused_cell(cell, inputs, rows, self.weights)
         if self.kernels == "triton" and self.training:
             from workbench.engine.gpu.cell import triton_cell
 
-            return triton_cell(self, inputs, rows, self.weights)
+            return triton_cell(cell, inputs, rows, self.weights)
         run = recomputed_cell if self.recompute else batched_cell
-        return run(self, inputs, rows, self.weights)
+        return run(cell, inputs, rows, self.weights)
+
+    def _running(self, runs: Runs) -> PackedCell:
+        """This cell for one pass in which only these operations run: the same weights and norms."""
+        left = self.layout.only(runs)
+        if left is self.layout:
+            return self
+        cell = copy(self)
+        cell.layout, cell._geometries = left, {}
+        return cell
 
     def looks_back(self) -> Ahead | None:
         """What the cell before this one can make for it on the way, on CPU kernels."""

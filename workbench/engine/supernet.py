@@ -14,7 +14,7 @@ from workbench.engine.graphs import Graphs
 from workbench.engine.packed import Kernels, PackedCell
 from workbench.engine.preprocess import Ahead
 from workbench.protocols import Mixture, Mixtures
-from workbench.spaces.supernet import SearchCell, Supernet
+from workbench.spaces.supernet import SearchCell, Supernet, read_choice
 
 
 class FastSupernet(nn.Module):
@@ -51,10 +51,11 @@ class FastSupernet(nn.Module):
             self.blocks.append(block)
         cells = [block for block in self.blocks if isinstance(block, PackedCell)]
         self.forms = {cell.kind: cell.layout.form for cell in cells}
+        self.chosen = any(form.chosen for form in self.forms.values())
         like = next(net.parameters())  # a cell may have no weight to tell its number format by
         self.to(like.device, like.dtype)
         self.train(net.training)
-        self.graphs = Graphs(self.eager) if graphs else None
+        self.graphs = Graphs(self.eager) if graphs and not self.chosen else None
 
     def forward(self, images: Tensor, mixtures: Mixtures, t: float = 0.0) -> Tensor:
         """Logits `(batch, classes)` of `images` `(batch, channels, height, width)`."""
@@ -74,12 +75,14 @@ class FastSupernet(nn.Module):
         """The same, operation by operation, for rows that have all that is in them."""
         far, near = self.stem(images.contiguous(memory_format=torch.channels_last))
         far, near = channels_last(far), channels_last(near)
+        runs = read_choice(mixtures) if self.chosen else {}
         ahead: Ahead | None = None
         for block, after in zip_longest(self.blocks, self.blocks[1:]):
             if isinstance(block, PackedCell):
                 mixture, known = mixtures[block.kind], ahead and ahead.made
                 ahead = after.looks_back() if isinstance(after, PackedCell) else None
-                out = block((far, near), mixture.ops, mixture.edges, known, ahead)
+                runs_here = runs.get(block.kind)
+                out = block((far, near), mixture.ops, mixture.edges, known, ahead, runs_here)
             else:
                 out, ahead = channels_last(block(near.permute(0, 3, 1, 2))), None
             far, near = near, out

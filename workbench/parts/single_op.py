@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from workbench.protocols import OpFactory
+from workbench.protocols import EdgeForm, OpFactory
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class SingleOp:
     Dong and Yang, GDAS, CVPR 2019, arXiv:1910.04465.
     """
 
+    steady: ClassVar[bool] = False  # what runs is another thing at every pass
+
     broadcast: bool = False
 
     def __call__(self, ops: Mapping[str, OpFactory], channels: int, stride: int) -> nn.Module:
@@ -38,7 +40,7 @@ class SingleOp:
 
 
 class _SingleOp(nn.Module):
-    plain_sum: ClassVar[bool] = False  # the fast supernet would run every operation
+    plain_sum: ClassVar[bool] = False
     chooses: ClassVar[bool] = True
 
     def __init__(
@@ -47,6 +49,11 @@ class _SingleOp(nn.Module):
         super().__init__()
         self.names, self.stride, self.broadcast = tuple(ops), stride, broadcast
         self.ops = nn.ModuleDict({name: build(channels, stride) for name, build in ops.items()})
+
+    @property
+    def form(self) -> EdgeForm | None:
+        """What it computes; of idle weights that are added the fast supernet knows nothing."""
+        return None if self.broadcast else EdgeForm(chosen=True)
 
     def forward(
         self, x: Tensor, row: Tensor, t: float, runs: Sequence[bool] | None = None

@@ -63,7 +63,9 @@ class Supernet(nn.Module):
         """
         far, near = self.stem(images)
         rows = {kind: mixture.ops.unbind(0) for kind, mixture in mixtures.items()}
-        runs = _read(mixtures) if any(getattr(b, "chooses", False) for b in self.blocks) else {}
+        runs = (
+            read_choice(mixtures) if any(getattr(b, "chooses", False) for b in self.blocks) else {}
+        )
         for block in self.blocks:
             if isinstance(block, SearchCell):
                 mixture = mixtures[block.kind]
@@ -176,7 +178,7 @@ def _chooses(edge: nn.Module) -> bool:
     return getattr(type(edge), "chooses", False)
 
 
-def _read(mixtures: Mixtures) -> dict[str, Runs]:
+def read_choice(mixtures: Mixtures) -> dict[str, Runs]:
     """Which mixing weights are not 0, of all kinds in one read: a GPU is waited for once."""
     masks = {kind: mixture.ops != 0 for kind, mixture in mixtures.items()}
     known = (
