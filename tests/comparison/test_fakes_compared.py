@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tests.fakes import fake_evaluation, fake_events, fake_run
 from workbench import analysis, comparison, plots
 from workbench.comparison.labels import SAME, groups_of
 from workbench.comparison.recorded import LAYOUT, telling
+from workbench.comparison.runs import runs_frame
 from workbench.config import MACHINE_SETTINGS, SearchConfig
 from workbench.events import EpochEnded, Stepped
 from workbench.trace import Run, find_runs, open_run, record, record_evaluation
@@ -59,6 +61,17 @@ def test_hours_of_two_devices_are_told_apart(fakes, tmp_path: Path):
     cpu, gpu = cost.iloc[0].split(", ")
     assert cpu.endswith("s cpu")  # under a hundredth of an hour
     assert gpu.endswith("s cuda:1")
+
+
+def test_long_searches_and_large_networks_are_no_powers_of_ten(fakes, monkeypatch):
+    def frame(runs):
+        return runs_frame(runs).assign(seconds=120 * 3600.0, macs=1234e6)
+
+    module = import_module("workbench.comparison.table_one")  # the name is the function's too
+    monkeypatch.setattr(module, "runs_frame", frame)
+    table = comparison.table_one(fakes)["darts", "digits"]
+    assert table["MACs (M)"].tolist() == ["1,234", "1,234"]
+    assert [cost[:6] for cost in table["search cost"]] == ["120 h ", "120 h "]
 
 
 def test_latex_is_escaped_and_spans_its_headings(fakes, tmp_path: Path):

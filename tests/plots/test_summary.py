@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.fakes import fake_run
 from workbench.plots import summary_table, summary_table_frame
+from workbench.plots.summary import _count
 from workbench.trace import Run
 
 
@@ -49,6 +52,22 @@ def test_text_form_has_a_line_per_value(run: Run) -> None:
 
 def test_a_search_without_steps_has_a_table(started: Run) -> None:
     assert values(started)["status"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "–"), (0, "0"), (999, "999"), (1000, "1 k"), (54_321, "54.3 k"),
+        (999_400, "999 k"), (999_600, "1 M"), (999_999_999, "1 G"), (1_234_000_000_000, "1,234 G"),
+    ],
+)  # fmt: skip
+def test_counts_are_no_powers_of_ten(value: int | None, said: str) -> None:
+    assert _count(value) == said
+
+
+def test_one_epoch_of_one_step_is_no_plural(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", epochs=1, steps_per_epoch=1)
+    assert values(run)["epochs and steps"] == "1 epoch, 1 step"
 
 
 def test_python_shows_it_as_the_table_it_is(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from workbench.comparison.differences import mixed_settings, place_differences, recipe_differences
 from workbench.comparison.labels import grouped, groups_of
+from workbench.comparison.numbers import significant
 from workbench.comparison.runs import accuracies, runs_frame
 from workbench.comparison.spread import spread
 from workbench.limits import printable
@@ -125,7 +126,7 @@ def _millions(column: str) -> Callable[[Sequence[Run]], str]:
     def text(runs: Sequence[Run]) -> str:
         known = [run for run in runs if run.evaluations] or runs
         values = runs_frame(known)[column].astype(float).dropna()
-        return f"{values.mean() / 1e6:.3g}" if len(values) else _NOTHING
+        return significant(float(np.mean(values)) / 1e6, 3) if len(values) else _NOTHING
 
     return text
 
@@ -140,7 +141,8 @@ def _cost(runs: Sequence[Run]) -> str:
     for name in dict.fromkeys(frame["device"]):
         seconds = frame.loc[frame["device"] == name, "seconds"].astype(float)
         if not np.isnan(mean := seconds.mean()):
-            time = f"{mean / 3600:.2g} h" if mean >= _SHORT else f"{mean:.2g} s"
+            long = mean >= _SHORT
+            time = f"{significant(mean / 3600 if long else mean, 2)} {'h' if long else 's'}"
             texts.append(f"{time} {name}")
     return ", ".join(texts) or _NOTHING
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from workbench import analysis
+from workbench.comparison.numbers import counted, significant
 from workbench.plots.retrained import which_training
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def summary_table_frame(run: Run) -> pd.DataFrame:
         "space": _noted(run, "space"),
         "data": _noted(run, "data"),
         "status": found["status"],
-        "epochs and steps": f"{found['epochs']} epochs, {found['steps']:,} steps",
+        "epochs and steps": f"{counted(found['epochs'], 'epoch')}, "
+        f"{counted(found['steps'], 'step')}",
         "pruned": f"{_percent(found['pruned_share'])} of all candidates",
         "cost of the network": f"{_count(found['parameters'])} parameters, "
         f"{_count(found['macs'])} multiply-adds, {network}",
@@ -131,8 +133,8 @@ def _count(value: int | None) -> str:
     if value is None:
         return UNKNOWN
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= size:
-            return f"{value / size:.3g}{unit}"
+        if value >= 0.9995 * size and value >= 1000:  # 999,600 are 1 M in three digits
+            return f"{significant(value / size, 3)}{unit}"
     return str(value)
 
 

@@ -29,7 +29,8 @@ def method(value: Method) -> Html:
 
 def stage(value: Stage) -> Html:
     """The slots of a stage, those that differ from DARTS first."""
-    return join(heading(f"stage {value.name}", f"{value.epochs} epochs"), _slots(value, []))
+    epochs = f"{value.epochs} epoch" + "s" * (value.epochs != 1)
+    return join(heading(f"stage {value.name}", epochs), _slots(value, []))
 
 
 def differences(value: Differences) -> Html:
