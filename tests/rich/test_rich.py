@@ -11,11 +11,12 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 import workbench as wb
-from tests.fakes import fake_run
+from tests.fakes import fake_evaluation, fake_events, fake_run
 from workbench import methods
+from workbench.events import Evaluated
 from workbench.rich import _HTML, _SVG, register
 from workbench.spaces.named import named
-from workbench.trace import Runs, find_runs, open_run
+from workbench.trace import Runs, find_runs, open_run, record, record_evaluation
 
 
 @pytest.fixture
@@ -127,10 +128,34 @@ def test_a_finished_run_shows_figures_and_cells_and_a_list_of_runs_a_row_each(sh
     assert "3 of 3" in rows
 
 
-def test_a_run_that_goes_on_shows_how_far_it_is(shown, tmp_path):
-    from tests.fakes import fake_events
-    from workbench.trace import record
+def test_a_run_says_how_it_ended_also_before_its_first_epoch(shown, tmp_path):
+    assert "reached its last epoch, 3 of 3" in shown(fake_run(tmp_path / "run"))["text/html"]
+    events = record(fake_events(), tmp_path / "early", meta={})
+    assert next(events)
+    with pytest.raises(OSError, match="no room"):
+        events.throw(OSError("no <room>, no room"))
+    html = shown(open_run(tmp_path / "early"))["text/html"]
+    Balanced(html)
+    assert "✗ failed" in html
+    assert "failed after 0 of 3 epochs: OSError: no &lt;room&gt;, no room" in html
 
+
+def test_a_list_of_runs_has_the_mean_accuracy_as_a_comparison_has(shown, tmp_path):
+    for name, accuracies in {"first_is_best": (0.9, 0.7), "mean_is_best": (0.8, 0.84)}.items():
+        found = fake_run(tmp_path / name, evaluated=False).genotype
+        for seed, accuracy in enumerate(accuracies):
+            told = (
+                replace(event, test_accuracy=accuracy) if isinstance(event, Evaluated) else event
+                for event in fake_evaluation(found)
+            )
+            list(record_evaluation(told, tmp_path / name, recipe={"seed": seed}))
+    html = shown(find_runs([tmp_path]))["text/html"]
+    assert "80.00 % (mean of 2 trainings)" in html
+    assert "82.00 % (mean of 2 trainings)" in html
+    assert "90.00 %" not in html
+
+
+def test_a_run_that_goes_on_shows_how_far_it_is(shown, tmp_path):
     events = record(fake_events(epochs=4, steps_per_epoch=2), tmp_path / "run", meta={})
     for event in events:
         if type(event).__name__ == "EpochEnded":

@@ -11,6 +11,7 @@ import pandas as pd
 
 from workbench import analysis
 from workbench.comparison.numbers import counted, significant
+from workbench.plots.ending import ending, held_back
 from workbench.plots.retrained import which_training
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 UNKNOWN = "–"
 TILES = ("test accuracy", "parameters", "operations left per edge", "edges led by none",
          "edges led by skip_connect", "search time")  # fmt: skip
+ENDING = "how it ended"  # stands above the tiles
 NOTES = {"test accuracy": "trainings"}  # what stands below a tile's name, where it is known
 DETAILS = ("genotype", "seed", "versions", "command")
 # The text inherits the page's colour, so the table reads in a light and a dark notebook.
@@ -39,12 +41,13 @@ class SummaryTable:
         notes = {name: self.values[NOTES[name]] for name in NOTES}
         tiles = "".join(_tile(n, self.values[n], notes.get(n, UNKNOWN)) for n in TILES)
         known = {n: v for n, v in self.values.items() if v != UNKNOWN}
-        rest = {n: v for n, v in known.items() if n not in TILES}
+        rest = {n: v for n, v in known.items() if n not in (ENDING, *TILES)}
         shown, folded = (
             "".join(_row(n, v) for n, v in rest.items() if (n in DETAILS) is detail)
             for detail in (False, True)
         )
         return (
+            f"{_top_line(ENDING, self.values[ENDING])}"
             f'<div style="{TILES_STYLE}">{tiles}</div>'
             f"<table><tbody>{shown}</tbody></table><details><summary>genotype, versions, command"
             f"</summary><table><tbody>{folded}</tbody></table></details>"
@@ -53,6 +56,13 @@ class SummaryTable:
     def __repr__(self) -> str:
         width = max(len(name) for name in self.values)
         return "\n".join(f"{name:<{width}}  {value}" for name, value in self.values.items())
+
+
+def _top_line(name: str, value: str) -> str:
+    return (
+        f'<p style="margin:8px 0;overflow-wrap:anywhere"><strong>{html.escape(name.capitalize())}'
+        f"</strong>: {html.escape(value)}</p>"
+    )
 
 
 def _tile(name: str, value: str, note: str) -> str:
@@ -84,6 +94,7 @@ def summary_table_frame(run: Run) -> pd.DataFrame:
         "edges led by skip_connect": _percent(found["skip_share"]),
         "search time": duration(found["seconds"]),
         "trainings": which_training(run),
+        ENDING: ending(run),
         "method": _noted(run, "method"),
         "paper": _noted(run, "method", "paper"),
         "space": _noted(run, "space"),
@@ -92,6 +103,7 @@ def summary_table_frame(run: Run) -> pd.DataFrame:
         "epochs and steps": f"{counted(found['epochs'], 'epoch')}, "
         f"{counted(found['steps'], 'step')}",
         "pruned": f"{_percent(found['pruned_share'])} of all candidates",
+        "held back from pruning": held_back(run),
         "cost of the network": f"{_count(found['parameters'])} parameters, "
         f"{_count(found['macs'])} multiply-adds, {network}",
         "mean average precision": _number(evaluated.get("test_map")),

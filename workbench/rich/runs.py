@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import cast
-
+from workbench.comparison.numbers import counted
+from workbench.comparison.runs import accuracies
 from workbench.plots.cells import cells
+from workbench.plots.ending import ending, epochs
 from workbench.plots.summary import summary_table
 from workbench.rich.html import (
     Html,
@@ -32,14 +32,16 @@ def run(value: Run) -> Html:
     title = heading(value.path.resolve().name, *names, f"seed {value.meta.get('seed', 'unknown')}")
     pieces: list[str] = [title, _status(value)]
     if not value.space:
-        return join(*pieces, paragraph("nothing has been recorded yet"))
+        nothing = paragraph("nothing has been recorded yet")
+        return join(*pieces, paragraph(ending(value)), nothing)
     done, planned = epochs(value)
     if value.status != "finished":
-        pieces += [paragraph(f"{done} of {planned} epochs"), bar(done, planned)]
+        pieces += [paragraph(f"{done} of {counted(planned, 'epoch')}"), bar(done, planned)]
     drawn = cells(value).svg if value.genotypes or value.genotype else None
+    nothing = join(paragraph(ending(value)), paragraph("no epoch has ended yet"))
     return join(
         *pieces,
-        Html(summary_table(value)._repr_html_()) if done else paragraph("no epoch has ended yet"),
+        Html(summary_table(value)._repr_html_()) if done else nothing,
         folded(_cells_title(value), picture(drawn), opened=True) if drawn else Html(),
         paragraph(Html(f'<span style="opacity:.75">{code(str(value.path))}</span>')),
     )
@@ -52,24 +54,11 @@ def runs(value: Runs) -> Html:
     return join(heading(f"{len(value)} run" + "s" * (len(value) != 1)), table_)
 
 
-def epochs(value: Run) -> tuple[int, int]:
-    """Epochs that ended, and those planned: of the stages that began and of the method's others."""
-    begun = [e for e in value.events if e["event"] == "StageStarted"]
-    planned = [cast("int", stage["epochs"]) for stage in begun]
-    method = value.meta.get("method")
-    stages = method.get("stages") if isinstance(method, Mapping) else None
-    for stage in (stages or [])[len(planned) :]:
-        count = str(stage.get("epochs", "")) if isinstance(stage, Mapping) else ""
-        planned.append(int(count) if count.isdigit() else 0)
-    return len(value.epochs), sum(planned)
-
-
 def _status(value: Run) -> Html:
     words = f"{STATUS[value.state]} {value.state}"
     if not value.ended:
         words += f", last sign of life {value.header['heartbeat']}"
-    error = value.header["error"]
-    return paragraph(f"{words}: {error}" if error else words)
+    return paragraph(words)
 
 
 def _cells_title(value: Run) -> str:
@@ -78,12 +67,19 @@ def _cells_title(value: Run) -> str:
 
 def _row(one: Run) -> tuple[object, ...]:
     done, planned = epochs(one)
-    found = one.evaluation
     names = [one.named("method"), one.named("space"), one.named("data"), one.meta.get("seed")]
     return (
         Html(f'<span title="{escaped(one.path)}">{escaped(one.path.name)}</span>'),
         *("–" if name is None else name for name in names),
         f"{STATUS[one.state]} {one.state}",
         f"{done} of {planned}",
-        "–" if found is None else f"{100 * cast('float', found['test_accuracy']):.2f} %",
+        _accuracy(accuracies(one)),
     )
+
+
+def _accuracy(found: list[float]) -> str:
+    """The mean over its trainings, as in a comparison, with how many they are."""
+    if not found:
+        return "–"
+    mean = f"{100 * sum(found) / len(found):.2f} %"
+    return mean if len(found) == 1 else f"{mean} (mean of {len(found)} trainings)"
