@@ -70,6 +70,14 @@ def test_one_epoch_of_one_step_is_no_plural(tmp_path: Path) -> None:
     assert values(run)["epochs and steps"] == "1 epoch, 1 step"
 
 
+def test_what_a_new_stage_leaves_out_was_not_pruned(tmp_path: Path) -> None:
+    kept = fake_run(tmp_path / "kept", stages=2, prune=False)
+    assert values(kept)["pruned"] == "0 % of all candidates; 12 % were left out by a new stage"
+    both = values(fake_run(tmp_path / "both", stages=2, steps_per_epoch=4))
+    # Of 80, 5 were pruned for good: 4 in the second stage, and 1 of those 10 that it leaves out.
+    assert both["pruned"] == "6 % of all candidates; 11 % were left out by a new stage"
+
+
 def test_python_shows_it_as_the_table_it_is(tmp_path: Path) -> None:
     table = summary_table(fake_run(tmp_path / "run"))
     assert repr(table) == str(table)

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from workbench import analysis
 from workbench.comparison.numbers import counted, significant
 from workbench.plots.ending import ending, held_back
+from workbench.plots.pruning import pruning_timeline_frame
 from workbench.plots.retrained import which_training
+from workbench.trace.latest import LEFT_OUT
 
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
@@ -102,7 +105,7 @@ def summary_table_frame(run: Run) -> pd.DataFrame:
         "status": found["status"],
         "epochs and steps": f"{counted(found['epochs'], 'epoch')}, "
         f"{counted(found['steps'], 'step')}",
-        "pruned": f"{_percent(found['pruned_share'])} of all candidates",
+        "pruned": _pruned(run, found["pruned_share"]),
         "held back from pruning": held_back(run),
         "cost of the network": f"{_count(found['parameters'])} parameters, "
         f"{_count(found['macs'])} multiply-adds, {network}",
@@ -115,6 +118,21 @@ def summary_table_frame(run: Run) -> pd.DataFrame:
     }
     values = [UNKNOWN if value in (None, "") else str(value) for value in rows.values()]
     return pd.DataFrame({"name": list(rows), "value": values})
+
+
+def _pruned(run: Run, gone: float) -> str:
+    """Of all candidates, the share that was pruned, and the one that a new stage left out.
+
+    `gone` is both together.
+    """
+    last = pruning_timeline_frame(run).drop_duplicates(["edge", "op"], keep="last")
+    alive = run.latest["alive"].to_series()
+    again = [bool(alive.get((edge, op))) for edge, op in zip(last["edge"], last["op"], strict=True)]
+    left = int(np.sum((last["reason"] == LEFT_OUT).to_numpy() & ~np.array(again, dtype=bool)))
+    candidates = run.starts["alive"].any("stage").to_numpy().sum()
+    share = left / max(int(candidates), 1)
+    pruned = f"{_percent(max(gone - share, 0.0))} of all candidates"
+    return pruned + (f"; {_percent(share)} were left out by a new stage" if left else "")
 
 
 def _noted(run: Run, key: str, field: str = "name") -> object:
