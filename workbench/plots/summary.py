@@ -12,6 +12,7 @@ import pandas as pd
 
 from workbench import analysis
 from workbench.comparison.numbers import counted, significant
+from workbench.plots.derived import fallen_back
 from workbench.plots.ending import ending, held_back
 from workbench.plots.pruning import pruning_timeline_frame
 from workbench.plots.retrained import which_training
@@ -107,6 +108,7 @@ def summary_table_frame(run: Run) -> pd.DataFrame:
         f"{counted(found['steps'], 'step')}",
         "pruned": _pruned(run, found["pruned_share"]),
         "held back from pruning": held_back(run),
+        "derived": fallen_back(run),
         "cost of the network": f"{_count(found['parameters'])} parameters, "
         f"{_count(found['macs'])} multiply-adds, {network}",
         "mean average precision": _number(evaluated.get("test_map")),
