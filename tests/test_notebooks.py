@@ -126,3 +126,20 @@ def test_the_method_beside_the_notebook_lowers_what_it_prices(tmp_path: Path) ->
 def test_a_price_below_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="needs 0 or more"):
         my_method().FewerOf("none", weight=-1.0)
+
+
+UNTRUE = {
+    "the share each operation has in its edge": "gates of fair_darts do not sum to 1",
+    '"Entropy should fall towards zero': "gates of fair_darts may be open side by side",
+    "the weight it had one step before": "a pruner asked at an epoch's end has that of the step",
+    "alive those that were not pruned": "the figure of support has no such curve",
+    "Untouched weights give": "gates of fair_darts each begin at a half",
+    "as their weights reach zero": "asap and te_nas prune at other weights",
+    "are the probe, which measures": "a run that was given may have other probes, or none",
+}
+
+
+@pytest.mark.parametrize("sentence", UNTRUE)
+def test_no_notebook_says_what_is_untrue_of_some_run(sentence: str) -> None:
+    texts = [path.read_text(encoding="utf-8") for path in FOLDER.glob("*.ipynb")]
+    assert not [text for text in texts if sentence in text], UNTRUE[sentence]

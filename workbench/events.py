@@ -75,7 +75,7 @@ class Probed:
 class Pruned:
     """Operation `op` of `edge` (`normal:0→2`) is gone for good.
 
-    `weight` is its mixing weight before the step that removed it.
+    `weight` is the last mixing weight above 0 that it had.
     """
 
     clock: Clock

@@ -31,7 +31,7 @@ def verdict(
 ) -> list[Pruned | Held]:
     """What happens to the operations of one kind of cell.
 
-    `before` are the mixing weights before the step, `old` and `new` are `alive` before and after
+    `before` are the last mixing weights above 0, `old` and `new` are `alive` before and after
     the pruner spoke, `held` are operations that are held from now on.
     """
     kind, names = cell.kind, cell.edge_names
