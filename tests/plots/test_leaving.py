@@ -177,7 +177,7 @@ def test_what_goes_in_the_first_step_is_a_point_with_its_cross(tmp_path: Path) -
 def test_prunings_after_the_last_step_are_in_every_count(late: Run) -> None:
     assert late.trace["alive"].isel(step=-1).all()
     assert late.latest["alive"].to_numpy().tolist() == [[True, False, False], [False, True, True]]
-    np.testing.assert_allclose(late.latest["mix"], [[0.6, 0, 0], [0, 0.3, 0.6]], rtol=1e-6)
+    np.testing.assert_allclose(late.latest["mix"], [[1, 0, 0], [0, 1 / 3, 2 / 3]], rtol=1e-6)
     line = analysis.summary(late)
     assert (line["alive_per_edge"], line["pruned_share"]) == (1.5, 0.5)
     (row,) = comparison.runs_frame([late]).to_dict("records")
@@ -186,7 +186,7 @@ def test_prunings_after_the_last_step_are_in_every_count(late: Run) -> None:
     table = plots.summary_table_frame(late).set_index("name")["value"]
     assert table["pruned"] == "50 % of all candidates"
     alive = plots.alive_frame(late)
-    assert list(zip(alive["step"], alive["alive"], strict=True)) == [(0, 6), (1, 6), (1, 3)]
+    assert list(zip(alive["step"], alive["alive"], strict=True)) == [(0, 6), (1, 3)]
     assert alive["alive"].iloc[-1] == plots.cost_frame(late)["alive"].iloc[-1]
     assert "3 operations alive on 2 edges" in progress(late).text
     assert "at the end, its prunings included" in (plots.dominance(late).layout.title.subtitle.text)
@@ -201,6 +201,35 @@ def test_prunings_after_the_last_step_are_in_every_picture(late: Run) -> None:
         FIRST: "pruned away",
         "normal:2→out": "output",
     }
+
+
+def test_an_operation_that_is_alone_weighs_one_in_every_picture(late: Run) -> None:
+    assert analysis.margins(late).to_numpy()[-1].tolist() == pytest.approx([1, 1 / 3])
+    cells = plots.cells_frame(late).set_index("edge")["weight"]
+    assert cells[SECOND] == pytest.approx(2 / 3)
+    heat = plots.heat_map_frame(late).set_index(["step", "edge", "op"])["value"]
+    assert heat[1, FIRST].to_dict() == {NONE: 1.0}
+    ends = plots.support_frame(late).set_index(["measure", "step"])
+    assert ends.loc[("support", 1), "mean"] == 1.5
+    weights = analysis.dominance(late).groupby("step")["mean_weight"].sum()
+    assert weights.tolist() == pytest.approx([1, 1])
+
+
+def test_prunings_in_the_middle_are_behind_their_own_step(tmp_path: Path) -> None:
+    after = [[0.7, 0.0, 0.3], [0.1, 0.3, 0.6]]
+    run = run_of(tmp_path / "run", Stage(THREE, [WALK[0], after], behind=[(0, FIRST, SKIP)]))
+    assert analysis.alive_share(run).to_numpy().tolist() == pytest.approx([5 / 6, 5 / 6])
+    assert run.trace["alive"].sum(["edge", "op"]).values.tolist() == [6, 5], "the record stays"
+    assert plots.alive_frame(run)["alive"].tolist() == [5, 5]
+    heat = plots.heat_map_frame(run).set_index(["step", "edge", "op"])["value"]
+    assert heat[0, FIRST].to_dict() == pytest.approx({NONE: 5 / 7, CONV: 2 / 7})
+    assert heat[0, SECOND].to_dict() == pytest.approx({NONE: 0.2, SKIP: 0.3, CONV: 0.5})
+
+
+def test_weights_that_need_not_sum_to_one_stay_as_they_are(tmp_path: Path) -> None:
+    gates = [[[0.5, 0.5, 0.0], [0.9, 0.8, 0.7]]]  # the first edge's sum to one by chance
+    run = run_of(tmp_path / "run", Stage(THREE, gates, behind=[(0, FIRST, SKIP)]))
+    assert run.latest["mix"].sel(edge=FIRST).to_numpy().tolist() == [0.5, 0.0, 0.0]
 
 
 def test_a_stage_that_has_just_begun_is_the_latest(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from workbench.plots import theme
 from workbench.spaces.genotype import CellGenes, Genotype
+from workbench.trace.latest import settled
 
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
@@ -57,7 +58,8 @@ def cells_frame(run: Run, *, genotype: Genotype | None = None) -> pd.DataFrame:
 
     Returns:
         The columns of `genotype_graph_frame` and `weight`: the mixing weight of `op` after the last
-        step; missing where none was chosen, and throughout where `genotype` is given.
+        step and what was pruned behind it; missing where none was chosen, and throughout where
+        `genotype` is given.
     """
     shown = genotype or run.latest_genotype
     if shown is None:
@@ -65,7 +67,7 @@ def cells_frame(run: Run, *, genotype: Genotype | None = None) -> pd.DataFrame:
     frame = genotype_graph_frame(shown, alive=None if genotype else _alive_edges(run))
     if genotype or not run.trace.sizes["step"]:
         return frame.assign(weight=np.nan)
-    mix = run.trace["mix"].isel(step=-1).to_series()
+    mix = settled(run)["mix"].isel(step=-1).to_series()
     places = pd.MultiIndex.from_arrays([frame["edge"], frame["op"]])
     return frame.assign(weight=mix.reindex(places).to_numpy())
 

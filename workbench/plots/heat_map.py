@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.plots import moments, playing, theme
+from workbench.trace.latest import candidates_so_far, settled
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,7 +34,8 @@ def heat_map_frame(
 ) -> pd.DataFrame:
     """One row per step, edge and operation that is alive after the step.
 
-    At the last step what was pruned after it is gone too.
+    What was pruned behind a step is gone at that step, and the rest has its weight: see
+    `workbench.trace.latest.settled`.
 
     Args:
         value: Mixing weights, or the raw architecture parameters.
@@ -73,15 +75,11 @@ class _Moments(NamedTuple):
 
 
 def _moments(run: Run, value: Value, kind: str | None, frames: int | None) -> _Moments:
-    trace, first = run.trace, run.initial
-    if kind is not None:
-        own = (trace["kind"] == kind).to_numpy()
-        trace, first = trace.isel(edge=own), first.isel(edge=own)
+    trace = settled(run)
+    trace = trace if kind is None else trace.sel(edge=trace["kind"] == kind)
     kept = moments.evenly(trace.sizes["step"], frames)
     trace = trace.isel(step=kept)
     alive = np.array(trace["alive"].values, dtype=bool)
-    if len(kept):  # at the end nothing follows that would show what was pruned after the step
-        alive[-1] &= run.latest["alive"].sel(edge=trace["edge"]).to_numpy()
     values = np.where(alive, np.asarray(trace[value].values, dtype=np.float64), np.nan)
     values[~np.isfinite(values)] = np.nan
     return _Moments(
@@ -92,16 +90,14 @@ def _moments(run: Run, value: Value, kind: str | None, frames: int | None) -> _M
         [str(op) for op in trace["op"].values],
         values,
         moments.ranks(values),
-        _candidates(trace, first, run.starts) & ~alive,
+        _candidates(run, trace) & ~alive,
     )
 
 
-def _candidates(trace: xr.Dataset, first: xr.Dataset, starts: xr.Dataset) -> NDArray[np.bool_]:
+def _candidates(run: Run, trace: xr.Dataset) -> NDArray[np.bool_]:
     """`(steps, edges, ops)`: could this stage or one before it have chosen the operation?"""
-    begun = starts["alive"].sel(edge=trace["edge"]).to_numpy().copy()
-    begun[:1] = first["alive"].to_numpy()
-    stages = np.searchsorted(starts["stage"].to_numpy(), trace["stage"].to_numpy())
-    return np.logical_or.accumulate(begun)[stages]
+    begun = candidates_so_far(run).sel(edge=trace["edge"]).to_numpy()
+    return begun[np.searchsorted(run.starts["stage"].to_numpy(), trace["stage"].to_numpy())]
 
 
 def _codes(names: list[str], rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], list[str]]:

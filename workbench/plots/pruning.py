@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from workbench.plots import theme
 from workbench.plots.machine import step_time_frame, step_time_lines
 from workbench.plots.names import as_text
-from workbench.trace.latest import LEFT_OUT, left_out
+from workbench.trace.latest import LEFT_OUT, left_out, settled
 
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
@@ -45,16 +45,16 @@ def alive_frame(run: Run) -> pd.DataFrame:
     """How many operations are alive after each step, per kind of cell and in all.
 
     Returns:
-        Columns `step`, `kind` ("all" included), `alive`.  Where some were pruned after the last
-        step, or a stage has just begun, a row more says what is alive then.
+        Columns `step`, `kind` ("all" included), `alive`, without what was pruned behind the step.
+        Where a stage has just begun, a row more says what is alive then.
     """
-    trace = run.trace
+    trace = settled(run)
     kinds = [str(kind) for kind in trace["kind"].values]
     counts = np.asarray(trace["alive"].sum("op").values)  # (steps, edges)
     steps = np.asarray(trace["step"].values)
     now = run.latest["alive"].sum("op").to_numpy()
     if len(steps) and (counts[-1] != now).any():
-        steps = np.append(steps, max(steps[-1], int(run.starts["step"][-1])))
+        steps = np.append(steps, int(run.starts["step"][-1]))
         counts = np.vstack([counts, now])
     per_kind = {k: counts[:, [k == other for other in kinds]] for k in dict.fromkeys(kinds)}
     parts = {**per_kind, "all": counts} if len(per_kind) > 1 else per_kind

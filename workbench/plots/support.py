@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 
 from workbench import analysis
 from workbench.plots import moments, theme
+from workbench.trace.latest import settled
 
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
@@ -24,7 +25,7 @@ def support_frame(run: Run) -> pd.DataFrame:
         Columns `step`, `kind`, `measure` ("entropy" in nats, or "support", the number of
         operations with a mixing weight above zero), `mean`, `low` and `high`.
     """
-    measured = {"entropy": analysis.entropy(run), "support": (run.trace["mix"] > 0).sum("op")}
+    measured = {"entropy": analysis.entropy(run), "support": (settled(run)["mix"] > 0).sum("op")}
     parts = [moments.over_edges(part).assign(measure=name) for name, part in measured.items()]
     return pd.concat(parts, ignore_index=True).loc[
         :, ["measure", "kind", "step", "mean", "low", "high"]

@@ -37,7 +37,8 @@ def weight_evolution_frame(
 ) -> pd.DataFrame:
     """One row per edge, operation and step while the operation was alive.
 
-    An operation that went in the first step has a row too, with the value it had before.
+    An operation that went in the first step has a row too, with the value it had before.  Values
+    are those of the step, before what was pruned behind it.
 
     Args:
         kind: Cells to look at; every kind if None.

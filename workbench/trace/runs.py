@@ -123,6 +123,7 @@ class Run:
     def trace(self) -> xr.Dataset:
         """`alpha`, `mix`, `alive` `(step, edge, op)` and every scalar `(step,)`, after each step.
 
+        What an epoch's end prunes is gone from the next step on; see `latest.settled`.
         Where the method weighs edges, also `edge_weight` `(step, edge)`; NaN in stages without.
         What probes measured is `(step,)`, `(step, edge)` or `(step, edge, op)`, NaN in steps that
         did not; these variables have the attribute `probed`.
