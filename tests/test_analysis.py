@@ -31,11 +31,13 @@ WALK = [
 ]
 
 
-def made_by_hand(path: Path, walk: Sequence[object]) -> Run:
+def made_by_hand(
+    path: Path, walk: Sequence[object], candidates: Sequence[Sequence[bool]] = ((True,) * 3,) * 2
+) -> Run:
     """A run of one node whose mixing weights are `walk`; what is zero is not alive."""
     space = fake_space(("normal",), 1, OPS)
     clocks = [Clock(0, 0, 1, step, len(walk)) for step in range(len(walk))]
-    even, alive = torch.full((2, 3), 1 / 3), torch.ones(2, 3, dtype=torch.bool)
+    even, alive = torch.full((2, 3), 1 / 3), torch.tensor(candidates)
     zeros = {"normal": torch.zeros(2, 3)}
     start = StageStarted(
         Clock(0, 0, 1, 0, len(walk)), space, zeros, {"normal": even}, {"normal": alive}, 9
@@ -61,6 +63,23 @@ def test_dominance_counts_leaders_and_the_first_column_wins_a_tie_of_some(run: R
     assert share.tolist() == [[0.5, 0.5, 0], [0, 0.5, 0.5], [0, 0, 0.5], [0, 0.5, 0]]
     weight = frame.pivot_table(index="step", columns="op", values="mean_weight")[list(OPS)]
     np.testing.assert_allclose(weight.to_numpy(), np.mean(WALK, axis=1), rtol=1e-6)
+
+
+def test_a_mean_weight_is_over_the_edges_of_which_the_operation_is_a_candidate(
+    tmp_path: Path,
+) -> None:
+    walk = [[[0.6, 0.0, 0.4], [0.2, 0.6, 0.2]], [[0.6, 0.0, 0.4], [0.5, 0.0, 0.5]]]
+    run = made_by_hand(tmp_path / "run", walk, [[True, False, True], [True, True, True]])
+    frame = analysis.dominance(run).pivot_table(index="step", columns="op", values="mean_weight")
+    assert frame[list(OPS)].loc[0].tolist() == pytest.approx([0.4, 0.6, 0.3])
+    assert frame["skip_connect"].tolist() == pytest.approx([0.6, 0])  # pruned at last
+    share = analysis.dominance(run).pivot_table(index="step", columns="op", values="share")
+    assert share["skip_connect"].tolist() == [0.5, 0]  # of both edges
+    ends = analysis.none_and_skip(
+        made_by_hand(tmp_path / "one", walk[:1], [[True, False, True]] * 2)
+    )
+    assert ends["skip_weight"].isna().all()
+    assert ends["none_weight"].tolist() == pytest.approx([0.4, 0.4])
 
 
 def test_dominance_over_all_is_the_mean_of_kinds_with_as_many_edges(tmp_path: Path) -> None:
@@ -96,7 +115,7 @@ def test_support_counts_exact_zeros_as_gone(run: Run) -> None:
 
 def test_margins_are_the_lead_over_the_second(run: Run) -> None:
     margins = analysis.margins(run).to_numpy()
-    expected = [[0.3, 0.0], [0.2, 0.5], [0.0, 1.0], [1.0, 0.0]]
+    expected = [[0.3, 0.0], [0.2, 0.5], [0.0, 1.0], [1.0, np.nan]]
     np.testing.assert_allclose(margins, expected, atol=1e-7)
 
 

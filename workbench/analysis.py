@@ -4,6 +4,9 @@ In all formulas `m` are the mixing weights of one edge, over its operations.  An
 edge where its mixing weight is the largest.  Of several that share the largest the first column
 leads; an edge on which all that weigh anything weigh the same, or nothing does, is led by nobody.
 The state after a step is that after the prunings behind it: see `workbench.trace.latest.settled`.
+Shares of edges are of all edges that the stages so far have, also of those on which the operation
+is no candidate: over the operations, and nobody, they sum to one.  A mean weight is over the edges
+of which the operation is, or was in a stage before, a candidate; where it was pruned it weighs 0.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from workbench.trace.latest import settled
+from workbench.trace.latest import candidates_so_far, settled
 from workbench.trace.runs import Run
 
 NONE, SKIP = "none", "skip_connect"
@@ -44,17 +47,19 @@ class Summary(TypedDict):
 def dominance(run: Run, *, by: Literal["kind", "all"] = "kind") -> pd.DataFrame:
     """Which operations lead: per step, kind of cell and operation.
 
-    share = edges led by the operation / edges,   mean_weight = mean of its m over the edges
+    share = edges led by the operation / edges
+    mean_weight = mean of its m over the edges of which it is a candidate
 
     Args:
         run: The run.
         by: "kind" counts each kind of cell for itself, "all" counts them together.
 
     Returns:
-        Columns step, epoch, kind, op, share, mean_weight, both of them in [0, 1].
+        Columns step, epoch, kind, op, share, mean_weight, both of them in [0, 1]; mean_weight is
+        NaN where the operation is a candidate nowhere.
     """
     trace = settled(run)
-    mix = trace["mix"].to_numpy()
+    mix, candidate, stages = trace["mix"].to_numpy(), *_candidates(run, trace)
     led = _leaders(trace["mix"])[..., None] == np.arange(mix.shape[-1])
     kind = trace["kind"].to_numpy() if by == "kind" else np.full(mix.shape[1], "all")
     kinds = list(dict.fromkeys(kind.tolist()))
@@ -62,8 +67,10 @@ def dominance(run: Run, *, by: Literal["kind", "all"] = "kind") -> pd.DataFrame:
     whole = (len(mix), len(kinds), len(ops))  # one row per step, kind and operation
     share, weight = np.empty(whole), np.empty(whole, dtype=mix.dtype)
     for index, name in enumerate(kinds):
-        share[:, index] = led[:, kind == name].mean(1)
-        weight[:, index] = mix[:, kind == name].mean(1)
+        own = candidate[:, kind == name]  # (stages, edges, ops)
+        edges, places = own.any(-1).sum(1)[stages], own.sum(1)[stages]
+        share[:, index] = led[:, kind == name].sum(1) / np.maximum(edges, 1)[:, None]
+        weight[:, index] = mix[:, kind == name].sum(1) / np.where(places, places, np.nan)
     along = {name: trace[name].to_numpy()[:, None, None] for name in ("step", "epoch")}
     columns = {
         **along,
@@ -110,11 +117,13 @@ def margins(run: Run) -> xr.DataArray:
     """How far the leader of every edge is ahead: its mixing weight minus the second largest.
 
     Returns:
-        `(step, edge)`: m_(1) - m_(2), in the units of m; an edge of one operation has m_(1).
+        `(step, edge)`: m_(1) - m_(2), in the units of m; an edge of one operation has m_(1), one
+        of none NaN.
     """
     mix = settled(run)["mix"]
     top = np.sort(np.pad(mix.to_numpy(), ((0, 0), (0, 0), (2, 0))), axis=-1)
-    return mix.sum("op").copy(data=top[..., -1] - top[..., -2]).rename("margin")
+    ahead = np.where(top[..., -1] > 0, top[..., -1] - top[..., -2], np.nan)
+    return mix.sum("op").copy(data=ahead).rename("margin")
 
 
 def rank_switches(run: Run) -> pd.DataFrame:
@@ -151,14 +160,15 @@ def none_and_skip(run: Run) -> pd.DataFrame:
 
     Returns:
         Columns kind; none_share, skip_share (of the edges, led by it); none_weight, skip_weight
-        (mean mixing weight over the edges); tied_share (of the edges, led by nobody although they
-        mix something); alive (operations left); alive_share (of all candidates so far).
+        (mean mixing weight, NaN where it is a candidate nowhere); tied_share (of the edges, led by
+        nobody although they mix something); alive (operations left); alive_share (of all
+        candidates so far).
         It is the state of `Run.latest`: after the last step and what was pruned behind it.
     """
     last = run.latest
     led, mix = _led(last["mix"]), last["mix"]
     tied = ~led.any("op") & (mix > 0).any("op")
-    candidate = _candidate(run)
+    candidate = run.starts["alive"].any("stage")
     kinds = last["kind"].to_numpy()
     rows = []
     for name in (*dict.fromkeys(kinds.tolist()), "all"):
@@ -167,10 +177,10 @@ def none_and_skip(run: Run) -> pd.DataFrame:
         rows.append(
             {
                 "kind": name,
-                "none_share": _mean(led[own], NONE),
-                "skip_share": _mean(led[own], SKIP),
-                "none_weight": _mean(mix[own], NONE),
-                "skip_weight": _mean(mix[own], SKIP),
+                "none_share": _share(led[own], NONE),
+                "skip_share": _share(led[own], SKIP),
+                "none_weight": _mean(mix[own], candidate[own], NONE),
+                "skip_weight": _mean(mix[own], candidate[own], SKIP),
                 "tied_share": float(tied[own].mean()) if own.any() else 0.0,
                 "alive": alive,
                 "alive_share": alive / max(int(candidate[own].sum()), 1),
@@ -185,8 +195,10 @@ def alive_share(run: Run) -> xr.DataArray:
     Returns:
         `(step,)`: operations alive / candidates of all stages so far, over all edges.
     """
-    alive = settled(run)["alive"].sum(["edge", "op"])
-    return (alive / max(int(_candidate(run).sum()), 1)).rename("alive_share")
+    trace = settled(run)
+    candidate, stages = _candidates(run, trace)
+    alive = trace["alive"].sum(["edge", "op"])
+    return (alive / np.maximum(candidate.sum((1, 2))[stages], 1)).rename("alive_share")
 
 
 def summary(run: Run) -> Summary:
@@ -258,16 +270,23 @@ def _seconds(run: Run) -> float:
     return float(max(end, steps[-1]))
 
 
-def _candidate(run: Run) -> xr.DataArray:
-    """`(edge, op)`: could a stage so far have chosen it?"""
-    return run.starts["alive"].any("stage")
+def _candidates(run: Run, trace: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """`candidates_so_far` `(stages, edges, ops)`, and in which of them each step is."""
+    begun, stages = run.starts["stage"].to_numpy(), trace["stage"].to_numpy()
+    return candidates_so_far(run).to_numpy(), np.searchsorted(begun, stages)
 
 
-def _mean(values: xr.DataArray, op: str) -> float:
-    """The mean over edges of one operation's values; 0 where the space lacks it."""
-    if op not in values["op"] or not values.sizes["edge"]:
+def _share(led: xr.DataArray, op: str) -> float:
+    """The share of edges that an operation leads; 0 where the space lacks it."""
+    if op not in led["op"] or not led.sizes["edge"]:
         return 0.0
-    return float(values.sel(op=op).mean())
+    return float(led.sel(op=op).mean())
+
+
+def _mean(mix: xr.DataArray, candidate: xr.DataArray, op: str) -> float:
+    """The mean of one operation's weights over the edges of which it is a candidate, or NaN."""
+    own = candidate.sel(op=op).to_numpy() if op in mix["op"] else np.zeros(0, dtype=bool)
+    return float(mix.sel(op=op).to_numpy()[own].mean()) if own.any() else float("nan")
 
 
 def _cost(run: Run, name: Literal["parameters", "macs"]) -> int | None:

@@ -255,6 +255,23 @@ def test_shares_of_a_space_that_grows_are_of_all_candidates_so_far(grown: Run) -
     assert plots.cost_frame(grown)["alive_share"].max() <= 1
 
 
+def test_the_share_alive_is_of_the_candidates_of_the_stages_so_far(grown: Run) -> None:
+    share = analysis.alive_share(grown).to_numpy()
+    assert share.tolist() == [1, 1, 6 / 8, 5 / 8, 4 / 8, 4 / 8]
+    assert comparison.per_epoch(grown, "alive_share").tolist() == share[1::2].tolist()
+    assert plots.cost_frame(grown)["alive_share"].tolist() == share[1::2].tolist()
+
+
+def test_a_mean_weight_is_of_the_candidates_of_the_stages_so_far(grown: Run) -> None:
+    frame = analysis.dominance(grown).pivot_table(
+        index="step", columns="op", values="mean_weight", dropna=False
+    )
+    assert frame[POOL].isna().tolist() == [True, True, False, False, False, False]
+    assert frame[POOL].tolist()[2:] == pytest.approx([0.35, 0.15, 0, 0])  # at last it is left out
+    assert frame[NONE].tolist()[1:] == pytest.approx([0.35, 0, 0, 0.45, 0.45])
+    assert plots.dominance(grown).layout.yaxis2.title.text.endswith("where a candidate")
+
+
 def test_what_went_after_the_last_step_decides_and_ends_the_curves(late: Run) -> None:
     decided = analysis.decision_step(late).set_index("edge")
     assert decided.loc[FIRST, "op"] == NONE

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.plots import theme
+from workbench.trace.latest import candidates_so_far
 
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
@@ -26,20 +28,22 @@ def cost_frame(run: Run) -> pd.DataFrame:
 
     Returns:
         Columns `epoch`, `parameters` and `macs` of the network that would be derived, `alive`
-        operations, `alive_share` of all candidates, and `step_seconds`, the epoch's time, with
-        what comes behind its last step, per step (NaN where the epoch's steps were not recorded).
+        operations, `alive_share` of the candidates of all stages so far, and `step_seconds`, the
+        epoch's time, with what comes behind its last step, per step (NaN where the epoch's steps
+        were not recorded).
     """
     epochs = run.epochs
     steps = pd.Series(run.trace["epoch"].values).value_counts()
     epoch, alive = epochs["epoch"].to_numpy(), epochs["alive"].to_numpy(dtype=float)
-    candidates = int(run.starts["alive"].any("stage").sum())
+    begun = candidates_so_far(run).sum(["edge", "op"])
+    candidates = begun.sel(stage=epochs["stage"].to_numpy(dtype=np.int64)).to_numpy()
     return pd.DataFrame(
         {
             "epoch": epoch,
             "parameters": epochs["parameters"].to_numpy(dtype=float),
             "macs": epochs["macs"].to_numpy(dtype=float),
             "alive": alive,
-            "alive_share": alive / max(candidates, 1),
+            "alive_share": alive / np.maximum(candidates, 1),
             "step_seconds": epochs["seconds"].to_numpy(dtype=float)
             / steps.reindex(epoch).to_numpy(),
         }

@@ -26,7 +26,7 @@ def dominance_frame(run: Run) -> pd.DataFrame:
 
     Returns:
         Columns `step`, `epoch`, `kind`, `op`, `share` (percent of the edges it leads) and
-        `mean_weight` (its mean mixing weight over the edges).
+        `mean_weight` (its mean mixing weight over the edges of which it is a candidate).
     """
     frame = analysis.dominance(run)
     ops = [str(op) for op in run.trace["op"].values]
@@ -38,6 +38,8 @@ def dominance_frame(run: Run) -> pd.DataFrame:
 def dominance(run: Run) -> go.Figure:
     """Share of edges each operation leads, stacked; below, its mean mixing weight.
 
+    The mean is over the edges of which it is a candidate, or was in a stage before.
+
     Kinds of cells stand side by side, four in a row.
     """
     frame = dominance_frame(run)
@@ -48,13 +50,14 @@ def dominance(run: Run) -> go.Figure:
         for half, line in enumerate(_lines(op, part, first=kind == kinds[0]), start=1):
             fig.add_trace(line, row=2 * down + half, col=right + 1)
     weights = frame["mean_weight"].to_numpy(dtype=float)
-    low, top = moments.bottom(weights), max(weights.tolist(), default=1.0)
+    known = weights[np.isfinite(weights)].tolist()
+    low, top = moments.bottom(weights), max(known, default=1.0)
     room = 0.06 * (top - low)
     blocks = _blocks(kinds)
     for row in range(1, 2 * blocks, 2):
         fig.update_yaxes(title="Edges led (%)", row=row, col=1)
         fig.update_yaxes(range=[0, 100], row=row)
-        fig.update_yaxes(title="Mean mixing weight", row=row + 1, col=1)
+        fig.update_yaxes(title="Mean mixing weight<br>where a candidate", row=row + 1, col=1)
         # plotly finds no range beside stacked panels
         fig.update_yaxes(range=[low - room if low else 0, top + room], row=row + 1)
     fig.update_xaxes(title="Step", row=2 * blocks)

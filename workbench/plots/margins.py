@@ -21,7 +21,8 @@ COLUMNS = 200  # moments of the heat map
 def margins_frame(run: Run) -> pd.DataFrame:
     """One row per step and kind of cell: the margin over the edges of that kind.
 
-    The margin of an edge is its largest mixing weight minus the second largest.
+    The margin of an edge is its largest mixing weight minus the second largest; an edge that has
+    lost all its operations has none.
 
     Returns:
         Columns `step`, `kind`, `mean`, `low` and `high` (of the least and the most decided edge),
