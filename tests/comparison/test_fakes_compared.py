@@ -247,6 +247,18 @@ def test_the_accuracy_drawn_is_of_searches_also_in_folders_of_equal_name(tmp_pat
     assert cost.x[0] == pytest.approx(seconds.mean())
 
 
+def test_the_search_time_drawn_is_that_of_the_table(fakes):
+    slow = Run(fakes[3].path)  # it was not evaluated
+    vars(slow).update(vars(fakes[3]) | {"epochs": fakes[3].epochs.assign(seconds=100.0)})
+    runs = [*fakes[:3], slow]
+    drawn = plots.accuracy_against_time(runs)
+    named = dict(zip(drawn.data[0].customdata, drawn.data[0].x, strict=True))
+    table = comparison.methods_frame(runs).set_index("method")["seconds"]
+    assert named == pytest.approx(table.to_dict())
+    assert max(named.values()) > 100
+    assert "time: mean of all searches" in drawn.layout.title.subtitle.text
+
+
 def test_sizes_of_evaluated_networks_are_not_mixed_with_those_of_the_search(fakes):
     entmax = fakes[2:]  # the first is evaluated, the second is not
     small, large = comparison.runs_frame(entmax).set_index("retrainings")["parameters"][[0, 1]]

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from tests.fakes import fake_run
-from workbench.plots import memory_frame, step_time_frame, time_and_memory
+from workbench.plots import (
+    cost_frame,
+    memory_frame,
+    pruning_timeline,
+    step_time_frame,
+    time_and_memory,
+)
 from workbench.trace import Run
 
 
@@ -38,10 +44,18 @@ def test_a_stretch_has_the_median_and_the_quartiles(timed: Run) -> None:
     assert slow["high"].max() == 5.5  # of 1 s and 7 s
 
 
-def test_epochs_of_one_step_keep_their_times(tmp_path: Path) -> None:
+def test_epochs_of_one_step_have_what_came_behind_it(tmp_path: Path) -> None:
+    """As in TE-NAS: the second epoch prunes for 9 s, which the third step's clock has in it."""
     run = fake_run(tmp_path / "run", epochs=4, steps_per_epoch=1)
-    run.trace["seconds"] = ("step", np.array([5.0, 7.0, 9.0, 11.0]))
-    assert step_time_frame(run)["seconds"].tolist() == [2.0, 2.0, 2.0]
+    run.trace["seconds"] = ("step", np.array([5.0, 7.0, 18.0, 20.0]))
+    vars(run)["epochs"] = run.epochs.assign(seconds=[2.0, 11.0, 2.0, 6.0])
+    frame = step_time_frame(run)
+    assert frame["seconds"].tolist() == [2.0, 11.0, 2.0, 6.0]
+    assert frame["step"].tolist() == cost_frame(run)["epoch"].tolist() == [0, 1, 2, 3]
+    assert frame["seconds"].tolist() == cost_frame(run)["step_seconds"].tolist()
+    said = "Time per epoch of one step (ms)"
+    assert time_and_memory(run).layout.yaxis.title.text == said
+    assert pruning_timeline(run).layout.yaxis3.title.text == said
 
 
 def test_the_first_step_of_a_stage_has_no_time(tmp_path: Path) -> None:

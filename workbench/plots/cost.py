@@ -74,22 +74,25 @@ def cost(run: Run) -> go.Figure:
     fig.update_xaxes(dtick=theme.epoch_tick(len(set(frame["epoch"]))))
     fig.update_xaxes(title="Epoch", row=2)
     fig.update_annotations(font={"size": 13})
-    slow, top = _slow_start(frame["step_seconds"].dropna().tolist())
+    slow, top = _slow_start(frame["step_seconds"].to_numpy(), run.epochs["stage"].to_numpy())
     if slow:
         fig.update_yaxes(range=[0, top], row=2, col=2)
     theme.styled(fig, title="Cost per epoch", subtitle=slow, height=500)
     return fig.update_layout(showlegend=False, margin={"t": 104 if slow else 88})
 
 
-def _slow_start(times: list[float]) -> tuple[str, float]:
+def _slow_start(milliseconds: np.ndarray, stages: np.ndarray) -> tuple[str, float]:
     """What to say of a first epoch that would flatten the others, and where the axis ends then.
 
-    On a fresh machine kernels are compiled in the first steps, which can take a minute.
+    On a fresh machine kernels are compiled in the first steps, which can take a minute; what took
+    the time is not recorded.  An epoch that is a stage of its own is another kind of work, such as
+    a warm-up, and stays on the axis.
     """
-    if len(times) < 2 or times[0] < 5 * max(times[1:]):
+    known = np.isfinite(milliseconds)
+    times, own = milliseconds[known].tolist(), stages[known].tolist()
+    if len(times) < 2 or own[0] not in own[1:] or times[0] < 5 * max(times[1:]):
         return "", 0.0
-    said = f"the first epoch took {times[0]:,.0f} ms a step, above the axis: it compiles"
-    return said, 1.25 * max(times[1:])
+    return f"the first epoch took {times[0]:,.0f} ms a step, above the axis", 1.25 * max(times[1:])
 
 
 def _line(frame: pd.DataFrame, column: str, title: str) -> go.Scatter:

@@ -22,7 +22,8 @@ def step_time_frame(run: Run, *, stretches: int = STRETCHES) -> pd.DataFrame:
     """One row per stretch of steps: what a step of it took.
 
     A step's time is from the end of the step before to its own end.  Left out is the first step of
-    an epoch, which has the end of the last epoch in it, unless all epochs have one step.
+    an epoch, which has the end of the last epoch in it.  Where all epochs have one step, as those
+    that score operations, it is that of the epoch, with what came behind the step.
 
     Args:
         stretches: At most so many; every step is one of its own if there are no more.
@@ -33,10 +34,13 @@ def step_time_frame(run: Run, *, stretches: int = STRETCHES) -> pd.DataFrame:
     """
     trace = run.trace
     steps, epochs = np.asarray(trace["step"].values), np.asarray(trace["epoch"].values)
-    taken = np.diff(np.asarray(trace["seconds"].values, dtype=np.float64), prepend=np.nan)
-    taken[np.diff(np.asarray(trace["stage"].values), prepend=-1) != 0] = np.nan
-    inside = np.isfinite(taken) & (np.diff(epochs, prepend=-1) == 0)
-    known = np.flatnonzero(inside if inside.any() else np.isfinite(taken))
+    if _single_steps(run):
+        own = run.epochs.set_index("epoch")["seconds"].reindex(epochs)
+        taken, first = own.to_numpy(dtype=np.float64), np.zeros(len(epochs), dtype=bool)
+    else:
+        taken = np.diff(np.asarray(trace["seconds"].values, dtype=np.float64), prepend=np.nan)
+        first = np.diff(epochs, prepend=-1) != 0
+    known = np.flatnonzero(np.isfinite(taken) & ~first)
     rows = []
     for part in np.array_split(known, min(stretches, len(known)) or 1):
         if len(part):
@@ -46,6 +50,18 @@ def step_time_frame(run: Run, *, stretches: int = STRETCHES) -> pd.DataFrame:
             rows.append((*ends, steps[middle], epochs[middle], median, low, high))
     columns = ["first", "last", "step", "epoch", "seconds", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def step_time_title(run: Run) -> str:
+    """What `step_time_frame` of a run is, with its unit, in milliseconds."""
+    return "Time per epoch of one step (ms)" if _single_steps(run) else "Time per step (ms)"
+
+
+def _single_steps(run: Run) -> bool:
+    """Have all epochs so far one step?"""
+    return len(run.epochs) > 0 and len(run.trace.indexes["step"]) == len(
+        np.unique(run.trace["epoch"].values)
+    )
 
 
 def memory_frame(run: Run, *, stretches: int = STRETCHES) -> pd.DataFrame:
@@ -94,7 +110,7 @@ def time_and_memory(run: Run) -> go.Figure:
         row=1,
         col=2,
     )
-    titles = ("Time per step (ms)", "Memory (MiB)")
+    titles = (step_time_title(run), "Memory (MiB)")
     for col, (frame, title) in enumerate(zip((times, memory), titles, strict=True), 1):
         fig.update_yaxes(title=title, rangemode="tozero", row=1, col=col)
         fig.update_xaxes(title="Step", row=1, col=col)

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.plots import theme
-from workbench.plots.machine import step_time_frame, step_time_lines
+from workbench.plots.machine import step_time_frame, step_time_lines, step_time_title
 from workbench.plots.names import as_text
 from workbench.trace.latest import LEFT_OUT, left_out, settled
 
@@ -71,7 +71,7 @@ def pruning_timeline(run: Run) -> go.Figure:
     """A mark where an operation went; below, what is alive and what a step takes.
 
     An operation goes when it is pruned, or when a new stage leaves it out.  The time per step is
-    the median of a stretch of steps, in a band of its quartiles.
+    the median of a stretch of steps, in a band of its quartiles; see `step_time_frame`.
     """
     edges = [str(edge) for edge in run.trace["edge"].values]
     frame = pruning_timeline_frame(run)
@@ -99,7 +99,7 @@ def pruning_timeline(run: Run) -> go.Figure:
     fig.update_yaxes(title="Operations alive", rangemode="tozero", row=2, col=1)
     for trace in step_time_lines(step_time_frame(run)):
         fig.add_trace(trace, row=3, col=1)
-    fig.update_yaxes(title="Time per step (ms)", rangemode="tozero", row=3, col=1)
+    fig.update_yaxes(title=step_time_title(run), rangemode="tozero", row=3, col=1)
     fig.update_xaxes(title="Step", row=3, col=1)
     theme.styled(fig, title="Pruning timeline", subtitle=_total(frame), height=upper + 480)
     fig.update_layout(legend2={"y": 310 / (upper + 340), "x": 1.02})
