@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
+from tests.fakes import fake_run
 from workbench.plots import alive_frame, pruning_timeline, pruning_timeline_frame, theme
 from workbench.trace import Run
 
@@ -76,3 +79,14 @@ def test_the_time_of_a_step_stands_below_what_is_alive(run: Run) -> None:
     median = next(trace for trace in fig.data if trace.yaxis == "y3" and trace.line.width == 2)
     assert len(median.x) == 12  # three epochs of five steps, without the first of each
     assert fig.layout.xaxis3.title.text == "Step"
+
+
+def test_the_legend_of_operations_ends_above_that_of_the_cells(tmp_path: Path) -> None:
+    """Seven operations, 19 px each, beside an upper panel of two edges."""
+    run = fake_run(tmp_path / "run", kinds=("normal",), nodes=1, stages=8, prune=False)
+    fig = pruning_timeline(run)
+    named = [trace.name for trace in fig.data if trace.mode == "markers"]
+    assert len(named) == 7
+    inside = fig.layout.height - 72 - 56  # without the margins of the theme
+    assert (1 - fig.layout.legend2.y) * inside > 19 * len(named)
+    assert fig.layout.legend2.yanchor == "top"

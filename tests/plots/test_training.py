@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.fakes import fake_run
 from workbench.plots import training, training_frame
 from workbench.trace import Run
 
@@ -29,6 +31,26 @@ def test_smoothing_is_an_exponential_mean(run: Run) -> None:
     loss = frame[frame["name"] == "loss_train"].reset_index(drop=True)
     assert loss["smooth"].to_numpy() == pytest.approx(loss["value"].ewm(span=4).mean().to_numpy())
     pd.testing.assert_series_equal(loss["step"], pd.Series(range(15), name="step"))
+
+
+def test_curves_end_with_their_stage(tmp_path: Path) -> None:
+    """The second stage has a supernet of its own, and judges nothing in its first epoch."""
+    run = fake_run(tmp_path / "run", stages=2, prune=False)
+    frame = training_frame(run, smoothing=4).set_index("name")
+    first = frame[frame["stage"] == 1].groupby("name").first()
+    assert first["smooth"].tolist() == first["value"].tolist()
+    lines = {line.name: line for line in training(run).data if line.yaxis == "y"}
+    for name, border in (("training data", 15), ("validation data", 20)):
+        (gap,) = np.flatnonzero(np.isnan(lines[name].y))
+        assert lines[name].x[gap - 1] == 14
+        assert lines[name].x[gap + 1] == border
+
+
+def test_a_stage_of_one_step_is_a_dot(run: Run) -> None:
+    stage = np.minimum(run.trace["step"].values, 1)  # one step, then all others
+    one = cast("Run", SimpleNamespace(trace=run.trace.assign_coords(stage=("step", stage))))
+    (loss,) = [t for t in training(one).data if t.name == "training data" and t.yaxis == "y"][1:]
+    assert (np.asarray(loss.marker.size) > 0).tolist() == [True, *[False] * 15]
 
 
 def test_raw_and_smooth_curves_toggle_together(run: Run) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from workbench.trace.latest import LEFT_OUT, left_out, settled
 if TYPE_CHECKING:
     from workbench.trace.runs import Run
 
+ENTRY = 20  # pixels of an operation in the legend, which ends above that of the cells
 HOVER = (
     "<b>%{fullData.name}</b> pruned from %{customdata[0]}<br>step %{x:,}, epoch %{customdata[1]}"
     "<br>weight before: %{customdata[2]}<br>%{customdata[3]}<extra></extra>"
@@ -75,7 +76,8 @@ def pruning_timeline(run: Run) -> go.Figure:
     """
     edges = [str(edge) for edge in run.trace["edge"].values]
     frame = pruning_timeline_frame(run)
-    upper = _row_height(frame) * len(edges) if len(frame) else 60
+    marks = dict(theme.groups(frame, "op"))
+    upper = max(_row_height(frame) * len(edges), ENTRY * len(marks)) if len(frame) else 60
     fig = make_subplots(
         rows=3,
         cols=1,
@@ -84,7 +86,6 @@ def pruning_timeline(run: Run) -> go.Figure:
         row_heights=[upper, 140, 140],
     )
     ops = [str(op) for op in run.trace["op"].values]
-    marks = dict(theme.groups(frame, "op"))
     for op in [op for op in ops if (op,) in marks]:
         fig.add_trace(_marks(marks[op,], edges, ops), row=1, col=1)
     for index, ((kind,), part) in enumerate(theme.groups(alive_frame(run), "kind")):
@@ -102,7 +103,8 @@ def pruning_timeline(run: Run) -> go.Figure:
     fig.update_yaxes(title=step_time_title(run), rangemode="tozero", row=3, col=1)
     fig.update_xaxes(title="Step", row=3, col=1)
     theme.styled(fig, title="Pruning timeline", subtitle=_total(frame), height=upper + 480)
-    fig.update_layout(legend2={"y": 310 / (upper + 340), "x": 1.02})
+    below = cast("Any", fig.get_subplot(2, 1)).yaxis.domain[1]
+    fig.update_layout(legend2={"y": below, "yanchor": "top", "x": 1.02})
     return fig if len(frame) else theme.note(fig, "Nothing was pruned in this run", row=1, col=1)
 
 

@@ -24,16 +24,17 @@ def training_frame(run: Run, *, smoothing: int | None = None) -> pd.DataFrame:
     """One row per step and measured scalar that is a loss, an accuracy or a learning rate.
 
     Args:
-        smoothing: Span in steps of the exponential moving average; if None a thirtieth of the run,
-            but 5 or more.
+        smoothing: Span in steps of the exponential moving average, which begins anew in every
+            stage; if None a thirtieth of the run, but 5 or more.
 
     Returns:
-        Columns `step`, `epoch`, `name` (as recorded), `panel`, `value`, `smooth`; accuracies are
-        in percent; steps that did not measure the scalar are left out, and so is what probes
-        measured: `gap` and `probe` draw that.
+        Columns `step`, `epoch`, `stage`, `name` (as recorded), `panel`, `value`, `smooth`;
+        accuracies are in percent; steps that did not measure the scalar are left out, and so is
+        what probes measured: `gap` and `probe` draw that.
     """
     trace = run.trace
-    steps, epochs = np.asarray(trace["step"].values), np.asarray(trace["epoch"].values)
+    clock = {name: np.asarray(trace[name].values) for name in ("step", "epoch", "stage")}
+    steps = clock["step"]
     span = smoothing or max(len(steps) // 30, 5)
     parts = []
     for name in map(str, trace.data_vars):
@@ -43,12 +44,15 @@ def training_frame(run: Run, *, smoothing: int | None = None) -> pd.DataFrame:
         value = np.asarray(trace[name].values, dtype=np.float64)
         kept = np.isfinite(value)
         value = value[kept] * (100 if panel == "Accuracy (%)" else 1)
-        smooth = pd.Series(value).ewm(span=span).mean().to_numpy()
+        own = {name: values[kept] for name, values in clock.items()}
+        smooth = np.empty_like(value)
+        for stage in np.unique(own["stage"]):
+            here = own["stage"] == stage
+            smooth[here] = pd.Series(value[here]).ewm(span=span).mean().to_numpy()
         parts.append(
             pd.DataFrame(
                 {
-                    "step": steps[kept],
-                    "epoch": epochs[kept],
+                    **own,
                     "name": name,
                     "panel": panel,
                     "value": value,
@@ -56,7 +60,7 @@ def training_frame(run: Run, *, smoothing: int | None = None) -> pd.DataFrame:
                 }
             )
         )
-    columns = ["step", "epoch", "name", "panel", "value", "smooth"]
+    columns = ["step", "epoch", "stage", "name", "panel", "value", "smooth"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
@@ -120,27 +124,39 @@ def _legend_id(index: int) -> str:
     return f"legend{index + 1}" if index else "legend"
 
 
+def _broken(curve: pd.DataFrame, value: str) -> dict[str, np.ndarray]:
+    """`x` and `y` of a line that ends with every stage: the next one has another supernet."""
+    steps, values = curve["step"].to_numpy(), curve[value].to_numpy(np.float64)
+    kept = theme.thin(steps, values, 2 * theme.POINTS)
+    borders = np.flatnonzero(np.diff(curve["stage"].to_numpy()[kept])) + 1
+    y = np.insert(values[kept], borders, np.nan)
+    return {"x": np.insert(steps[kept], borders, steps[kept][borders]), "y": y}
+
+
+def _alone(y: np.ndarray) -> np.ndarray:
+    """Points of `_broken` without a neighbour, which a line does not show."""
+    gaps = np.concatenate([[True], ~np.isfinite(y), [True]])
+    return gaps[:-2] & ~gaps[1:-1] & gaps[2:]
+
+
 def _lines(name: str, curve: pd.DataFrame, *, legend: str) -> list[go.Scatter]:
     title, index = LOOKS.get(name) or of_split(name)
-    steps, colour = curve["step"].to_numpy(), theme.series(index)
-    smooth, value = curve["smooth"].to_numpy(), curve["value"].to_numpy()
+    colour, points = theme.series(index), _broken(curve, "smooth")
     shared = {"name": title, "legendgroup": name, "legend": legend, "mode": "lines"}
     rank = {"legendrank": 1000 + index}
-    kept = theme.thin(steps, smooth, 2 * theme.POINTS)
+    alone = _alone(points["y"])
+    dots = {"mode": "lines+markers", "marker": {"size": 5 * alone, "color": colour}}
     thick = go.Scatter(
-        x=steps[kept],
-        y=smooth[kept],
+        **points,
         line={"color": colour, "width": 2, "dash": theme.series_dash(index)},
         hovertemplate="%{y:.4g} at step %{x:,}<extra>%{fullData.name}</extra>",
-        **shared,
+        **shared | (dots if alone.any() else {}),
         **rank,
     )
     if name in ("lr", "arch_lr"):
         return [thick]
-    kept = theme.thin(steps, value, 2 * theme.POINTS)
     thin = go.Scatter(
-        x=steps[kept],
-        y=value[kept],
+        **_broken(curve, "value"),
         line={"color": theme.faded(colour, 0.35), "width": 0.8},
         showlegend=False,
         hoverinfo="skip",
