@@ -42,7 +42,8 @@ def per_epoch(run: Run, what: str) -> np.ndarray:
         run: The run.
         what: A recorded scalar of epochs, such as `loss_train`; or one of `MEASURES`: none_share
             and skip_share (edges led, in [0, 1]), entropy (nats, mean over edges), alive_share (of
-            the candidates), margin (first minus second mixing weight, mean over edges).
+            the candidates of the stages so far), margin (first minus second mixing weight, mean
+            over edges); all of them after what the epoch's end pruned.
 
     Returns:
         `(epochs,)`, those that ended, NaN where it was not measured; empty where the run has no
