@@ -53,7 +53,7 @@ def test_epochs_of_one_step_have_what_came_behind_it(tmp_path: Path) -> None:
     assert frame["seconds"].tolist() == [2.0, 11.0, 2.0, 6.0]
     assert frame["step"].tolist() == cost_frame(run)["epoch"].tolist() == [0, 1, 2, 3]
     assert frame["seconds"].tolist() == cost_frame(run)["step_seconds"].tolist()
-    said = "Time per epoch of one step (ms)"
+    said = "Time per epoch<br>of one step (ms)"
     assert time_and_memory(run).layout.yaxis.title.text == said
     assert pruning_timeline(run).layout.yaxis3.title.text == said
 

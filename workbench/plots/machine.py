@@ -54,7 +54,7 @@ def step_time_frame(run: Run, *, stretches: int = STRETCHES) -> pd.DataFrame:
 
 def step_time_title(run: Run) -> str:
     """What `step_time_frame` of a run is, with its unit, in milliseconds."""
-    return "Time per epoch of one step (ms)" if _single_steps(run) else "Time per step (ms)"
+    return "Time per epoch<br>of one step (ms)" if _single_steps(run) else "Time per step (ms)"
 
 
 def _single_steps(run: Run) -> bool:
