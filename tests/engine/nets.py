@@ -217,8 +217,6 @@ def measured(
     grads = torch.autograd.grad((logits * draw).sum(), asked, materialize_grads=True)
     first = grads[: len(grads) - len(leaves)] if rows else grads
     named = by_name(net, first if weights else list(net.parameters()))
-    if "chosen" in case.edge:  # packed cells count their passes, not those of each batch norm
-        named = {name: x for name, x in named.items() if "num_batches" not in name}
     found = dict(zip(leaves, grads[len(first) :], strict=True)) if rows else {}
     return {name: x.cpu() for name, x in {"logits": logits.detach(), **found, **named}.items()}
 

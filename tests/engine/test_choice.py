@@ -169,8 +169,11 @@ def test_cells_of_some_edges_have_no_triton_kernels_and_one_line_says_so(
     assert line == "cells of partial channels or chosen operations run in torch operations"
 
 
-def test_cells_whose_operations_are_chosen_are_not_compiled_and_one_line_says_so(caplog):
-    machine = Machine("cpu", engine="batched", compile=True)
+def test_cells_whose_operations_are_chosen_are_not_compiled_and_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(Machine, "torch_device", torch.device("cuda"))
+    machine = Machine(compile=True)
     fast = accelerated(net(edge=SingleOp()), machine, opens_net=False, elementwise=True)
     assert all(block._compiled_call_impl is None for block in fast.blocks)
     (line,) = said(caplog)

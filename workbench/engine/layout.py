@@ -148,6 +148,17 @@ class Layout:
             for g, edge in enumerate(bundle.edges)
         }
 
+    @cached_property
+    def norm_rows(self) -> tuple[int, ...]:
+        """The place of each batch norm's operation in all rows of mixing weights, end to end."""
+        found = {
+            at + g: edge * self.columns + bundle.column
+            for bundle in self.bundles
+            for at in bundle.norms_at
+            for g, edge in enumerate(bundle.edges)
+        }
+        return tuple(found[number] for number in range(self.norms))
+
     def _name(self, bundle: Bundle, edge: int, part: str) -> str:
         if bundle.op == BESIDE:
             return f"edges.{edge}.{self.form.skip}.{part}"

@@ -58,7 +58,7 @@ class PackedCell(nn.Module):
         self.layout: Layout = layout(cell.shape, channels, layer.reduction, family, alive, form)
         like = next(cell.parameters(), torch.empty(0))
         self.weights = nn.Parameter(torch.empty(self.layout.size, dtype=like.dtype))
-        self.norms = Statistics(max(1, self.layout.norms) * channels, affine=False)
+        self.norms = Statistics(self.layout.norms, channels)
         self.to(like.device, like.dtype)
         self._geometries: dict[tuple[int, int, int], Geometry] = {}
         self._free: list[Tensor] = []
@@ -116,6 +116,8 @@ class PackedCell(nn.Module):
             ahead: gets what the next cell's makes of the nearer one, where both go in one.
             runs: which of `rows` are not 0, where only these operations are to run.
         """
+        if self.training and self.layout.norms:
+            self.norms.count(None if runs is None else self._ran(rows))
         if edge_weights is not None:
             rows = rows * edge_weights[:, None]
         inputs = inputs[-self.shape.inputs :]
@@ -125,9 +127,6 @@ class PackedCell(nn.Module):
             first, second = self.preprocess
             far = preprocessed(first, inputs[0], kernels=own) if far is None else far
             inputs = [far, preprocessed(second, inputs[1], ahead, kernels=own)]
-        if self.training and self.norms.track_running_stats:
-            assert self.norms.num_batches_tracked is not None
-            self.norms.num_batches_tracked.add_(1)
         cell = self if runs is None else self._running(runs)
         if self.kernels == "cpu" and may:
             from workbench.engine.fused import fused_cell
@@ -139,6 +138,10 @@ class PackedCell(nn.Module):
             return triton_cell(cell, inputs, rows, self.weights)
         run = recomputed_cell if self.recompute else batched_cell
         return run(cell, inputs, rows, self.weights)
+
+    def _ran(self, rows: Tensor) -> Tensor:
+        """Which batch norms do, `(norms,)`: read on the device, which nobody waits for."""
+        return (rows.detach() != 0).flatten()[self.indices(self.layout.norm_rows)]
 
     def _running(self, runs: Runs) -> PackedCell:
         """This cell for one pass in which only these operations run: the same weights and norms."""
@@ -221,11 +224,11 @@ class PackedCell(nn.Module):
         weights, norms = old.kept(new)
         weights, norms = weights.to(self.weights.device), norms.to(self.weights.device)
         mean, var = self.statistics()
-        smaller = Statistics(max(1, new.norms) * old.channels, affine=False).to(mean)
+        smaller = Statistics(new.norms, old.channels).to(mean)
         smaller.track_running_stats = self.norms.track_running_stats
-        smaller.num_batches_tracked = self.norms.num_batches_tracked
         if new.norms:
             smaller.running_mean, smaller.running_var = mean[norms].view(-1), var[norms].view(-1)
+            smaller.num_batches_tracked = self.norms.counted()[norms]
         self.norms, self.layout, self._geometries = smaller, new, {}
         self.weights.data = self.weights.data[weights]
         return {self.weights: weights}
@@ -242,9 +245,9 @@ class PackedCell(nn.Module):
         for name, number in self.layout.norm_places.items():
             destination[f"{prefix}{name}.running_mean"] = mean[number].clone()
             destination[f"{prefix}{name}.running_var"] = var[number].clone()
-            tracked = self.norms.num_batches_tracked
-            assert tracked is not None
-            destination[f"{prefix}{name}.num_batches_tracked"] = tracked.clone()
+            destination[f"{prefix}{name}.num_batches_tracked"] = self.norms.counted()[
+                number
+            ].clone()
 
     def _load_from_state_dict(
         self,
@@ -258,8 +261,6 @@ class PackedCell(nn.Module):
     ) -> None:
         """From the readable cell's names."""
         mean, var = self.statistics()
-        tracked = self.norms.num_batches_tracked
-        assert tracked is not None
         fits, missing, unexpected, errors = self._fitting(state_dict, prefix)
         missing_keys += missing if strict else []
         unexpected_keys += unexpected if strict else []
@@ -273,7 +274,7 @@ class PackedCell(nn.Module):
                 for part, own in (
                     ("running_mean", mean[number]),
                     ("running_var", var[number]),
-                    ("num_batches_tracked", tracked),
+                    ("num_batches_tracked", self.norms.counted()[number]),
                 ):
                     if f"{prefix}{name}.{part}" in fits:
                         own.copy_(state_dict[f"{prefix}{name}.{part}"])
