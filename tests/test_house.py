@@ -27,8 +27,8 @@ SCALARS = {
 PART = {"errors", "leaving", "limits", "protocols", "spaces"}
 PART |= {f"parts.schedules({', '.join(sorted(SCALARS))})"}
 LOOP = {
-    "arch", "bilevel", "data", "engine", "epochs", "errors", "events", "generators", "method",
-    "past", "protocols", "pruning", "snapshots", "spaces", "supernets",
+    "arch", "bilevel", "contracts", "data", "engine", "epochs", "errors", "events", "generators",
+    "method", "past", "protocols", "pruning", "snapshots", "spaces", "supernets",
 }  # fmt: skip
 READING = {"errors", "limits", "spaces.genotype", "spaces.space", "trace"}
 
@@ -59,6 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pruning": LOOP,
     "supernets": LOOP,
     "measuring": {"errors", "protocols"},
+    "contracts": {"errors", "limits", "measuring", "protocols", "spaces"},
     "epochs": {"errors", "events", "protocols"},
     "past": {"events", "protocols", "spaces"},
     "generators": {"errors"},

@@ -15,9 +15,9 @@ class ProbeError(WorkbenchError):
     """A probe that changes what it measures, or measures what cannot be recorded."""
 
 
-def part_name(probe: Probe) -> str:
-    """What a probe is called: a function's name, or its class's."""
-    return str(getattr(probe, "__name__", type(probe).__name__))
+def part_name(part: object) -> str:
+    """What a probe or another part is called: a function's name, or its class's."""
+    return str(getattr(part, "__name__", type(part).__name__))
 
 
 def told(probe: Probe, values: object) -> dict[str, Tensor | Rows]:

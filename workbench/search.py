@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 from torch import Tensor
 
+from workbench import contracts
 from workbench.data import Data, refuse_batches, split_indices
 from workbench.divergence import telling
 from workbench.engine import Machine
@@ -54,6 +55,7 @@ def search(
         SnapshotError: if `start` is another search's.
         DivergenceError: if a loss, a gradient or a score is not finite, a row of mixing weights is
             not valid, or a node is left without anything alive.
+        PartError: if a part is, or returns, what its slot cannot use.
         OutOfMemory: if device or host have too little of it.
     """
     machine = machine or Machine()
@@ -94,7 +96,9 @@ def epochs_of(run: Run, probes: Sequence[Probe] = ()) -> Iterator[SearchEvent]:
     stage = run.stage
     while run.epoch.closed or run.epoch.index < stage.epochs:
         if run.epoch.closed:
-            reason = stage.stop(run.view(run.clock)) if stage.stop else None
+            reason = None
+            if stage.stop is not None:
+                reason = contracts.reason(stage.stop, stage.stop(run.view(run.clock)))
             if reason:
                 yield Stopped(run.clock, reason)
             if reason or run.epoch.index + 1 == stage.epochs:

@@ -1,0 +1,44 @@
+"""Slips in parts of one's own: each is one line that names the part, the rule and the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import CPU, SPACES, searched, shrunk, tiny_data
+from workbench import methods
+from workbench.contracts import PartError
+from workbench.method import Method
+from workbench.search import search
+from workbench.spaces.space import Space
+from workbench.trace import open_run, record
+
+DARTS = SPACES["darts"]
+
+
+def refused(line: str, method: Method, space: Space = DARTS) -> None:
+    """A search by `method` ends with an error that begins with `line`, and is one line."""
+    with pytest.raises(PartError) as caught:
+        searched(shrunk(method), space)
+    assert str(caught.value).startswith(line), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("said", [True, False, 1, 3.5, ["enough"], np.True_, torch.tensor(True)])
+def test_a_reason_to_stop_is_text(said: object) -> None:
+    def rule(view: object) -> object:
+        return said
+
+    refused("the rule to stop rule returned ", methods.darts.but(stop=rule))
+
+
+def test_a_run_whose_rule_said_yes_is_failed_and_can_be_read(tmp_path: Path) -> None:
+    method, path = shrunk(methods.darts.but(stop=lambda view: True)), tmp_path / "run"
+    with pytest.raises(PartError, match="returned True; it returns the reason to stop as text"):
+        list(record(search(method, DARTS, tiny_data(), machine=CPU), path))
+    run = open_run(path)
+    assert run.header["status"] == "failed"
+    assert len(run.epochs) == 1
