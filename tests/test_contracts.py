@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny import CPU, SPACES, searched, shrunk, tiny_data
+from tests.tiny import CPU, SPACES, assert_same, moved, searched, shrunk, tiny_data, trajectory
 from workbench import methods
 from workbench.contracts import PartError
 from workbench.method import Method
@@ -42,3 +42,22 @@ def test_a_run_whose_rule_said_yes_is_failed_and_can_be_read(tmp_path: Path) -> 
     run = open_run(path)
     assert run.header["status"] == "failed"
     assert len(run.epochs) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [("alpha", "weights"), "weights", ("weight",), None, {"weights"}, ("arch", 1), [["arch"]]],
+)
+def test_a_schedule_names_weights_arch_and_joint_in_a_sequence(said: object) -> None:
+    def who(clock: object) -> object:
+        return said
+
+    refused("the schedule who returned ", methods.darts.but(schedule=who))
+
+
+def test_a_schedule_may_return_a_list_and_move_nobody() -> None:
+    lists = methods.darts.but(schedule=lambda clock: ["arch", "weights"])
+    usual = trajectory(searched(shrunk(methods.darts), DARTS))
+    assert_same(trajectory(searched(shrunk(lists), DARTS)), usual)
+    nobody = searched(shrunk(methods.darts.but(schedule=lambda clock: [])), DARTS)
+    assert not moved(nobody)

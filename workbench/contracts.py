@@ -5,10 +5,15 @@ Only types, names and shapes are looked at, which a GPU knows without being wait
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast, get_args
+
 from workbench.errors import WorkbenchError
 from workbench.limits import shown
 from workbench.measuring import part_name
-from workbench.protocols import StopRule
+from workbench.protocols import Schedule, StopRule, Update
+
+_WHO = get_args(Update)
 
 
 class PartError(WorkbenchError):
@@ -26,4 +31,20 @@ def reason(rule: StopRule, value: object) -> str | None:
     raise PartError(
         f"the rule to stop {part_name(rule)} returned {shown(value)}; it returns the reason to "
         "stop as text, as 'enough', or None to go on"
+    )
+
+
+def updates(schedule: Schedule, value: object) -> tuple[Update, ...]:
+    """Who moves at a step, in order.
+
+    Raises:
+        PartError: if a schedule named somebody else, or named nobody in a sequence.
+    """
+    listed = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    named = tuple(value) if listed else ()
+    if listed and all(who in _WHO for who in named):
+        return cast("tuple[Update, ...]", named)
+    raise PartError(
+        f"the schedule {part_name(schedule)} returned {shown(value)}; it returns a sequence of "
+        f"{', '.join(map(repr, _WHO))}, as ('arch', 'weights')"
     )

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from workbench import contracts
 from workbench.arch import Arch, first_betas
 from workbench.bilevel import LiveBilevel, LiveTrial, frozen_statistics
 from workbench.data import Data, ImageSet, Loader, describe, evaluation_batches, split_indices
@@ -177,7 +178,7 @@ class Run:
         """All updates of one step; returns what was measured, and prunings."""
         self.clock = clock
         drawn = draws_of_torch(self.device) if clock.step < 2 else None
-        updates = self.stage.schedule(clock)
+        updates = contracts.updates(self.stage.schedule, self.stage.schedule(clock))
         needs_data = self.stage.objective.needs_data
         train = self._batch(self.train) if needs_data else None
         val = self._batch(self.val) if needs_data and "arch" in updates else None
