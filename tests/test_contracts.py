@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.tiny import CPU, SPACES, assert_same, moved, searched, shrunk, tiny_data, trajectory
 from workbench import methods
 from workbench.contracts import PartError
+from workbench.events import Derived
 from workbench.method import Method
+from workbench.protocols import Mixtures, Regularizer, View
 from workbench.search import search
+from workbench.spaces.darts import darts
 from workbench.spaces.space import Space
 from workbench.trace import open_run, record
 
+ROOT = Path(__file__).parents[1]
 DARTS = SPACES["darts"]
 
 
@@ -61,3 +68,42 @@ def test_a_schedule_may_return_a_list_and_move_nobody() -> None:
     assert_same(trajectory(searched(shrunk(lists), DARTS)), usual)
     nobody = searched(shrunk(methods.darts.but(schedule=lambda clock: [])), DARTS)
     assert not moved(nobody)
+
+
+def skips(view: View, mixtures: Mixtures) -> Tensor:
+    """What every edge gives to `skip_connect`."""
+    column = view.space.cells[0].columns.index("skip_connect")
+    return torch.stack([mixture.ops[:, column].mean() for mixture in mixtures.values()]).sum()
+
+
+def test_a_constant_regularizer_adds_nothing() -> None:
+    def later(view: View, mixtures: Mixtures) -> Tensor:
+        return torch.tensor(2.0) if view.clock.epoch < 9 else skips(view, mixtures)
+
+    def same(a: tuple[Regularizer, ...], b: tuple[Regularizer, ...]) -> None:
+        left, right = (searched(shrunk(methods.darts.but(regularizers=r)), DARTS) for r in (a, b))
+        assert_same(trajectory(left), trajectory(right))
+        assert moved(left)
+
+    same((later,), ())
+    same((later, skips), (skips,))
+
+
+def test_the_template_of_a_regularizer_takes_a_space_without_its_operation() -> None:
+    found = spec_from_file_location("my_method", ROOT / "notebooks" / "my_method.py")
+    assert found is not None
+    assert found.loader is not None
+    module = module_from_spec(found)
+    sys.modules["my_method"] = module  # where its dataclasses look for their types
+    found.loader.exec_module(module)
+    space = darts(channels=4, cells=3, nodes=1, ops=("skip_connect", "sep_conv_3x3"))
+    events = searched(shrunk(module.mine), space)
+    assert isinstance(events[-1], Derived)
+
+
+@pytest.mark.parametrize("said", [0.0, None, torch.zeros(3), torch.zeros(0), [torch.zeros(())]])
+def test_a_regularizer_is_a_scalar(said: object) -> None:
+    def cheap(view: object, mixtures: object) -> object:
+        return said
+
+    refused("the regularizer cheap returned ", methods.darts.but(regularizers=(cheap,)))

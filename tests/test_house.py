@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zero_cost": PART,
     "probes": PART,
     "arch": {"errors", "protocols", "spaces"},
-    "bilevel": {"arch", "engine", "errors", "protocols", "spaces"},
+    "bilevel": {"arch", "contracts", "engine", "errors", "protocols", "spaces"},
     "part_text": set(),
     "method": {"errors", "part_text", "parts", "protocols"},
     "methods": {"method", "parts", "probes", "walk", "zero_cost"},

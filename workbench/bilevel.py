@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from workbench import contracts
 from workbench.engine import Machine
 from workbench.protocols import Batch, Mixture, Mixtures
 from workbench.spaces.ops import Noise
@@ -89,7 +90,12 @@ class LiveBilevel:
         if not run.stage.regularizers:
             return tuple(grads)
         view, mixtures = run.view(run.clock), self.mixtures()
-        total = torch.stack([term(view, mixtures) for term in run.stage.regularizers]).sum()
+        terms = [contracts.term(part, part(view, mixtures)) for part in run.stage.regularizers]
+        # One that is constant, as in epochs of grace, has no gradient to add.
+        terms = [term for term in terms if term.requires_grad]
+        if not terms:
+            return tuple(grads)
+        total = torch.stack(terms).sum()
         extra = torch.autograd.grad(total, self.alphas, materialize_grads=True)
         return tuple(grad + more for grad, more in zip(grads, extra, strict=True))
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast, get_args
 
+from torch import Tensor
+
 from workbench.errors import WorkbenchError
 from workbench.limits import shown
 from workbench.measuring import part_name
-from workbench.protocols import Schedule, StopRule, Update
+from workbench.protocols import Regularizer, Schedule, StopRule, Update
 
 _WHO = get_args(Update)
 
@@ -47,4 +49,27 @@ def updates(schedule: Schedule, value: object) -> tuple[Update, ...]:
     raise PartError(
         f"the schedule {part_name(schedule)} returned {shown(value)}; it returns a sequence of "
         f"{', '.join(map(repr, _WHO))}, as ('arch', 'weights')"
+    )
+
+
+def term(regularizer: Regularizer, value: object) -> Tensor:
+    """A regularizer's scalar, without dimensions.
+
+    Raises:
+        PartError: if it is none.
+    """
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.reshape(())
+    raise PartError(
+        f"the regularizer {part_name(regularizer)} returned {_kind(value)}; it returns a scalar "
+        "tensor: a sum or a mean, torch.zeros(()) where it has nothing to say"
+    )
+
+
+def _kind(value: object) -> str:
+    """What a value is; of a tensor shape and number format, which no GPU is waited for."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    return (
+        shown(value) if value is None or isinstance(value, (int, float)) else type(value).__name__
     )
