@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -222,6 +222,27 @@ def test_other_epochs_scale_what_parts_count_in_epochs_and_keep_the_stages_propo
         three.lasting(2)
     warm = methods.zero_cost_multi_step.lasting(7)
     assert [s.epochs for s in warm.stages] == [1, 7]
+
+
+@dataclass(frozen=True)
+class Graced:
+    """A regularizer or probe with a setting in epochs, and perhaps another one in it."""
+
+    grace_epochs: int = 10
+    inner: object = None
+    sizes: torch.Tensor = field(default_factory=lambda: torch.ones(2))  # has no yes or no
+
+
+def test_other_epochs_scale_parts_in_tuples_and_those_that_others_wrap():
+    method = methods.darts.but(
+        regularizers=(Graced(), Graced(20)), measures=(Graced(None, (Graced(30),)),)
+    )
+    five = method.lasting(5).stages[0]
+    assert [part.grace_epochs for part in five.regularizers] == [1, 2]
+    assert five.measures[0].inner[0].grace_epochs == 3
+    assert five.measures[0].grace_epochs is None
+    none = methods.darts.but(measures=(still := Graced(None),))
+    assert none.lasting(5).stages[0].measures[0] is still
 
 
 # --- what an architecture gradient may ask --------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import pairwise
+from operator import is_
 
 from workbench.part_text import brief, numbered
 from workbench.part_text import part_text as part_text
@@ -97,19 +98,24 @@ class Stage:
 
     def lasting(self, epochs: int) -> Stage:
         """This stage with `epochs`; `…_epochs` of its parts shrink or grow in proportion."""
-        changes: dict[str, object] = {"epochs": epochs}
-        for f in fields(Stage):
-            part = getattr(self, f.name)
-            if is_dataclass(part) and not isinstance(part, type):
-                counts = {c.name: getattr(part, c.name) for c in fields(part)}
-                own = {
-                    name: self._scaled(name, count, epochs)
-                    for name, count in counts.items()
-                    if name.endswith("_epochs") and isinstance(count, int)
-                }
-                if own:
-                    changes[f.name] = replace(part, **own)
-        return replace(self, **changes)  # pyright: ignore[reportArgumentType]
+        parts = {f.name: self._lasting(getattr(self, f.name), epochs) for f in fields(Stage)}
+        return replace(self, **{**parts, "epochs": epochs})  # pyright: ignore[reportArgumentType]
+
+    def _lasting(self, part: object, epochs: int) -> object:
+        """`part`, or the parts of a tuple, and whatever they wrap, for a stage of `epochs`."""
+        if type(part) is tuple:
+            parts = tuple(self._lasting(each, epochs) for each in part)
+            return part if all(map(is_, parts, part)) else parts
+        if not is_dataclass(part) or isinstance(part, type):
+            return part
+        changes: dict[str, object] = {}
+        for name in (f.name for f in fields(part) if f.init):
+            value = getattr(part, name)
+            if name.endswith("_epochs") and isinstance(value, int):
+                changes[name] = self._scaled(name, value, epochs)
+            elif (inner := self._lasting(value, epochs)) is not value:
+                changes[name] = inner
+        return replace(part, **changes) if changes else part
 
     def _scaled(self, name: str, count: int, epochs: int) -> int:
         """A part's count of epochs; a warm-up or grace leaves an epoch for what comes after it."""
