@@ -13,13 +13,15 @@ import torch
 from tests.fakes import fake_run
 from tests.tiny import CPU, CPU64, READABLE, SPACES, searched, shrunk, start, steps, tiny_data
 from workbench import methods
+from workbench.culprit import broken_rule
 from workbench.divergence import dead_nodes
 from workbench.engine import Machine
 from workbench.evaluate import Recipe, evaluate
 from workbench.events import Diverged, DivergenceError, Resumed
 from workbench.parts.arch_gradients import first_order
+from workbench.parts.edge_weights import SoftmaxEdges
 from workbench.parts.objectives import CrossEntropy
-from workbench.protocols import Loss
+from workbench.protocols import Loss, Mixture
 from workbench.search import search
 from workbench.snapshots import load_state
 from workbench.trace import open_run, record, record_evaluation
@@ -88,6 +90,71 @@ def test_rows_that_are_no_mixing_weights_end_the_search_before_its_first_step(va
     assert not steps(events)
     assert error.event.what == "no valid mixing weights"
     assert error.event.edge == DARTS.cells[0].edge_names[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        (math.nan, "finite (a weight is nan)"),
+        (-1.0, "not negative (a weight is -1)"),
+        (0.5, "of sum 1, as its row_sum 'one' says (a sum is 4)"),
+    ],
+)
+def test_the_rule_that_rows_break_is_named_with_what_was_met(value, rule):
+    _, error = diverges(shrunk(methods.darts.but(relaxation=Rows(value))))
+    remedy = error.event.remedy
+    assert remedy.startswith(f"check that Rows(value={value}) gives rows that are {rule}")
+    assert ("lower arch_lr" in remedy) == math.isnan(value)  # a rate does not mend the others
+
+
+def test_rows_that_weigh_what_is_dead_or_are_all_0_are_told():
+    alive = {"normal": torch.tensor([[True, False]])}
+
+    def broken(row, row_sum, edges=None):
+        found = broken_rule({"normal": Mixture(torch.tensor([row]), edges)}, alive, row_sum)
+        assert found is not None
+        return found.rule, found.met, found.of_edges
+
+    assert broken([0.5, 0.5], "one") == ("0 where not alive", "a weight is 0.5", False)
+    all_0 = "not all 0, as its row_sum 'positive' says"
+    assert broken([0.0, 0.0], "positive") == (all_0, "a sum is 0", False)
+    edges = torch.tensor([math.inf])
+    assert broken([1.0, 0.0], "one", edges) == ("finite", "an edge's is inf", True)
+    assert broken_rule({"normal": Mixture(torch.tensor([[1.0, 0.0]]))}, alive, "one") is None
+
+
+@dataclass(frozen=True)
+class NegativeEdges(SoftmaxEdges):
+    """Weights of edges that are below 0."""
+
+    def mix(self, beta, alive, t):
+        return -super().mix(beta, alive, t)
+
+
+def test_negative_weights_of_edges_are_not_the_relaxations_fault():
+    _, error = diverges(shrunk(methods.darts.but(edge_weights=NegativeEdges())))
+    assert error.event.remedy.startswith(
+        "check that the edge weights NegativeEdges(scale=0.001) give weights that are not negative"
+    )
+    assert "Softmax" not in error.event.remedy
+
+
+class KeepsNothing:
+    """Leaves out every operation."""
+
+    def kept(self, cell, alive, t, generator):
+        return torch.zeros_like(alive)
+
+    def adjusted(self, before, after, alive, kept):
+        return after
+
+
+def test_a_dropout_that_leaves_nothing_is_named():
+    _, error = diverges(shrunk(methods.darts.but(op_dropout=KeepsNothing())))
+    assert error.event.what.startswith("loss_val became nan")
+    assert error.event.remedy.startswith("let `kept` of ")
+    assert "KeepsNothing" in error.event.remedy
+    assert "weight_lr" not in error.event.remedy
 
 
 @pytest.mark.parametrize("machine", [CPU, READABLE])

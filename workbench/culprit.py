@@ -136,6 +136,50 @@ def invalid_rows(mix: Mapping[str, Mixture], alive: Mapping[str, Tensor], row_su
     return torch.cat(bad)
 
 
+@dataclass(frozen=True)
+class BrokenRule:
+    """What mixing weights have to be and are not: a `rule`, what was `met`, and whose they are."""
+
+    rule: str
+    met: str
+    of_edges: bool = False  # of the weights of edges, no relaxation's
+
+
+def broken_rule(
+    mix: Mapping[str, Mixture], alive: Mapping[str, Tensor], row_sum: str
+) -> BrokenRule | None:
+    """The first rule of `invalid_rows` that is not kept; waits for the device."""
+    for kind, mixture in mix.items():
+        rows, mask = mixture.ops, alive[kind]
+        sums = rows.sum(dim=-1)[mask.any(dim=-1)]
+        edges = torch.zeros(1) if mixture.edges is None else mixture.edges
+        rules = [
+            ("finite", rows, ~rows.isfinite(), "a weight is"),
+            ("not negative", rows, rows < 0, "a weight is"),
+            ("0 where not alive", rows, (rows != 0) & ~mask, "a weight is"),
+        ]
+        if row_sum == "one":
+            wrong = (sums - 1).abs() > torch.finfo(rows.dtype).eps ** 0.5
+            rules.append(("of sum 1, as its row_sum 'one' says", sums, wrong, "a sum is"))
+        elif row_sum == "positive":
+            rules.append(("not all 0, as its row_sum 'positive' says", sums, sums <= 0, "a sum is"))
+        rules.append(("finite", edges, ~edges.isfinite(), "an edge's is"))
+        rules.append(("not negative", edges, edges < 0, "an edge's is"))
+        for rule, values, wrong, met in rules:
+            if wrong.any():
+                text = f"{met} {float(values[wrong][0]):.3g}"
+                return BrokenRule(rule, text, of_edges=met.startswith("an edge"))
+    return None
+
+
+def emptied(run: Run) -> bool:
+    """Whether the operations that take part in this step leave a row with nothing."""
+    return any(
+        bool((mask.any(dim=1) & ~run.arch.kept[kind].any(dim=1)).any())
+        for kind, mask in run.arch.alive.items()
+    )
+
+
 def place_of(net: Supernet, name: str) -> Place:
     """Where the module or parameter `name` of a readable supernet is."""
     words = name.split(".")

@@ -247,6 +247,9 @@ def _remedy(run: Run, what: str) -> str:
     rule = part_text(stage.relaxation)
     if what.startswith("nothing alive"):
         return f"let the pruner {part_text(stage.pruner)} keep something into every node; {AGAIN}"
+    if stage.op_dropout is not None and culprit.emptied(run):
+        dropout = part_text(stage.op_dropout)
+        return f"let `kept` of {dropout} leave something of every row that is alive; {AGAIN}"
     arch_lr = run.arch_optimizer.param_groups[0]["lr"]
     lr = run.weight_optimizer.param_groups[0]["lr"]
     weights = [f"lower weight_lr (now {lr:.3g})"]
@@ -256,7 +259,9 @@ def _remedy(run: Run, what: str) -> str:
     alphas.append(f"set clip_arch (now {stage.clip_arch})")
     alphas.append(f"take a flatter relaxation than {rule} (of an entmax, a lower entmax_order)")
     if what.startswith("no valid"):
-        tries = [f"check that {rule} gives rows that are finite, not negative and not all 0"]
+        tries, others = _of_rows(run)
+        if not others:
+            return f"{tries[0]}; {AGAIN}"
         tries += alphas[:2]
     else:
         tries = alphas + weights[:1] if "alpha" in what else weights + alphas[:1]
@@ -267,3 +272,22 @@ def _remedy(run: Run, what: str) -> str:
         tries.append(f"take precision {higher} (now {run.machine.precision})")
     tries.append(f"take larger batches (batch_size is {stage.batch_size})")
     return f"{', or '.join(tries)}; {AGAIN}"
+
+
+def _of_rows(run: Run) -> tuple[list[str], bool]:
+    """What to look at in the part whose mixing weights are none, and whether rates may do it too.
+
+    What a GPU tells of later can be over: then all rules are named.
+    """
+    stage = run.stage
+    broken = culprit.broken_rule(run.mix, run.arch.alive, stage.relaxation.row_sum)
+    rows = part_text(stage.relaxation)
+    if broken is None:
+        rules = "finite, not negative, 0 where not alive and of the sum that its row_sum says"
+        edges = "" if stage.edge_weights is None else "; weights of edges are finite, not negative"
+        return [f"check that {rows} gives rows that are {rules}{edges}"], True
+    gives = f"{rows} gives rows"
+    if broken.of_edges:
+        gives = f"the edge weights {part_text(stage.edge_weights)} give weights"
+    line = f"check that {gives} that are {broken.rule} ({broken.met})"
+    return [line], broken.rule == "finite"
