@@ -39,7 +39,7 @@ from workbench.parts.arch_optimizers import Adam
 from workbench.parts.pruners import ExactZeros
 from workbench.parts.relaxations import Entmax
 from workbench.parts.schedules import Alternating, Linear
-from workbench.protocols import Clock
+from workbench.protocols import Clock, Holding
 from workbench.search import Run, epoch_of, search
 from workbench.spaces.space import Space
 from workbench.spaces.supernet import SearchCell, Supernet
@@ -345,7 +345,7 @@ def test_the_last_operations_into_a_node_are_held_and_told_once(space):
 
 @dataclass(frozen=True)
 class OneByOne:
-    """At every step the next column of every first edge, and nothing else, goes."""
+    """At every step the next column of every first edge goes; the other zeros are held."""
 
     every: Literal["step"] = "step"
 
@@ -353,7 +353,8 @@ class OneByOne:
         alive = {kind: mask.clone() for kind, mask in view.alive.items()}
         for mask in alive.values():
             mask[0, 1 + view.clock.step] = False
-        return alive
+        held = {kind: mask & (view.mix[kind].ops == 0) for kind, mask in alive.items()}
+        return Holding(alive, held)
 
 
 @BOTH
@@ -364,6 +365,38 @@ def test_what_is_held_is_not_told_again_after_a_later_pruning(space):
     held = [(event.edge, event.op) for event in holdings(events)]
     assert held
     assert len(held) == len(set(held))
+
+
+def test_a_pruner_that_holds_nothing_back_is_not_said_to():
+    """Weights of exactly 0 that no rule wanted gone are not among the last into a node."""
+
+    @dataclass(frozen=True)
+    class KeepsAll:
+        """Hands back new masks of what is alive."""
+
+        every: Literal["step"] = "step"
+
+        def __call__(self, view):
+            return {kind: mask.clone() for kind, mask in view.alive.items()}
+
+    @dataclass(frozen=True)
+    class First(KeepsAll):
+        """Would take the first operation of every edge and, saying so, keeps it."""
+
+        def __call__(self, view):
+            alive = KeepsAll.__call__(self, view)
+            held = {kind: torch.zeros_like(mask) for kind, mask in alive.items()}
+            for mask in held.values():
+                mask[:, 0] = True
+            return Holding(alive, held)
+
+    method = VARIANTS["sparsemax"]
+    events = searched(shrunk(method.but(pruner=KeepsAll())), NASBENCH)
+    assert any((event.mix["cell"] == 0).any() for event in steps(events))
+    assert not holdings(events)
+    told = holdings(searched(shrunk(method.but(pruner=First())), NASBENCH))
+    cell = NASBENCH.cells[0]
+    assert [(e.edge, e.op) for e in told] == [(edge, cell.columns[0]) for edge in cell.edge_names]
 
 
 @BOTH

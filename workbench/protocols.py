@@ -1,9 +1,8 @@
 """The contract of every slot, on one page.
 
-A method fills slots with parts.  A part is a function, or a frozen dataclass with `__call__`; it
-remembers nothing, prints nothing and moves nothing: it returns a value and `search` acts on it.
-What parts are given, and the shapes, is in `values`.  A relaxation, edge weights or an objective
-that does the same at every `t` may say so, `steady = True`: a CUDA graph can then hold whole steps.
+A method fills slots with parts: functions, or frozen dataclasses with `__call__`.  They remember,
+print and move nothing: they return a value and `search` acts on it; `values` has what they get.
+Relaxations, edge weights and objectives that do the same at every `t` may say so, `steady = True`.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from workbench.values import Batch as Batch
 from workbench.values import Bilevel as Bilevel
 from workbench.values import Clock as Clock
 from workbench.values import EdgeForm as EdgeForm
+from workbench.values import Holding as Holding
 from workbench.values import Loss as Loss
 from workbench.values import Mixture as Mixture
 from workbench.values import Mixtures as Mixtures
@@ -201,7 +201,7 @@ class Regularizer(Protocol):
 
 
 class Pruner(Protocol):
-    """Shrinks `alive` during the search."""
+    """Shrinks `alive` during the search; a `Holding` says what it kept against its own rule."""
 
     @property
     def every(self) -> Literal["step", "epoch"]:

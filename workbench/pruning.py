@@ -8,17 +8,19 @@ from torch import Tensor, nn
 from workbench.arch import Arch
 from workbench.engine import FastSupernet
 from workbench.events import Held, Pruned
-from workbench.protocols import Clock, Mixtures, Rows
+from workbench.protocols import Clock, Holding, Rows
 from workbench.spaces.space import CellShape
 from workbench.spaces.supernet import Supernet
 
 
-def spared(mix: Mixtures, old: Rows, new: Rows) -> dict[str, Tensor]:
-    """Operations whose weight is exactly 0 and that a pruner left alive.
+def spared(old: Rows, new: Rows) -> dict[str, Tensor]:
+    """Operations that a pruner keeps against its rule, where it says so.
 
     `old` and `new` are `alive` before and after it spoke.
     """
-    return {kind: (mix[kind].ops == 0) & mask & new[kind] for kind, mask in old.items()}
+    if not isinstance(new, Holding):
+        return {kind: torch.zeros_like(mask) for kind, mask in old.items()}
+    return {kind: new.held[kind] & new[kind] & mask for kind, mask in old.items()}
 
 
 def anything_new(old: Rows, new: Rows, held: Rows) -> bool:

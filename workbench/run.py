@@ -217,7 +217,7 @@ class Run:
         alive = self.watch.decided(self, pruner, view)
         if all(mask is view.alive[kind] and not mask._version for kind, mask in alive.items()):
             return events  # handed back as it was, as in grace epochs: nothing is held either
-        held = spared(self.mix, self.arch.alive, alive)
+        held = spared(self.arch.alive, alive)
         newly = {kind: mask & ~self.held[kind] for kind, mask in held.items()}
         if not anything_new(self.arch.alive, alive, newly):
             return events

@@ -61,6 +61,19 @@ Mixtures = Mapping[str, Mixture]
 Rows = Mapping[str, "Tensor"]  # {kind: (edges, ops)}
 
 
+class Holding(dict[str, "Tensor"]):
+    """The `alive` of a pruner that keeps what its rule takes, and says what: the record tells it.
+
+    Args:
+        alive: what is left, `{kind: bool (edges, ops)}`.
+        held: what is only left lest a node lose its last operations, of the same shape.
+    """
+
+    def __init__(self, alive: Rows, held: Rows) -> None:
+        super().__init__(alive)
+        self.held = held
+
+
 class Bilevel(Protocol):
     """The two-level problem as an architecture gradient sees it: a virtual step can be written."""
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from workbench.protocols import View
+from workbench.protocols import Holding, Rows, View
 from workbench.spaces.ends import same_end
 from workbench.spaces.space import CellShape
 
@@ -39,14 +39,8 @@ class ExactZeros:
         """The new `alive`, `{kind: bool (edges, ops)}`."""
         if view.clock.epoch < self.grace_epochs:
             return dict(view.alive)
-        return {
-            cell.kind: self._keep(cell, view.mix[cell.kind].ops, view.alive[cell.kind])
-            for cell in view.space.cells
-        }
-
-    def _keep(self, cell: CellShape, mix: Tensor, alive: Tensor) -> Tensor:
-        keep = alive & (mix > 0)
-        return _holding(cell, keep, alive) if self.hold else keep
+        keep = {kind: alive & (view.mix[kind].ops > 0) for kind, alive in view.alive.items()}
+        return _holding(view, keep) if self.hold else keep
 
 
 @dataclass(frozen=True)
@@ -82,23 +76,26 @@ class BelowShare:
         """The new `alive`, `{kind: bool (edges, ops)}`."""
         if view.clock.epoch < self.grace_epochs:
             return dict(view.alive)
-        return {
-            cell.kind: self._keep(cell, view.mix[cell.kind].ops, view.alive[cell.kind])
-            for cell in view.space.cells
-        }
+        keep = {kind: self._keep(view.mix[kind].ops, alive) for kind, alive in view.alive.items()}
+        return _holding(view, keep)
 
-    def _keep(self, cell: CellShape, mix: Tensor, alive: Tensor) -> Tensor:
+    def _keep(self, mix: Tensor, alive: Tensor) -> Tensor:
         left = alive.sum(dim=1, keepdim=True)
         best = mix.masked_fill(~alive, -1.0).argmax(dim=1, keepdim=True)
-        keep = (mix * left >= self.share).scatter(1, best, True)
-        return _holding(cell, keep & alive, alive)
+        return (mix * left >= self.share).scatter(1, best, True) & alive
 
 
-def _holding(cell: CellShape, keep: Tensor, alive: Tensor) -> Tensor:
-    """`keep`, but what was `alive` into a node that would have nothing left but `none`."""
+def _holding(view: View, keep: Rows) -> Holding:
+    """`keep`, and what is alive into a node that would have nothing left but `none`."""
+    held = {c.kind: _last(c, keep[c.kind], view.alive[c.kind]) for c in view.space.cells}
+    return Holding({kind: mask | held[kind] for kind, mask in keep.items()}, held)
+
+
+def _last(cell: CellShape, keep: Tensor, alive: Tensor) -> Tensor:
+    """What is `alive`, and not to `keep`, into a node that would be fed by nothing but `none`."""
     useful = _useful(cell.columns, alive.device)
     fed = same_end(cell, alive.device) & (keep & useful).any(dim=1)  # (edges, edges)
-    return keep | (alive & useful & ~fed.any(dim=1, keepdim=True))
+    return alive & ~keep & useful & ~fed.any(dim=1, keepdim=True)
 
 
 @cache
