@@ -39,6 +39,7 @@ from workbench.parts.arch_optimizers import Adam
 from workbench.parts.pruners import ExactZeros
 from workbench.parts.relaxations import Entmax
 from workbench.parts.schedules import Alternating, Linear
+from workbench.parts.weight_optimizers import Sgd
 from workbench.protocols import Clock, Holding
 from workbench.search import Run, epoch_of, search
 from workbench.spaces.space import Space
@@ -236,6 +237,32 @@ def test_optimizers_forget_what_was_pruned(name, space):
                     assert state[moment][run.arch.alive[kind]].any()
     assert mine < at_first
     assert any(dead_here.any() for dead_here in gone.values())
+
+
+def test_only_state_of_a_weights_shape_shrinks_with_it():
+    class Remembers(torch.optim.SGD):
+        """Keeps ten numbers of every weight beside its momentum."""
+
+        def step(self, closure=None):
+            super().step(closure)
+            for group in self.param_groups:
+                for weight in group["params"]:
+                    self.state[weight]["last"] = torch.arange(10.0)
+
+    @dataclass(frozen=True)
+    class Remembering(Sgd):
+        """Its optimizer."""
+
+        def __call__(self, params):
+            return Remembers(params, lr=self.lr_at(0.0), momentum=0.9)
+
+    run = start(shrunk(HASTY.but(weight_optimizer=Remembering())), SPACES["darts"])
+    assert isinstance(run.net, FastSupernet)
+    assert prunings(play(run))
+    for weight in run.net.parameters():
+        state = run.weight_optimizer.state[weight]
+        assert torch.equal(state["last"], torch.arange(10.0))
+        assert state["momentum_buffer"].shape == weight.shape
 
 
 @BOTH

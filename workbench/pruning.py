@@ -57,8 +57,9 @@ def remove(
     """Mask dead operations, delete their modules, and forget them in both optimizers."""
     arch.prune(alive)
     arch.forget_dead(arch_optimizer)
+    shapes = {weight: weight.shape for weight in net.parameters()}
     for weight, kept in net.drop(arch.alive).items():
-        _shrink(optimizer.state[weight], kept)
+        _shrink(optimizer.state[weight], kept, shapes[weight])
     left = {id(weight) for weight in net.parameters()}
     for group in optimizer.param_groups:
         group["params"] = [weight for weight in group["params"] if id(weight) in left]
@@ -66,10 +67,10 @@ def remove(
         del optimizer.state[weight]
 
 
-def _shrink(state: dict[str, object], kept: Tensor) -> None:
-    """Keep of a weight's optimizer state what belongs to the numbers that are left of it."""
+def _shrink(state: dict[str, object], kept: Tensor, shape: torch.Size) -> None:
+    """Keep of the optimizer state of a weight of `shape` what belongs to the numbers left of it."""
     for name, value in state.items():
-        if isinstance(value, Tensor) and value.dim():
+        if isinstance(value, Tensor) and value.shape == shape:
             state[name] = value[kept]
 
 
