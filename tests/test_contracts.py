@@ -16,6 +16,7 @@ from workbench import methods
 from workbench.contracts import PartError
 from workbench.events import Derived
 from workbench.method import Method
+from workbench.parts.arch_gradients import first_order
 from workbench.protocols import Mixtures, Regularizer, View
 from workbench.search import search
 from workbench.spaces.darts import darts
@@ -107,3 +108,22 @@ def test_a_regularizer_is_a_scalar(said: object) -> None:
         return said
 
     refused("the regularizer cheap returned ", methods.darts.but(regularizers=(cheap,)))
+
+
+def boom(bilevel: object, train: object, val: object) -> object:
+    """An architecture gradient that nobody is to ask."""
+    raise AssertionError("asked")
+
+
+def test_a_gradient_that_joint_steps_leave_out_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    searched(shrunk(methods.single_level.but(arch_gradient=boom), epochs=2), DARTS)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("joint steps take the training loss's gradient for the alphas")
+    assert "arch_gradient boom of stage search is not asked" in line
+    caplog.clear()
+    for method in (methods.single_level, methods.single_level.but(arch_gradient=first_order)):
+        searched(shrunk(method), DARTS)
+    searched(shrunk(methods.darts_second_order), DARTS)
+    assert not caplog.records

@@ -66,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "snapshots": {"data", "errors"},
     "culprit": LOOP | {"bilevel"},
     "divergence": LOOP | {"culprit", "part_text"},
-    "moves": LOOP | {"bilevel"},
+    "moves": LOOP | {"bilevel", "part_text"},
     "run": LOOP | {"bilevel", "divergence", "measuring", "moves"},
     "run_state": LOOP | {"run"},
     "memory": {"engine", "errors"},

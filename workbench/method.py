@@ -8,7 +8,7 @@ from operator import is_
 
 from workbench.part_text import brief, numbered
 from workbench.part_text import part_text as part_text
-from workbench.parts.arch_gradients import first_order
+from workbench.parts.arch_gradients import first_order, single_level
 from workbench.parts.arch_optimizers import Adam
 from workbench.parts.derivations import as_published
 from workbench.parts.edges import WeightedSum
@@ -95,6 +95,14 @@ class Stage:
     def __repr__(self) -> str:
         """Only what differs from DARTS's."""
         return brief(self)
+
+    @property
+    def gradient_of_joint(self) -> bool:
+        """Whether joint steps leave out nothing that `arch_gradient` asks for.
+
+        Their own is that of the training loss; the default is nobody's choice.
+        """
+        return any(self.arch_gradient is own for own in (first_order, single_level))
 
     def lasting(self, epochs: int) -> Stage:
         """This stage with `epochs`; `…_epochs` of its parts shrink or grow in proportion."""

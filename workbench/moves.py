@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from workbench.bilevel import LiveBilevel, detached
 from workbench.engine import CudaRecorder, FastSupernet, StepGraphs, like
+from workbench.part_text import part_text
 from workbench.protocols import Batch, Mixture, Update
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Moves:
 
     def __init__(self, graphs: StepGraphs[Outcome] | None = None) -> None:
         self.graphs = graphs
+        self._told = False
 
     def __call__(
         self, run: Run, updates: Sequence[Update], train: Batch | None, val: Batch | None
@@ -44,6 +46,9 @@ class Moves:
             train: batch of the weights.
             val: batch of the alphas.
         """
+        if "joint" in updates and not self._told:
+            self._told = True
+            _tell_what_is_left_out(run.stage)
         if self.graphs is None:
             return _take(run, updates, train, val)
         there = train is not None, val is not None
@@ -65,6 +70,16 @@ class Moves:
         """Tensors of the run have been replaced: what was captured is of no use."""
         if self.graphs is not None:
             self.graphs.forget()
+
+
+def _tell_what_is_left_out(stage: Stage) -> None:
+    """One line in the log if joint steps ask no `arch_gradient` that somebody has chosen."""
+    if not stage.gradient_of_joint:
+        _LOG.warning(
+            "joint steps take the training loss's gradient for the alphas: arch_gradient %s of "
+            "stage %s is not asked; take a schedule with 'arch' steps, or leave it out",
+            part_text(stage.arch_gradient), stage.name,
+        )  # fmt: skip
 
 
 def _take(run: Run, updates: Sequence[Update], train: Batch | None, val: Batch | None) -> Outcome:
