@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "parts": PART,
     "zero_cost": PART,
     "probes": PART,
-    "arch": {"errors", "protocols", "spaces"},
+    "arch": {"contracts", "errors", "protocols", "spaces"},
     "bilevel": {"arch", "contracts", "engine", "errors", "protocols", "spaces"},
     "part_text": set(),
     "method": {"errors", "part_text", "parts", "protocols"},

@@ -8,6 +8,7 @@ from copy import copy
 import torch
 from torch import Tensor, nn
 
+from workbench.contracts import by_kind, shaped
 from workbench.protocols import EdgeWeights, Mixture, OpDropout, Relaxation
 from workbench.spaces.space import CellShape, Space
 
@@ -78,15 +79,19 @@ class Arch:
         """Decide which operations take part until the next draw."""
         rule = self.op_dropout
         if rule is not None:
-            self.kept = {
+            kept = {
                 cell.kind: rule.kept(cell, self.alive[cell.kind], t, generator)
                 for cell in self.space.cells
             }
+            by_kind(("`kept` of the op_dropout", rule), kept, self.alive, mask=True)
+            self.kept = kept
 
     def mixtures(self, t: float, generator: torch.Generator) -> dict[str, Mixture]:
         """Mixing weights for a forward pass at progress `t`, differentiable in alpha and beta."""
-        sample = self.relaxation.sample
-        rows = self._relax(lambda z, alive: sample(z, alive, t, generator), self.kept)
+        rule, whose = self.relaxation, ("`sample` of the relaxation", self.relaxation)
+        rows = self._relax(
+            lambda z, alive: shaped(whose, rule.sample(z, alive, t, generator), z), self.kept
+        )
         edges = self._edges(t)
         return {
             kind: Mixture(ops.to(self.dtype), edges[kind].to(self.dtype) if kind in edges else None)
@@ -96,8 +101,8 @@ class Arch:
     @torch.no_grad()
     def mix(self, t: float) -> dict[str, Mixture]:
         """The deterministic mixing weights, detached, in the relaxation's own precision."""
-        mix = self.relaxation.mix
-        rows = self._relax(lambda z, alive: mix(z, alive, t), self.alive)
+        rule, whose = self.relaxation, ("`mix` of the relaxation", self.relaxation)
+        rows = self._relax(lambda z, alive: shaped(whose, rule.mix(z, alive, t), z), self.alive)
         edges = self._edges(t)
         return {kind: Mixture(ops, edges.get(kind)) for kind, ops in rows.items()}
 
@@ -127,10 +132,12 @@ class Arch:
         rule = self.edge_weights
         if rule is None:
             return {}
-        out = {}
+        out, whose = {}, ("`mix` of the edge_weights", rule)
         for kind, beta in self.beta.items():
             weights = self._some(
-                lambda z, alive: rule.mix(z, alive, t), beta, self.beta_alive(kind)
+                lambda z, alive: shaped(whose, rule.mix(z, alive, t), z),
+                beta,
+                self.beta_alive(kind),
             )
             out[kind] = weights.flatten()[self._slots[kind]]
         return out
@@ -178,7 +185,9 @@ class Arch:
             rows.copy_(torch.where(mask, rows, old))
         if dropout is not None:
             for old, (kind, rows) in zip(before, self._ordered_alphas(), strict=False):
-                rows.copy_(dropout.adjusted(old, rows, self.alive[kind], self.kept[kind]))
+                whose = ("`adjusted` of the op_dropout", dropout)
+                new = dropout.adjusted(old, rows, self.alive[kind], self.kept[kind])
+                rows.copy_(shaped(whose, new, rows))
         self.forget_dead(optimizer)
 
     def forget_dead(self, optimizer: torch.optim.Optimizer) -> None:
@@ -207,7 +216,8 @@ def first_betas(rule: EdgeWeights, space: Space, generator: torch.Generator) -> 
     for cell in space.cells:
         alive = torch.zeros(cell.nodes, cell.inputs + cell.nodes - 1, dtype=torch.bool)
         alive.view(-1)[edge_slots(cell, alive.device)] = True
-        betas[cell.kind] = rule.first(alive, generator)
+        whose = ("`first` of the edge_weights", rule)
+        betas[cell.kind] = shaped(whose, rule.first(alive, generator), alive)
     return betas
 
 

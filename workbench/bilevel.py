@@ -76,9 +76,9 @@ class LiveBilevel:
         """
         run = self._run
         net = _at(run, weights, live=weights is self.weights)
-        loss = run.stage.objective(
-            net, mixtures or self.mixtures(), batch, run.clock.t, run.generator
-        )
+        objective = run.stage.objective
+        found = objective(net, mixtures or self.mixtures(), batch, run.clock.t, run.generator)
+        loss = contracts.loss(objective, found)
         side = "" if batch is None else "_val" if batch is self.val else "_train"
         for name, value in {"loss": loss.value.detach(), **loss.logs}.items():
             self.logs.setdefault(name + side, value)

@@ -98,10 +98,7 @@ class Stage:
 
     @property
     def gradient_of_joint(self) -> bool:
-        """Whether joint steps leave out nothing that `arch_gradient` asks for.
-
-        Their own is that of the training loss; the default is nobody's choice.
-        """
+        """Whether it is the training loss's, as joint steps have it, or nobody's choice."""
         return any(self.arch_gradient is own for own in (first_order, single_level))
 
     def lasting(self, epochs: int) -> Stage:
@@ -160,6 +157,7 @@ class Method:
 
         Raises:
             TypeError: if there is no such field.
+            ValueError: if no stage is named "search" whose field it could be.
         """
         own = {f.name for f in fields(Method)}
         staged = {f.name for f in fields(Stage)}
@@ -167,11 +165,15 @@ class Method:
         if unknown:
             known = ", ".join(sorted(own | staged))
             raise TypeError(f"a method has no {', '.join(unknown)}; it has {known}")
-        mine = {key: value for key, value in changes.items() if key in own and key != "name"}
-        if "name" in changes:
-            mine["name"] = changes["name"]
+        mine = {key: value for key, value in changes.items() if key in own}
         theirs = {key: value for key, value in changes.items() if key not in own}
         method = replace(self, **mine)  # pyright: ignore[reportArgumentType]
+        names = [stage.name for stage in method.stages]
+        if theirs and "search" not in names:
+            raise ValueError(
+                f"{', '.join(theirs)} would change the stages named 'search', and {method.name} "
+                f"has none ({', '.join(names)}): name one so, or give other `stages`"
+            )
         return replace(
             method,
             stages=tuple(

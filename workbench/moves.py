@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from workbench import contracts
 from workbench.bilevel import LiveBilevel, detached
 from workbench.engine import CudaRecorder, FastSupernet, StepGraphs, like
 from workbench.part_text import part_text
@@ -91,7 +92,8 @@ def _take(run: Run, updates: Sequence[Update], train: Batch | None, val: Batch |
 
 def _update(run: Run, update: Update, bilevel: LiveBilevel) -> None:
     if update == "arch":
-        grads = run.stage.arch_gradient(bilevel, bilevel.train, bilevel.val)
+        rule = run.stage.arch_gradient
+        grads = contracts.gradient(rule, rule(bilevel, bilevel.train, bilevel.val), bilevel.alphas)
         run.watch.losses(run, bilevel.logs)
         _move_alphas(run, grads, bilevel)
         return

@@ -1,8 +1,9 @@
 """The contract of every slot, on one page.
 
-A method fills slots with parts: functions, or frozen dataclasses with `__call__`.  They remember,
-print and move nothing: they return a value and `search` acts on it; `values` has what they get.
-Relaxations, edge weights and objectives that do the same at every `t` may say so, `steady = True`.
+A method fills slots with parts.  A part is a function, or a frozen dataclass with `__call__`; it
+remembers nothing, prints nothing and moves nothing: it returns a value and `search` acts on it.
+What parts are given, and the shapes, is in `values`.  A relaxation, edge weights or an objective
+that does the same at every `t` may say so, `steady = True`: a CUDA graph can then hold whole steps.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def remove(
     """Mask dead operations, delete their modules, and forget them in both optimizers."""
     arch.prune(alive)
     arch.forget_dead(arch_optimizer)
-    shapes = {weight: weight.shape for weight in net.parameters()}
+    shapes: dict[Tensor, torch.Size] = {weight: weight.shape for weight in net.parameters()}
     for weight, kept in net.drop(arch.alive).items():
         _shrink(optimizer.state[weight], kept, shapes[weight])
     left = {id(weight) for weight in net.parameters()}

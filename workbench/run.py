@@ -55,6 +55,7 @@ class Run:
         saved: State | None = None,
     ) -> None:
         """Begin a stage; with `saved` (of `run_state`), build one whose state can be put back."""
+        contracts.fits(method)
         self.method, self.stage, self.space = method, method.stages[index], space
         self.data, self.machine, self.index, self.seed = data, machine, index, seed
         self.asked: Space = before.asked if before else space  # before any stage reshaped it
@@ -106,7 +107,8 @@ class Run:
             alpha, beta = before.arch.snapshot(), dict(before.arch.beta)
         else:
             assert stage.init is not None
-            alpha, beta = stage.init(self.space, net, generator), {}
+            first = stage.init(self.space, net, generator)
+            alpha, beta = contracts.alphas(stage.init, first, self.space), {}
         if edges is not None and not beta:
             beta = first_betas(edges, self.space, generator)
         return self._arch(alpha, beta)
@@ -215,6 +217,7 @@ class Run:
             return events
         view = self.view(clock)
         alive = self.watch.decided(self, pruner, view)
+        contracts.by_kind(("the pruner", pruner), alive, self.arch.alive, mask=True)
         if all(mask is view.alive[kind] and not mask._version for kind, mask in alive.items()):
             return events  # handed back as it was, as in grace epochs: nothing is held either
         held = spared(self.arch.alive, alive)

@@ -29,13 +29,20 @@ def darts(
 
     Raises:
         SpaceError: if a size is not positive or an edge has no candidate.
+        GenotypeError: if there is no such operation.
     """
     return Space("darts", _cells(nodes, ops), layers(channels, cells), 3 * channels)
 
 
 def _cells(nodes: int, ops: tuple[str, ...]) -> tuple[CellShape, ...]:
+    from workbench.spaces.ops import (
+        op_factory,
+    )  # loads torch, which a reader of runs has no use for
+
     if nodes < 1:
         raise SpaceError(f"nodes must be at least 1, not {nodes}")
+    for op in ops:  # a misspelt one is told before anything is built
+        op_factory(op, affine=False)
     edges = sum(range(2, 2 + nodes))
     return tuple(CellShape(kind, 2, nodes, (ops,) * edges) for kind in ("normal", "reduce"))
 

@@ -19,12 +19,19 @@ def nasbench201(
 
     Raises:
         SpaceError: if a size is not positive or an edge has no candidate.
+        GenotypeError: if there is no such operation.
     """
+    from workbench.spaces.ops import (
+        op_factory,
+    )  # loads torch, which a reader of runs has no use for
+
     if channels < 1 or cells_per_stage < 1 or nodes < 1:
         raise SpaceError(
             "channels, cells_per_stage and nodes must be at least 1, "
             f"not {channels}, {cells_per_stage} and {nodes}"
         )
+    for op in ops:  # a misspelt one is told before anything is built
+        op_factory(op, affine=False)
     edges = nodes * (nodes + 1) // 2
     cell = CellShape("cell", 1, nodes, (ops,) * edges, "last")
     return Space("nasbench201", (cell,), layers(channels, cells_per_stage), channels)

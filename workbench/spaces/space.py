@@ -6,9 +6,12 @@ import json
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from math import prod
-from typing import Literal
+from typing import Literal, get_args
 
 from workbench.errors import WorkbenchError
+
+Family = Literal["darts", "nasbench201"]
+Output = Literal["concat", "last"]
 
 
 class SpaceError(WorkbenchError):
@@ -27,9 +30,13 @@ class CellShape:
     inputs: int
     nodes: int
     ops: tuple[tuple[str, ...], ...]
-    output: Literal["concat", "last"] = "concat"
+    output: Output = "concat"
 
     def __post_init__(self) -> None:
+        if self.output not in get_args(Output):
+            raise SpaceError(
+                f"cell {self.kind!r} has output {self.output!r}; choose 'concat' or 'last'"
+            )
         if len(self.ops) != len(self.edges):
             raise SpaceError(
                 f"cell {self.kind!r} with {self.inputs} inputs and {self.nodes} nodes has "
@@ -89,10 +96,17 @@ class Space:
     head.  `layers` is the stack, first to last.
     """
 
-    family: Literal["darts", "nasbench201"]
+    family: Family
     cells: tuple[CellShape, ...]
     layers: tuple[Layer, ...]
     stem_channels: int
+
+    def __post_init__(self) -> None:
+        if self.family not in get_args(Family):
+            raise SpaceError(
+                f"a space has family {self.family!r}, which decides stem, preprocessing and head; "
+                "choose 'darts' or 'nasbench201'"
+            )
 
     def cell(self, kind: str) -> CellShape:
         """The cell of that kind."""
