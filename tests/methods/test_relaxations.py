@@ -164,15 +164,6 @@ def test_gdas_moves_weights_before_alphas() -> None:
     assert [p.moves_alphas for p in spy.passes] == [False, True, False, True]
 
 
-def test_gdas_runs_on_the_readable_supernet() -> None:
-    """The fast one would run every operation."""
-    fast, slow = (
-        searched(shrunk(gdas, batch_size=12), SPACES["darts"], machine=machine)
-        for machine in (replace(READABLE, engine="auto"), READABLE)
-    )
-    assert_same(trajectory(fast), trajectory(slow))
-
-
 def test_an_idle_operation_gets_no_gradient_of_its_own_in_gdas() -> None:
     """The chosen one's alone goes through the row, so a row of the alphas' gradient sums to 0."""
     run = begun(gdas)
