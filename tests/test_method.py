@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import FrozenInstanceError
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, dataclass
 from functools import partial
 
 import pytest
@@ -18,6 +22,11 @@ from workbench.parts.relaxations import Entmax, Softmax
 from workbench.parts.schedules import Alternating, Joint, Linear, WeightsOnly
 from workbench.parts.transitions import keep_weights
 from workbench.parts.weight_optimizers import Sgd
+
+
+@dataclass(frozen=True)
+class Chain:
+    rest: object = None
 
 
 class Plain:
@@ -179,10 +188,10 @@ def test_a_part_is_written_as_it_is_constructed(part: object, text: str) -> None
     assert part_text(part) == text
 
 
-def made(weight: float, seen: list[int], rule: object = first_order) -> object:
-    def term(view: object, mixtures: object) -> float:
+def made(weight: float, seen: list[int], rule: object = first_order) -> Callable[..., float]:
+    def term(view: object, mixtures: object, power: int = 2) -> float:
         seen.append(1)
-        return weight if rule else term(view, mixtures)
+        return weight**power if rule else term(view, mixtures)
 
     return term
 
@@ -191,13 +200,15 @@ def test_what_a_function_keeps_of_where_it_was_made_is_part_of_it() -> None:
     seen: list[int] = []
     term = made(0.5, seen)
     text = part_text(term)
-    assert text == "term[rule=first_order, seen=list, term=term, weight=0.5]"
+    assert text == "term[rule=first_order, seen=list, term=term[rule=first_order, seen=list, " + (
+        "term=term, weight=0.5, power=2], weight=0.5, power=2]"
+    )
     term(None, None)
     assert part_text(term) == text  # what may change as a search goes on is none of it
     assert part_text(made(0.5, seen, Unrolled())) != text
-    assert str(differences(BASE, BASE.but(regularizers=(made(1.0, seen),)))) != "no difference"
     one, other = (BASE.but(regularizers=(made(w, seen),)) for w in (1.0, 1000.0))
     assert one.describe() != other.describe()
+    assert str(differences(one, other)) != "no difference"
 
 
 def test_lambdas_are_told_apart_by_what_they_compute() -> None:
@@ -205,6 +216,38 @@ def test_lambdas_are_told_apart_by_what_they_compute() -> None:
     assert part_text(one) == part_text(same)
     assert part_text(one) != part_text(other)
     assert part_text(one).startswith("lambda ")
+    inner = [(lambda: [x + 1 for x in ()]), (lambda: [x + 2 for x in ()])]
+    assert part_text(inner[0]) != part_text(inner[1])
+
+
+def test_a_text_is_the_same_in_every_process() -> None:
+    code = (
+        "from workbench.part_text import part_text; import torch; from functools import partial\n"
+        "class A:\n    __slots__ = ()\n    def f(self): ...\n"
+        "rule = lambda op: op in {'skip_connect', 'none', 'max_pool_3x3'}\n"
+        "print(part_text((rule, A().f, [A()], {'a': A()}, torch.relu, partial(A().f))))"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("0", "1")
+    }  # fmt: skip
+    (text,) = said
+    assert text.endswith(", A().f, [A()], {'a': A()}, relu, partial(A().f))\n")
+
+
+def test_a_text_ends() -> None:
+    itself = Chain()
+    object.__setattr__(itself, "rest", itself)
+    deep: tuple[object, ...] = ()
+    for _ in range(3_000):
+        deep = (deep,)
+    for part in (itself, deep, made(1.0, [], "x" * 10**6), ("y" * 10**6,), tuple(range(10**5))):
+        assert len(part_text(part)) < 5_000
+    assert part_text("x" * 10**6 + "1") != part_text("x" * 10**6 + "2")
 
 
 def test_a_description_is_plain_text_about_every_field() -> None:

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from workbench import contracts
 from workbench.bilevel import LiveBilevel, detached
-from workbench.engine import CudaRecorder, FastSupernet, StepGraphs, like
+from workbench.engine import CudaRecorder, FastSupernet, StepGraphs, like, runs_steadily
 from workbench.part_text import part_text
 from workbench.protocols import Batch, Mixture, Update
 
 if TYPE_CHECKING:
     from workbench.method import Stage
     from workbench.run import Run
+    from workbench.spaces.supernet import Supernet
 
 Logs = dict[str, Tensor | float]
 Outcome = tuple[Logs, dict[str, Mixture]]
@@ -123,10 +124,13 @@ def _move_alphas(run: Run, grads: Sequence[Tensor], bilevel: LiveBilevel) -> Non
     run.arch_optimizer.zero_grad(set_to_none=True)
 
 
-def changing(stage: Stage) -> str | None:
+def changing(stage: Stage, net: Supernet | FastSupernet) -> str | None:
     """What changes from step to step beside tensors, so that no graph can hold a step; or None.
 
     A part that does not say that it is `steady` is none.
+
+    Args:
+        net: the stage's, whose mixed edges are looked at.
     """
     if stage.op_dropout is not None:
         return "operations are left out anew in every step"
@@ -135,8 +139,8 @@ def changing(stage: Stage) -> str | None:
     parts = {"relaxation": stage.relaxation, "objective": stage.objective}
     if stage.edge_weights is not None:
         parts["edge weights"] = stage.edge_weights
-    if not getattr(stage.edge, "steady", True):  # most run the same operations at every t
-        parts["mixed edge"] = stage.edge
+    if not runs_steadily(net):
+        return "the mixed edges may change with the progress of the stage"
     for name, part in parts.items():
         if not getattr(part, "steady", False):
             return f"the {name} {type(part).__name__} may change with the progress of the stage"
@@ -150,7 +154,9 @@ def step_graphs(run: Run) -> StepGraphs[Outcome] | None:
     """
     if not run.machine.graphs or not isinstance(run.net, FastSupernet):
         return None
-    reason = changing(run.stage)
+    if run.net.chosen:  # no pass is captured either, which was said
+        return None
+    reason = changing(run.stage, run.net)
     if reason is None:
         return StepGraphs(CudaRecorder(run.device, run.generator))
     _LOG.warning(

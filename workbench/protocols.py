@@ -23,6 +23,7 @@ from workbench.values import Rows as Rows
 from workbench.values import Trial as Trial
 from workbench.values import Update as Update
 from workbench.values import View as View
+from workbench.values import said as said
 
 if TYPE_CHECKING:
     import torch

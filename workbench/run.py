@@ -74,7 +74,7 @@ class Run:
         opens_net, elementwise = needs(stage.objective, stage.weight_optimizer)
         self.net = accelerated(
             net, machine, opens_net=opens_net, elementwise=elementwise,
-            steps_captured=changing(stage) is None,
+            steps_captured=changing(stage, net) is None,
         )  # fmt: skip
         weights, alphas = list(self.net.parameters()), list(self.arch.parameters())
         self.weight_optimizer = fitted(stage.weight_optimizer(weights), machine)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -162,6 +162,16 @@ class Loss(NamedTuple):
     logs: Mapping[str, Tensor]
 
 
+def said(edge: object, name: str) -> Any:
+    """What a mixed edge's class says of itself; None if only of an ancestor's `forward`."""
+    for kind in type(edge).__mro__:
+        if name in vars(kind):
+            return getattr(edge, name)
+        if "forward" in vars(kind):
+            return None
+    return None
+
+
 class EdgeForm(NamedTuple):
     """What a mixed edge computes, in the words of the fast supernet.
 
@@ -187,14 +197,13 @@ class EdgeForm(NamedTuple):
     @classmethod
     def of(cls, edge: object) -> EdgeForm | None:
         """That of a mixed edge; None of one that says nothing of its own `forward`."""
-        for kind in type(edge).__mro__:
-            if "form" in vars(kind):
-                return cast("Any", edge).form
-            if "plain_sum" in vars(kind):
-                return cls() if vars(kind)["plain_sum"] else None
-            if "forward" in vars(kind):  # what an ancestor says is of another one
-                return None
-        return None
+        form = said(edge, "form")
+        return form or (cls() if said(edge, "plain_sum") else None)
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether it runs the same at every `t` and in every pass."""
+        return not callable(self.beside) and not self.chosen
 
     @property
     def is_special(self) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -65,17 +66,17 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
         ({}, {"opens_net": True}, "looks at modules inside the net"),
         ({}, {"elementwise": False}, "treats each tensor by itself"),
         ({"activation": nn.SiLU}, {}, "SiLU, not ReLU"),
-        ({"edge": Halved}, {}, "mixed edge Halved is no plain weighted sum"),
-        ({"edge": Rectified}, {}, "mixed edge Rectified is no plain weighted sum"),
+        ({"edge": Halved}, {}, "mixed edge Halved is neither a plain sum nor has a form"),
+        ({"edge": Rectified}, {}, "mixed edge Rectified is neither a plain sum nor has a form"),
         (
             {"edge": PartialChannels(1, SingleOp(broadcast=True))},
             {},
-            "mixed edge _PartialChannels is no plain weighted sum",
+            "mixed edge _PartialChannels is neither a plain sum nor has a form",
         ),
         (
             {"edge": AuxiliarySkip(edge=PartialChannels(1))},
             {},
-            "mixed edge _AuxiliarySkip is no plain weighted sum",
+            "mixed edge _AuxiliarySkip is neither a plain sum nor has a form",
         ),
         (
             {"space": darts(channels=1, cells=1, nodes=1, ops=("none", "conv_7x1_1x7"))},
@@ -98,6 +99,47 @@ def test_a_fall_back_is_the_readable_net_and_one_line_that_says_why(
     assert accelerated(given, Machine("cpu"), **asked) is given
     assert len(said(caplog)) == 1
     assert reason in said(caplog)[0]
+
+
+@dataclass
+class Fades:
+    """A weight of one's own: no constant, and not to be hashed."""
+
+    start: float = 0.5
+
+    def __call__(self, t: float) -> float:
+        return self.start * (1 - t)
+
+
+def test_a_skips_weight_may_be_any_function_of_the_progress(caplog):
+    given = net(edge=AuxiliarySkip(Fades()))
+    fast = accelerated(given, Machine("cpu"), opens_net=False, elementwise=True)
+    assert isinstance(fast, FastSupernet)
+    assert not said(caplog)
+
+
+def by_width(ops: Mapping[str, OpFactory], channels: int, stride: int) -> nn.Module:
+    return (AuxiliarySkip(1 / channels))(ops, channels, stride)
+
+
+def by_place() -> Callable[..., nn.Module]:
+    """Every other edge has a skip beside it."""
+    turns = iter(range(1000))
+    return lambda *given: (AuxiliarySkip() if next(turns) % 2 else WeightedSum)(*given)
+
+
+@pytest.mark.parametrize(
+    ("edge", "reason"),
+    [
+        (by_width, "the mixed edges of cell cells differ from cell to cell"),
+        (by_place(), "the mixed edges of a cell differ"),
+    ],
+)
+def test_edges_that_differ_run_on_the_readable_supernet_and_one_line_says_so(edge, reason, caplog):
+    given = net(edge=edge, space=nasbench201(channels=2, cells_per_stage=1))
+    assert accelerated(given, Machine("cpu"), opens_net=False, elementwise=True) is given
+    (line,) = said(caplog)
+    assert reason in line
 
 
 def test_a_cell_that_strides_where_kernels_cannot_runs_in_torch_operations_and_says_so(caplog):

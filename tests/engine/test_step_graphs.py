@@ -37,7 +37,7 @@ from workbench.method import Method
 from workbench.moves import changing, step_graphs
 from workbench.parts.arch_optimizers import Adam, ClippedSgd
 from workbench.parts.edge_weights import SoftmaxEdges
-from workbench.parts.edges import AuxiliarySkip, PartialChannels
+from workbench.parts.edges import AuxiliarySkip, PartialChannels, WeightedSum
 from workbench.parts.op_dropout import GroupedDropout
 from workbench.parts.regularizers import ZeroOne
 from workbench.parts.relaxations import Entmax, Softmax
@@ -49,10 +49,12 @@ from workbench.probes import chosen
 from workbench.run import Run
 from workbench.run_state import reopened, state_of
 from workbench.search import epoch_of
+from workbench.spaces.supernet import Supernet
 from workbench.walk import Walk
 
 MACHINE = Machine("cpu", "float64", engine="batched", fused=True)
 
+PLAIN = Supernet(SPACES["darts"], edge=WeightedSum)
 METHODS: dict[str, Method] = {
     "draws": methods.darts.but(relaxation=Concrete(0.5)),
     "entmax, clipped": methods.darts.but(relaxation=Entmax(3.0), clip_arch=0.1),
@@ -63,10 +65,11 @@ METHODS: dict[str, Method] = {
     **{
         name: method
         for name, method in methods.named().items()
-        if not isinstance(method, Walk) and changing(method.stages[0]) is None
+        if not isinstance(method, Walk) and changing(method.stages[0], PLAIN) is None
     },
 }
 READABLE = {"idarts_node"}  # whose edges have no form
+FADING = {"darts_minus"}  # whose edges change with the progress
 LONG = {"te_nas", "unrolled5"}  # the first moves nothing, the second is `unrolled2` with more steps
 
 
@@ -95,7 +98,7 @@ def _taped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Run, "__init__", built)
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - READABLE - LONG))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - READABLE - FADING - LONG))
 def test_a_captured_search_is_the_search(name: str) -> None:
     method = shrunk(METHODS[name], epochs=4)
     plain, taped, tape = both(method)
@@ -177,13 +180,10 @@ def test_the_step_that_a_replay_met_a_bad_number_in_is_told() -> None:
         ({"objective": Spy(tiny_data())}, "the objective Spy may change"),
         ({"op_dropout": GroupedDropout(0.1)}, "left out anew in every step"),
         ({"regularizers": (ZeroOne(),)}, "regularizers look at more than tensors"),
-        ({"edge": AuxiliarySkip()}, "the mixed edge AuxiliarySkip may change"),
-        (
-            {"edge": PartialChannels(1, AuxiliarySkip())},
-            "the mixed edge PartialChannels may change",
-        ),
+        ({"edge": AuxiliarySkip()}, "the mixed edges may change"),
+        ({"edge": PartialChannels(1, AuxiliarySkip())}, "the mixed edges may change"),
         ({"edge": AuxiliarySkip(0.5)}, None),
-        ({"edge": SingleOp()}, "the mixed edge SingleOp may change"),
+        ({"edge": lambda *given: AuxiliarySkip()(*given)}, "the mixed edges may change"),
         ({"relaxation": Entmax(2.0)}, None),
     ],
 )
@@ -199,6 +199,16 @@ def test_a_stage_that_changes_has_graphs_of_passes_only(
     assert all(
         reason in line and line.startswith("graphs hold the supernet's passes") for line in said
     )
+
+
+def test_where_what_runs_is_chosen_nothing_is_captured_and_the_net_has_said_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for edge in (SingleOp(), lambda *given: SingleOp()(*given)):
+        run = start(shrunk(methods.darts.but(edge=edge)), SPACES["darts"], machine=MACHINE)
+        run.machine = SimpleNamespace(graphs=True)
+        assert step_graphs(run) is None
+    assert not caplog.records
 
 
 def test_methods_that_run_on_the_readable_supernet_have_none() -> None:

@@ -111,12 +111,13 @@ def test_what_passes_by_is_max_pooled_where_the_edge_strides(size: int) -> None:
     assert (out[:, 0::2] == 0).all()
 
 
-def test_all_channels_are_the_plain_sum() -> None:
+@pytest.mark.parametrize("stride", [1, 2])
+def test_all_channels_are_the_plain_sum(stride: int) -> None:
     ops = {name: op_factory(name, affine=False) for name in ("sep_conv_3x3", "skip_connect")}
     torch.manual_seed(0)
-    whole = WeightedSum(ops, 4, 1)
+    whole = WeightedSum(ops, 4, stride)
     torch.manual_seed(0)
-    partial = PartialChannels(1)(ops, 4, 1)
+    partial = PartialChannels(1)(ops, 4, stride)
     x, row = torch.randn(2, 4, 5, 5), torch.tensor([0.25, 0.75])
     assert torch.equal(partial(x, row, 0.0), whole(x, row, 0.0))
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from tests.tiny import SPACES
 from workbench.parts.edges import AuxiliarySkip, WeightedSum
 from workbench.parts.sampling import HardConcrete
-from workbench.parts.single_op import SingleOp
-from workbench.protocols import Mixture
+from workbench.parts.single_op import SingleOp, _SingleOp
+from workbench.protocols import EdgeForm, Mixture
 from workbench.spaces.darts import darts
 from workbench.spaces.space import Space
 from workbench.spaces.supernet import SearchCell, Supernet
@@ -187,6 +187,23 @@ def test_what_runs_is_read_once_for_a_whole_pass(name: str) -> None:
     for _, row, _, runs in told:
         assert runs == (row != 0).tolist()
     assert len({tuple(runs) for *_, runs in told}) > 1
+
+
+class Doubled(_SingleOp):
+    """It chooses, but takes what other edges take."""
+
+    def forward(self, x: Tensor, row: Tensor, t: float) -> Tensor:
+        return 2 * super().forward(x, row, t)
+
+
+def test_what_a_class_says_is_of_its_own_forward() -> None:
+    def build(ops: object, channels: int, stride: int) -> nn.Module:
+        return Doubled(ops, channels, stride, broadcast=False)
+
+    space, images = SPACES["darts"], torch.randn(2, 1, 8, 8)
+    net = supernet(space, build)
+    assert torch.isfinite(net(images, drawn(space, zeros(space)))).all()
+    assert EdgeForm.of(net.blocks[0].edges[0]) is None
 
 
 def test_an_edge_inside_another_reads_for_itself() -> None:

@@ -1,6 +1,6 @@
 """Where and how fast a search runs: machine settings and the fast supernet."""
 
-from workbench.engine.choice import accelerated, needs
+from workbench.engine.choice import accelerated, needs, runs_steadily
 from workbench.engine.machine import Machine, MachineError, independent_seeds
 from workbench.engine.optimizers import fitted, like, reloaded
 from workbench.engine.step_graphs import CudaRecorder, StepGraphs
@@ -18,4 +18,5 @@ __all__ = [
     "like",
     "needs",
     "reloaded",
+    "runs_steadily",
 ]

@@ -9,10 +9,11 @@ from importlib import import_module
 import torch
 from torch import nn
 
+from workbench.engine.layout import OPS
 from workbench.engine.machine import Machine
 from workbench.engine.packed import WIDEST, Kernels, PackedCell
 from workbench.engine.supernet import FastSupernet
-from workbench.protocols import Objective, WeightOptimizer
+from workbench.protocols import EdgeForm, Objective, WeightOptimizer
 from workbench.spaces.supernet import SearchCell, Supernet
 
 _LOG = logging.getLogger(__name__)
@@ -112,5 +113,35 @@ def _refusal(net: Supernet, *, opens_net: bool, elementwise: bool) -> str | None
         return "the weight optimizer treats each tensor by itself"
     if not isinstance(net.activation(), nn.ReLU):
         return f"the activation is {type(net.activation()).__name__}, not ReLU"
-    cells = (block for block in net.blocks if isinstance(block, SearchCell))
-    return next((reason for cell in cells if (reason := PackedCell.refusal(cell))), None)
+    forms: dict[str, EdgeForm | None] = {}
+    for cell in _cells(net):
+        if reason := _refusal_of(cell):
+            return reason
+        form = EdgeForm.of(cell.edges[0])
+        if forms.setdefault(cell.kind, form) != form:
+            return f"the mixed edges of {cell.kind} cells differ from cell to cell"
+    return None
+
+
+def _refusal_of(cell: SearchCell) -> str | None:
+    """Why a readable cell cannot be packed, or None."""
+    forms = [EdgeForm.of(edge) for edge in cell.edges]
+    other = {type(e).__name__ for e, form in zip(cell.edges, forms, strict=True) if not form}
+    if other:
+        return f"the mixed edge {', '.join(sorted(other))} is neither a plain sum nor has a form"
+    if any(form != forms[0] for form in forms):
+        return "the mixed edges of a cell differ"
+    unknown = {op for ops in cell.shape.ops for op in ops if op not in OPS}
+    return f"operation {', '.join(sorted(unknown))} has no packed form" if unknown else None
+
+
+def _cells(net: Supernet) -> list[SearchCell]:
+    return [block for block in net.blocks if isinstance(block, SearchCell)]
+
+
+def runs_steadily(net: Supernet | FastSupernet) -> bool:
+    """Whether the mixed edges do the same at every `t`, as far as the fast supernet knows them."""
+    if isinstance(net, FastSupernet):
+        return all(form.is_steady for form in net.forms.values())
+    forms = [EdgeForm.of(edge) for cell in _cells(net) for edge in cell.edges]
+    return all(form is None or form.is_steady for form in forms)

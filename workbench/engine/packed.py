@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from workbench.engine.again import recomputed_cell
 from workbench.engine.batched import batched_cell
 from workbench.engine.geometry import Geometry
-from workbench.engine.layout import OPS, Bundle, Layout, layout
+from workbench.engine.layout import Bundle, Layout, layout
 from workbench.engine.lease import Lease
 from workbench.engine.preprocess import Ahead, preprocessed
 from workbench.engine.statistics import Statistics
@@ -86,18 +86,6 @@ class PackedCell(nn.Module):
     @property
     def _convolutions(self) -> list[Bundle]:
         return [b for b in self.layout.bundles if b.about.does == "convolution"]
-
-    @staticmethod
-    def refusal(cell: SearchCell) -> str | None:
-        """Why a readable cell cannot be packed, or None."""
-        forms = {EdgeForm.of(edge) for edge in cell.edges}
-        other = {type(edge).__name__ for edge in cell.edges if EdgeForm.of(edge) is None}
-        if other:
-            return f"the mixed edge {', '.join(sorted(other))} is no plain weighted sum"
-        if len(forms) > 1:
-            return "the mixed edges of a cell differ"
-        unknown = {op for ops in cell.shape.ops for op in ops if op not in OPS}
-        return f"operation {', '.join(sorted(unknown))} has no packed form" if unknown else None
 
     def forward(
         self,

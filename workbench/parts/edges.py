@@ -89,11 +89,6 @@ class PartialChannels:
             self.edge(ops, channels // self.k, stride), channels // self.k, stride, self.k
         )
 
-    @property
-    def steady(self) -> bool:
-        """Whether it is the same at every `t`."""
-        return getattr(self.edge, "steady", True)
-
 
 class _PartialChannels(nn.Module):
     plain_sum: ClassVar[bool] = False
@@ -112,6 +107,8 @@ class _PartialChannels(nn.Module):
         return inner._replace(ops=f"edge.{inner.ops}", k=self.k, skip=skip)
 
     def forward(self, x: Tensor, row: Tensor, t: float) -> Tensor:
+        if self.k == 1:  # nothing goes past
+            return self.edge(x, row, t)
         rest = x[:, self.width :]
         if self.stride == 2:
             rest = functional.max_pool2d(rest, 2, ceil_mode=True)
@@ -147,11 +144,6 @@ class AuxiliarySkip:
         """The module of one edge."""
         skip = ops.get("skip_connect", op_factory("skip_connect", affine=False))
         return _AuxiliarySkip(self.edge(ops, channels, stride), skip(channels, stride), self.beta)
-
-    @property
-    def steady(self) -> bool:
-        """Whether it is the same at every `t`."""
-        return not callable(self.beta) and getattr(self.edge, "steady", True)
 
 
 class _AuxiliarySkip(nn.Module):

@@ -30,8 +30,6 @@ class SingleOp:
     Dong and Yang, GDAS, CVPR 2019, arXiv:1910.04465.
     """
 
-    steady: ClassVar[bool] = False  # what runs is another thing at every pass
-
     broadcast: bool = False
 
     def __call__(self, ops: Mapping[str, OpFactory], channels: int, stride: int) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from workbench.protocols import Edge, MixedEdge, Mixture, Mixtures
+from workbench.protocols import Edge, MixedEdge, Mixture, Mixtures, said
 from workbench.spaces.ops import Activation, op_factory
 from workbench.spaces.skeleton import Head, Place, ResidualBlock, Stem, places, preprocess
 from workbench.spaces.space import CellShape, Space
@@ -175,7 +175,7 @@ def _at(row: Sequence[bool], columns: Sequence[int] | None) -> Sequence[bool]:
 
 
 def _chooses(edge: nn.Module) -> bool:
-    return getattr(type(edge), "chooses", False)
+    return bool(said(edge, "chooses"))
 
 
 def read_choice(mixtures: Mixtures) -> dict[str, Runs]:
