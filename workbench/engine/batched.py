@@ -67,7 +67,7 @@ class _Terms:
     def __init__(self, cell: PackedCell, bundle: Bundle, rows: Tensor, weights: Tensor) -> None:
         self.cell, self.bundle, self.weights = cell, bundle, weights
         self.groups, self.c = len(bundle.edges), cell.layout.channels
-        self.mix = rows[:, bundle.column][cell.indices(bundle.edges)]  # (groups,)
+        self.mix = self._mix(rows)  # (groups,)
 
     def __call__(self, x: Tensor, relu: Tensor | None) -> Sequence[Tensor]:
         about, stride = self.bundle.about, self.bundle.stride
@@ -91,6 +91,13 @@ class _Terms:
             y = functional.relu(self._norm(y, 0, None))
             y = self._depthwise_pointwise(y, 2, 1)
         return self._normed(y, len(self.bundle.norms) - 1, self.mix)
+
+    def _mix(self, rows: Tensor) -> Tensor:
+        """The mixing weights of the bundle's edges."""
+        edges, column = self.bundle.edges, rows[:, self.bundle.column]
+        if len(edges) == 1:  # no indices to copy: chosen ones are others each time
+            return column[edges[0] : edges[0] + 1]
+        return column[self.cell.indices(edges)]
 
     def _role(self, number: int) -> Tensor:
         """The packed weights of a role, `(groups, …)`."""
