@@ -7,7 +7,7 @@ hand back the gradient of these alone; a node is woven of its two parts, its gra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,37 +15,36 @@ from torch import Tensor
 
 from workbench.engine.backward import Backward
 from workbench.engine.forward import Forward, flat, room
-from workbench.engine.geometry import Geometry, Placed
+from workbench.engine.geometry import Placed
 from workbench.engine.kernels.mixing import mix, mix_sums
 from workbench.engine.kernels.weaving import unweave, weave
 from workbench.engine.partial import passing
 from workbench.engine.workers import added_up, in_parts, threads_for
 
-if TYPE_CHECKING:
-    from workbench.engine.packed import PackedCell
-
 
 class PartialForward(Forward):
     """One pass; see `Forward`."""
 
-    def __init__(
-        self,
-        cell: PackedCell,
-        geometry: Geometry,
-        weights: np.ndarray,
-        rows: np.ndarray,
-        inputs: Sequence[Tensor],
-    ) -> None:
-        super().__init__(cell, geometry, weights, rows, inputs)
-        self.wide = self.layout.width - self.c  # channels that pass
-        self.pooled = self._pooled() if self.layout.reduction else []
-        self.past = [flat(out) for _, out in self.pooled] or self.inputs
-        self.mixed = room(geometry.node_map, inputs[0])
-        self.rest = room(geometry.pixels * self.wide, inputs[0])
+    def run(self) -> Tensor:
+        """The cell's output, as `Forward.run` has it."""
+        out = super().run()
+        del self.parts  # the gradient does not need them
+        return out
 
-    def _pooled(self) -> list[tuple[Tensor, Tensor]]:
-        """Of every input what it is differentiated by, and what of it passes, channels-last."""
+    @cached_property
+    def wide(self) -> int:
+        """Channels that pass."""
+        return self.layout.width - self.c
+
+    @cached_property
+    def pooled(self) -> list[tuple[Tensor, Tensor]]:
+        """Of every input what it is differentiated by, and what of it passes, channels-last.
+
+        Nothing where all of it does as it is.
+        """
         found = []
+        if not self.layout.reduction:
+            return found
         for source, x in enumerate(self.tensors):
             with torch.enable_grad():
                 leaf = x.requires_grad_()
@@ -53,13 +52,25 @@ class PartialForward(Forward):
                 found.append((leaf, out.permute(0, 2, 3, 1).contiguous()))
         return found
 
+    @cached_property
+    def past(self) -> list[np.ndarray]:
+        """The arrays that what passes of the inputs lies in."""
+        return [flat(out) for _, out in self.pooled] or self.inputs
+
+    @cached_property
+    def parts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Room for both parts of a node: what operations make, and what passes."""
+        pixels, like = self.geometry.pixels, self.tensors[0]
+        return room(pixels * self.c, like), room(pixels * self.wide, like)
+
     def weighed(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scale, one for every channel that passes `edges`, and shift, as `mix` takes them."""
         scale = np.repeat(self.rows[edges, -1:].astype(self.dtype), self.wide, axis=1)
         return scale.ravel(), np.zeros(self.wide, self.dtype)
 
     def _node(self, state: int) -> None:
-        self._mix(state, self.mixed, 0, self.c)
+        mixed, rest = self.parts
+        self._mix(state, mixed, 0, self.c)
         past = self.geometry.past[state - self.shape.inputs]
         scale, shift = self.weighed(past.edge)
         at, gap = self.geometry.node(state)
@@ -67,14 +78,12 @@ class PartialForward(Forward):
         def run(thread: int, start: int, stop: int) -> None:
             mix(
                 self.tile(), self.outputs, self.past[0], self.past[-1], self.nodes,
-                past.base, past.at, past.gap, scale, shift, self.rest, 0, self.wide,
+                past.base, past.at, past.gap, scale, shift, rest, 0, self.wide,
                 start, stop, self.wide, False,
             )  # fmt: skip
-            weave(
-                self.mixed, self.rest, self.nodes, at, gap, self.c, self.layout.form.k, start, stop
-            )
+            weave(mixed, rest, self.nodes, at, gap, self.c, self.layout.form.k, start, stop)
 
-        in_parts(run, self.geometry.pixels, threads_for(len(past.edge) * self.rest.size))
+        in_parts(run, self.geometry.pixels, threads_for(len(past.edge) * rest.size))
 
 
 class PartialBackward(Backward):
