@@ -170,15 +170,13 @@ class Layout:
         Args:
             runs: `(edges, ops)`.
         """
-        left = [
-            one
-            for bundle in self.bundles
-            for g, edge in enumerate(bundle.edges)
-            if bundle.op == BESIDE or runs[edge][bundle.column]
-            for one in [_alone(bundle, g)]
-        ]
-        every = sum(len(bundle.edges) for bundle in self.bundles)
-        return self if len(left) == every else replace(self, bundles=tuple(left))
+        left = [one for one in self.singles if one.op == BESIDE or runs[one.edges[0]][one.column]]
+        return self if len(left) == len(self.singles) else replace(self, bundles=tuple(left))
+
+    @cached_property
+    def singles(self) -> tuple[Bundle, ...]:
+        """Every edge of every bundle as a bundle of its own."""
+        return tuple(_alone(b, g) for b in self.bundles for g in range(len(b.edges)))
 
     def kept(self, smaller: Layout) -> tuple[Tensor, Tensor]:
         """Which weights `(smaller.size,)` and which norms `(smaller.norms,)` are left."""

@@ -63,9 +63,8 @@ class Supernet(nn.Module):
         """
         far, near = self.stem(images)
         rows = {kind: mixture.ops.unbind(0) for kind, mixture in mixtures.items()}
-        runs = (
-            read_choice(mixtures) if any(getattr(b, "chooses", False) for b in self.blocks) else {}
-        )
+        cells = (block for block in self.blocks if isinstance(block, SearchCell))
+        runs = read_choice(mixtures) if any(any(cell.choosing) for cell in cells) else {}
         for block in self.blocks:
             if isinstance(block, SearchCell):
                 mixture = mixtures[block.kind]
@@ -122,11 +121,8 @@ class SearchCell(nn.Module):
                 for op in ops
             }
             self.edges.append(edge(factories, place.layer.channels, stride))
-
-    @property
-    def chooses(self) -> bool:
-        """Whether an edge is to be told which mixing weights are not 0."""
-        return any(_chooses(edge) for edge in self.edges)
+        # Which are to be told what of their row is not 0: asked once, not in every pass.
+        self.choosing = [bool(said(edge, "chooses")) for edge in self.edges]
 
     def forward(
         self,
@@ -151,11 +147,11 @@ class SearchCell(nn.Module):
         for index, (src, dst) in enumerate(self.shape.edges):
             if len(states) <= src:
                 states.append(_total(into[len(states)]))
-            row, columns, edge = rows[index], self.columns[index], self.edges[index]
+            row, columns = rows[index], self.columns[index]
             if columns is not None:
                 row = torch.stack([row[column] for column in columns])
-            told = () if runs is None or not _chooses(edge) else (_at(runs[index], columns),)
-            out = edge(states[src], row, t, *told)
+            told = (_at(runs[index], columns),) if runs and self.choosing[index] else ()
+            out = self.edges[index](states[src], row, t, *told)
             into.setdefault(dst, []).append(
                 out if edge_weights is None else edge_weights[index] * out
             )
@@ -172,10 +168,6 @@ class SearchCell(nn.Module):
 
 def _at(row: Sequence[bool], columns: Sequence[int] | None) -> Sequence[bool]:
     return row if columns is None else [row[column] for column in columns]
-
-
-def _chooses(edge: nn.Module) -> bool:
-    return bool(said(edge, "chooses"))
 
 
 def read_choice(mixtures: Mixtures) -> dict[str, Runs]:
